@@ -1,0 +1,82 @@
+"""How a list is asked for: a filter tree, an order and a place to go on from."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+Value = str | int | float | bool | datetime
+
+
+class Operator(StrEnum):
+    """AIP-160's comparisons. HAS (":") is "contains": a substring, a list member or a map key."""
+
+    EQ = "="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    HAS = ":"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`field` is a dotted path of the resource in the proto's spelling: "labels.team"."""
+
+    field: str
+    operator: Operator
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Every term holds."""
+
+    terms: "tuple[Filter, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Some term holds."""
+
+    terms: "tuple[Filter, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The term does not hold."""
+
+    term: "Filter"
+
+
+Filter = Comparison | And | Or | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One sort key."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a list. `after` holds the last row's sort values (JSON scalars), as a page gave them."""
+
+    limit: int
+    filter: Filter | None = None
+    order_by: tuple[Order, ...] = ()
+    after: tuple[str | int | float | bool | None, ...] | None = None
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """`after` None: this is the last page."""
+
+    items: tuple[T, ...]
+    after: tuple[str | int | float | bool | None, ...] | None = None

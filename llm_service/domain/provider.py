@@ -1,0 +1,228 @@
+"""What operators configure: providers, their credentials, their models and prices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from llm_service.domain.completion import CallError, GenerationParams
+from llm_service.domain.content import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """None: no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    requests_per_day: int | None = None
+    concurrent_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
+    """Seconds; None: the service's default. The caller's deadline always wins."""
+
+    connect: float | None = None
+    first_token: float | None = None
+    idle: float | None = None
+    attempt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An account with a vendor. `tenant` "" is shared by everyone. `version` grows with each change."""
+
+    tenant: str
+    provider_id: str
+    uid: str
+    kind: str
+    create_time: datetime
+    update_time: datetime
+    version: int = 1
+    display_name: str = ""
+    description: str = ""
+    base_uri: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    default_credential: str = ""
+    disabled: bool = False
+    priority: int | None = None
+    weight: int | None = None
+    rate_limits: RateLimits = RateLimits()
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    delete_time: datetime | None = None
+    purge_time: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        prefix = f"tenants/{self.tenant}/" if self.tenant else ""
+        return f"{prefix}providers/{self.provider_id}"
+
+
+class SourceType(StrEnum):
+    """Where a credential's secret comes from."""
+
+    API_KEY = "api_key"
+    AWS_KEY = "aws_key"
+    SERVICE_ACCOUNT_JSON = "service_account_json"
+    SECRET_REFERENCE = "secret_reference"  # noqa: S105 - a kind of source, not a secret
+    ENVIRONMENT_VARIABLE = "environment_variable"
+    WORKLOAD_IDENTITY = "workload_identity"
+
+
+SEALED_SOURCES = frozenset(
+    {SourceType.API_KEY, SourceType.AWS_KEY, SourceType.SERVICE_ACCOUNT_JSON}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A way to authenticate with a provider.
+
+    The secret itself is not here: `sealed` is the vault's text, "" for sources that are pointers, and
+    `reference` is the pointer (an environment variable's name). `secret_version` grows with each new
+    secret and is bound into the ciphertext. `obfuscated_secret` shows at most the last four characters.
+    """
+
+    provider_uid: str
+    provider_name: str
+    credential_id: str
+    uid: str
+    source_type: SourceType
+    create_time: datetime
+    update_time: datetime
+    version: int = 1
+    secret_version: int = 1
+    sealed: str = field(default="", repr=False)
+    reference: str = ""
+    obfuscated_secret: str = ""
+    display_name: str = ""
+    disabled: bool = False
+    rejected: bool = False
+    weight: int | None = None
+    rate_limits: RateLimits = RateLimits()
+    expire_time: datetime | None = None
+    last_use_time: datetime | None = None
+    last_check_time: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider_name}/credentials/{self.credential_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCapabilities:
+    """None is unknown, and unknown never blocks a call. `sampling`: takes temperature, top_p, top_k."""
+
+    streaming: bool | None = None
+    tools: bool | None = None
+    parallel_tools: bool | None = None
+    json_object: bool | None = None
+    json_schema: bool | None = None
+    thinking: bool | None = None
+    prompt_caching: bool | None = None
+    logprobs: bool | None = None
+    seed: bool | None = None
+    sampling: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceItem:
+    """Nano-USD per million units of `meter`, from `min_input_tokens` input tokens in the request on."""
+
+    meter: str
+    nano_usd_per_million: int
+    min_input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """`version` names the source and is copied into every cost computed with it."""
+
+    version: str
+    items: tuple[PriceItem, ...]
+    effective_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingInfo:
+    """What an embedding model gives."""
+
+    dimensions: int = 0
+    variable_dimensions: bool = False
+    max_inputs: int = 0
+
+
+class ModelStage(StrEnum):
+    """Where a model is in its life."""
+
+    PREVIEW = "preview"
+    STABLE = "stable"
+    DEPRECATED = "deprecated"
+    RETIRED = "retired"
+
+
+class ModelOrigin(StrEnum):
+    """How the gateway came to know a model."""
+
+    BUILT_IN = "built_in"
+    DISCOVERED = "discovered"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model a provider serves. `provider_model` is the upstream's exact id; 0 tokens means unknown."""
+
+    provider_name: str
+    model_id: str
+    provider_model: str
+    origin: ModelOrigin
+    aliases: tuple[str, ...] = ()
+    display_name: str = ""
+    description: str = ""
+    input_modalities: tuple[Modality, ...] = ()
+    output_modalities: tuple[Modality, ...] = ()
+    capabilities: ModelCapabilities = ModelCapabilities()
+    context_window_tokens: int = 0
+    max_output_tokens: int = 0
+    price: Price | None = None
+    rate_limits: RateLimits = RateLimits()
+    embedding: EmbeddingInfo | None = None
+    default_params: GenerationParams = GenerationParams()
+    disabled: bool = False
+    stage: ModelStage | None = None
+    retire_time: datetime | None = None
+    replacement_model: str = ""
+    sync_time: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider_name}/models/{self.model_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKind:
+    """A vendor this service speaks to. `settings_schema_json` is the JSON Schema of `Provider.settings`."""
+
+    kind: str
+    display_name: str
+    default_base_uri: str
+    settings_schema_json: str
+    credential_source_types: tuple[SourceType, ...]
+    discovers_models: bool
+    telemetry_name: str
+    """The value of OpenTelemetry's `gen_ai.provider.name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCheck:
+    """The result of calling a provider now. `error` None: it works. `duration` in seconds."""
+
+    duration: float
+    error: CallError | None = None
+    model_count: int = 0

@@ -1,0 +1,84 @@
+"""What calls used and cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from llm_service.domain.completion import Attempt, Attribution, FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """One per upstream attempt, immutable. `record_id` is unique and sorts by time (UUIDv7 text).
+
+    `error_reason` "": the attempt served. "CANCELLED" and "DEADLINE_EXCEEDED" stand for a caller who
+    left and a caller's deadline that passed; every other value is an `ErrorReason`.
+    """
+
+    record_id: str
+    completion_id: str
+    attribution: Attribution
+    attempt: Attempt
+    create_time: datetime
+    finish_reason: FinishReason | None = None
+    error_reason: str = ""
+    trace_id: str = ""
+    first_token: float | None = None
+    """Seconds from the attempt's start to its first content."""
+
+
+class TimeBucket(StrEnum):
+    """Calendar length of a report's rows."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """start_time <= t < end_time. `group_by` holds dimension names; `filters` equal-to conditions.
+
+    `tenant` None: all tenants. `time_zone` is an IANA name.
+    """
+
+    tenant: str | None
+    start_time: datetime
+    end_time: datetime
+    time_bucket: TimeBucket | None = None
+    time_zone: str = "UTC"
+    group_by: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageMetrics:
+    """Sums over attempts; `request_count` counts distinct completions. Durations in seconds."""
+
+    request_count: int = 0
+    error_count: int = 0
+    fallback_count: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    cost_nano_usd: int = 0
+    failed_attempt_nano_usd: int = 0
+    unpriced_request_count: int = 0
+    duration_p50: float | None = None
+    duration_p95: float | None = None
+    first_token_p50: float | None = None
+    first_token_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One bucket of one combination of dimensions."""
+
+    bucket_start_time: datetime
+    bucket_end_time: datetime
+    dimensions: Mapping[str, str]
+    metrics: UsageMetrics

@@ -1,0 +1,232 @@
+"""Every failure this service reports on purpose.
+
+GatewayError
+├── the request
+│   ├── InvalidField              a field is missing or wrong; names each one
+│   ├── ContextLengthExceeded     more tokens than the model's window
+│   ├── RequestTooLarge           more bytes than the provider takes
+│   ├── CapabilityNotSupported    the model lacks what the request needs
+│   ├── ProviderRejectedRequest   the provider calls the request wrong
+│   ├── ModelNotFound             the caller named a model nobody serves
+│   ├── ResourceNotFound          no such provider, credential, model or record
+│   ├── AlreadyExists             the id is taken
+│   ├── EtagMismatch              the resource changed since it was read
+│   └── ResourceInUse             something still refers to the resource
+├── the gateway's own limits
+│   ├── CostLimitExceeded         the estimate is above the caller's maximum
+│   └── Overloaded                shedding load, or draining
+├── configuration an operator must fix
+│   ├── NoRoute                   nothing configured can serve the call
+│   ├── ProviderDisabled          the named provider is switched off
+│   ├── ProviderCredentialMissing
+│   ├── ProviderCredentialRejected    the provider refused the stored key
+│   ├── ProviderCredentialUnreadable  the stored key cannot be opened
+│   ├── ProviderPermissionDenied      region, terms, model access
+│   ├── ProviderQuotaExhausted        an empty account or a monthly cap
+│   ├── EncryptionKeyMissing
+│   └── EgressDenied              the address is not one this service may dial
+├── the provider, now
+│   ├── ProviderRateLimited
+│   ├── ProviderUnavailable
+│   ├── ProviderTimeout
+│   ├── ProviderUnreachable
+│   ├── ProviderProtocolError     an answer that cannot be parsed
+│   └── StreamInterrupted         it broke after the caller had content
+└── the gateway, now
+    └── StorageUnavailable
+
+`str(error)` is shown to callers: our words only, never a provider's text, a prompt or a secret.
+Diagnostics travel in `__cause__`, which is logged by type and never sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field that is missing or wrong.
+
+    `field` is its path in the request message, in the proto's spelling: "messages[0].parts[1].image".
+    """
+
+    field: str
+    description: str
+
+
+class GatewayError(Exception):
+    """A failure with a reason from the contract's `ErrorReason`.
+
+    Attributes:
+        reason: the `ErrorReason` name without its prefix.
+        retriable: the same request may succeed later; the status then carries RetryInfo.
+        falls_back: another target may serve the call, so the chain goes on.
+        retry_delay: seconds to wait, when somebody said so.
+        metadata: `ErrorInfo.metadata`, lowerCamelCase keys, no secrets and no provider text.
+        http_status: what the provider answered; 0 if it did not answer.
+        provider_code: the provider's own error type or code, from a closed vocabulary of at most 64
+            characters of [A-Za-z0-9_.-]; "" if unknown.
+        failure: a `domain.completion.FailedCompletion`, once the call had reached routing.
+    """
+
+    reason: ClassVar[str]
+    retriable: ClassVar[bool] = False
+    falls_back: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_delay: float | None = None,
+        http_status: int = 0,
+        provider_code: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.metadata = dict(metadata or {})
+        self.retry_delay = retry_delay
+        self.http_status = http_status
+        self.provider_code = provider_code
+        self.failure: object | None = None
+
+
+class InvalidField(GatewayError):
+    """Fields are missing or wrong. Every one found is named, not only the first."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = violations
+
+
+class ContextLengthExceeded(GatewayError):
+    reason = "CONTEXT_LENGTH_EXCEEDED"
+
+
+class RequestTooLarge(GatewayError):
+    reason = "REQUEST_TOO_LARGE"
+
+
+class CapabilityNotSupported(GatewayError):
+    reason = "CAPABILITY_NOT_SUPPORTED"
+    falls_back = True
+
+
+class ProviderRejectedRequest(GatewayError):
+    reason = "PROVIDER_REJECTED_REQUEST"
+
+
+class ModelNotFound(GatewayError):
+    reason = "MODEL_NOT_FOUND"
+
+
+class ResourceNotFound(GatewayError):
+    reason = "RESOURCE_NOT_FOUND"
+
+
+class AlreadyExists(GatewayError):
+    reason = "ALREADY_EXISTS"
+
+
+class EtagMismatch(GatewayError):
+    reason = "ETAG_MISMATCH"
+
+
+class ResourceInUse(GatewayError):
+    reason = "RESOURCE_IN_USE"
+
+
+class CostLimitExceeded(GatewayError):
+    reason = "COST_LIMIT_EXCEEDED"
+    falls_back = True
+
+
+class Overloaded(GatewayError):
+    reason = "OVERLOADED"
+    retriable = True
+
+
+class NoRoute(GatewayError):
+    reason = "NO_ROUTE"
+    falls_back = True
+
+
+class ProviderDisabled(GatewayError):
+    reason = "PROVIDER_DISABLED"
+    falls_back = True
+
+
+class ProviderCredentialMissing(GatewayError):
+    reason = "PROVIDER_CREDENTIAL_MISSING"
+    falls_back = True
+
+
+class ProviderCredentialRejected(GatewayError):
+    reason = "PROVIDER_CREDENTIAL_REJECTED"
+    falls_back = True
+
+
+class ProviderCredentialUnreadable(GatewayError):
+    reason = "PROVIDER_CREDENTIAL_UNREADABLE"
+    falls_back = True
+
+
+class ProviderPermissionDenied(GatewayError):
+    reason = "PROVIDER_PERMISSION_DENIED"
+    falls_back = True
+
+
+class ProviderQuotaExhausted(GatewayError):
+    reason = "PROVIDER_QUOTA_EXHAUSTED"
+    falls_back = True
+
+
+class EncryptionKeyMissing(GatewayError):
+    reason = "ENCRYPTION_KEY_MISSING"
+    falls_back = True
+
+
+class EgressDenied(GatewayError):
+    reason = "EGRESS_DENIED"
+    falls_back = True
+
+
+class ProviderRateLimited(GatewayError):
+    reason = "PROVIDER_RATE_LIMITED"
+    retriable = True
+    falls_back = True
+
+
+class ProviderUnavailable(GatewayError):
+    reason = "PROVIDER_UNAVAILABLE"
+    retriable = True
+    falls_back = True
+
+
+class ProviderTimeout(GatewayError):
+    reason = "PROVIDER_TIMEOUT"
+    retriable = True
+    falls_back = True
+
+
+class ProviderUnreachable(GatewayError):
+    reason = "PROVIDER_UNREACHABLE"
+    retriable = True
+    falls_back = True
+
+
+class ProviderProtocolError(GatewayError):
+    reason = "PROVIDER_PROTOCOL_ERROR"
+    falls_back = True
+
+
+class StreamInterrupted(GatewayError):
+    reason = "STREAM_INTERRUPTED"
+    retriable = True
+
+
+class StorageUnavailable(GatewayError):
+    reason = "STORAGE_UNAVAILABLE"
+    retriable = True

@@ -1,0 +1,148 @@
+"""The seam between the gateway and a vendor: what an adapter is given and what it gives back."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llm_service.domain.completion import (
+    CompletionRequest,
+    ContentFilter,
+    FinishReason,
+    GenerationParams,
+    PartEvent,
+    TokenUsage,
+    UsageUpdate,
+    Warning,
+)
+from llm_service.domain.content import Part
+from llm_service.domain.provider import Model, ModelCapabilities
+from llm_service.providers.egress import Egress
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds left for each stage of one attempt, all derived from the caller's deadline.
+
+    `connect`: DNS, TCP and TLS. `first_token`: from now to the first content. `idle`: between two reads
+    afterwards. `total`: from now to the end.
+    """
+
+    connect: float
+    first_token: float
+    idle: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt: the caller's request, and what was decided for this target.
+
+    `params` are merged (request first, then stored defaults). `options` are the caller's
+    `provider_options_json` for this adapter's kind, "" if none.
+    """
+
+    request: CompletionRequest
+    provider_model: str
+    params: GenerationParams
+    capabilities: ModelCapabilities
+    deadlines: Deadlines
+    options_json: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. `usage` None: the vendor did not say."""
+
+    parts: tuple[Part, ...]
+    finish_reason: FinishReason
+    provider_finish_reason: str
+    usage: TokenUsage | None
+    provider_model: str = ""
+    provider_request_id: str = ""
+    content_filter: ContentFilter | None = None
+    warnings: tuple[Warning, ...] = ()
+
+
+@dataclass(slots=True)
+class Accepted:
+    """The vendor took the call: always the first event of a stream."""
+
+    provider_model: str = ""
+    provider_request_id: str = ""
+    warnings: tuple[Warning, ...] = ()
+
+
+@dataclass(slots=True)
+class Ended:
+    """The vendor ended the answer properly: always the last event of a stream. `usage` None: not said.
+
+    `provider_model` repeats or completes what `Accepted` said; "" adds nothing.
+    """
+
+    finish_reason: FinishReason
+    provider_finish_reason: str
+    usage: TokenUsage | None
+    provider_model: str = ""
+    content_filter: ContentFilter | None = None
+
+
+AdapterEvent = Accepted | PartEvent | UsageUpdate | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """`estimated`: a local heuristic counted, not the vendor."""
+
+    input_tokens: int
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What an adapter needs to reach one account. The secret's repr is hidden.
+
+    `base_uri` "" means the kind's public endpoint; `secret` "" means none is configured.
+    """
+
+    base_uri: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secret: str = field(default="", repr=False)
+
+
+class Adapter(Protocol):
+    """A live connection to one account with a vendor.
+
+    Domain values in and out; raises only `errors.GatewayError` (and re-raises `CancelledError`); safe to
+    share between concurrent calls; never retries: retry and fallback are the gateway's.
+    """
+
+    async def complete(self, call: Call) -> Answer:
+        """Answer whole."""
+        ...
+
+    def stream(self, call: Call) -> AsyncGenerator[Sequence[AdapterEvent]]:
+        """Answer piece by piece.
+
+        Yields batches: the events of what had arrived. First event `Accepted`, last `Ended`; part indexes
+        count from 0; each `PartStarted` has its `PartFinished`. A stream the vendor did not end properly
+        raises; it never just stops. Closing the generator closes the upstream connection at once.
+        """
+        ...
+
+    async def count_tokens(self, call: Call) -> TokenCount:
+        """Count the input tokens of the call without making it."""
+        ...
+
+    async def models(self, deadline: float) -> tuple[Model, ...]:
+        """List what the account may use, within `deadline` seconds; `provider_name` is left "" for the gateway."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give up pooled connections. No call is running any more."""
+        ...
+
+
+class Connect(Protocol):
+    """The `connect` function every module in this package has beside its `KIND` (a `ProviderKind`)."""
+
+    def __call__(self, account: Account, egress: Egress) -> Adapter: ...
