@@ -148,7 +148,7 @@ class ContentFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:  # noqa: A001 - the contract's word, always used with its module
+class Warning:
     """Something done differently from what was asked, e.g. PARAMETER_DROPPED. `field` is a request path."""
 
     reason: str
