@@ -48,7 +48,8 @@ from typing import ClassVar
 class Violation:
     """One field that is missing or wrong.
 
-    `field` is its path in the request message, in the proto's spelling: "messages[0].parts[1].image".
+    `field` is its path in the request message, in the proto's spelling:
+    "messages[0].parts[1].image".
     """
 
     field: str

@@ -1,7 +1,7 @@
 """Regenerates `llm_service/rpc/stubs` and the descriptor set served by reflection.
 
-protoc writes `from llmservice.v1 import x_pb2`, which does not exist inside our package. All messages share
-one proto package, so one regular expression turns those imports into sibling imports.
+protoc writes `from llmservice.v1 import x_pb2`, which does not exist inside our package. All
+messages share one proto package, so one regular expression turns those imports into sibling ones.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""Frozen values everything else is written in. Nothing here knows a wire, a vendor or a database."""
+"""Frozen values all else is written in; nothing here knows a wire, a vendor or a database."""

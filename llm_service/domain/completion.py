@@ -100,7 +100,10 @@ class MidStreamFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A call as the caller made it. `provider_options_json` maps a provider kind to JSON object text."""
+    """A call as the caller made it.
+
+    `provider_options_json` maps a provider kind to JSON object text.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -149,7 +152,10 @@ class ContentFilter:
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """Something done differently from what was asked, e.g. PARAMETER_DROPPED. `field` is a request path."""
+    """Something done differently from what was asked, e.g. PARAMETER_DROPPED.
+
+    `field` is a request path.
+    """
 
     reason: str
     field: str
@@ -215,7 +221,10 @@ class ServedBy:
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """A failure as data. `reason` is an `ErrorReason`; `retry_delay` in seconds, None: will not help."""
+    """A failure as data.
+
+    `reason` is an `ErrorReason`; `retry_delay` in seconds, None: will not help.
+    """
 
     reason: str
     message: str
@@ -226,7 +235,10 @@ class CallError:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upstream call. `error` None: it served. `duration` in seconds. `cost` None: nothing was billed."""
+    """One upstream call.
+
+    `error` None: it served. `duration` in seconds. `cost` None: nothing was billed.
+    """
 
     target: ServedBy
     start_time: datetime
@@ -274,7 +286,7 @@ class FailedCompletion:
     content_sent: bool = False
 
 
-# --- the pieces of a streamed answer, as callers see them -------------------------------------------------
+# --- the pieces of a streamed answer, as callers see them -------------------------------------
 
 
 class DeltaKind(StrEnum):

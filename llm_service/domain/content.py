@@ -54,7 +54,10 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model asks for a tool. `arguments_json` is as the model wrote it, possibly not valid JSON."""
+    """The model asks for a tool.
+
+    `arguments_json` is as the model wrote it, possibly not valid JSON.
+    """
 
     id: str
     name: str
@@ -92,7 +95,10 @@ Content = Text | Media | ToolCall | ToolResult | Thinking | Refusal
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """Opaque bytes a provider wants back unchanged; `kind` issued them and only that kind may see them."""
+    """Opaque bytes a provider wants back unchanged.
+
+    `kind` issued them and only that kind may see them.
+    """
 
     kind: str
     data: bytes

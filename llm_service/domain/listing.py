@@ -63,7 +63,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a list. `after` holds the last row's sort values (JSON scalars), as a page gave them."""
+    """One page of a list.
+
+    `after` holds the last row's sort values (JSON scalars), as a page gave them.
+    """
 
     limit: int
     filter: Filter | None = None

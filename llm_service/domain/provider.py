@@ -31,7 +31,10 @@ class UpstreamTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An account with a vendor. `tenant` "" is shared by everyone. `version` grows with each change."""
+    """An account with a vendor.
+
+    `tenant` "" is shared by everyone. `version` grows with each change.
+    """
 
     tenant: str
     provider_id: str
@@ -80,9 +83,10 @@ SEALED_SOURCES = frozenset(
 class Credential:
     """A way to authenticate with a provider.
 
-    The secret itself is not here: `sealed` is the vault's text, "" for sources that are pointers, and
-    `reference` is the pointer (an environment variable's name). `secret_version` grows with each new
-    secret and is bound into the ciphertext. `obfuscated_secret` shows at most the last four characters.
+    The secret itself is not here: `sealed` is the vault's text, "" for sources that are pointers,
+    and `reference` is the pointer (an environment variable's name). `secret_version` grows with
+    each new secret and is bound into the ciphertext. `obfuscated_secret` shows at most the last
+    four characters.
     """
 
     provider_uid: str
@@ -113,7 +117,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ModelCapabilities:
-    """None is unknown, and unknown never blocks a call. `sampling`: takes temperature, top_p, top_k."""
+    """None is unknown, and unknown never blocks a call.
+
+    `sampling`: takes temperature, top_p, top_k.
+    """
 
     streaming: bool | None = None
     tools: bool | None = None
@@ -129,7 +136,10 @@ class ModelCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class PriceItem:
-    """Nano-USD per million units of `meter`, from `min_input_tokens` input tokens in the request on."""
+    """Nano-USD per million units of `meter`.
+
+    It holds from `min_input_tokens` input tokens in the request on.
+    """
 
     meter: str
     nano_usd_per_million: int
@@ -173,7 +183,10 @@ class ModelOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model a provider serves. `provider_model` is the upstream's exact id; 0 tokens means unknown."""
+    """A model a provider serves.
+
+    `provider_model` is the upstream's exact id; 0 tokens means unknown.
+    """
 
     provider_name: str
     model_id: str
@@ -207,7 +220,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """A vendor this service speaks to. `settings_schema_json` is the JSON Schema of `Provider.settings`."""
+    """A vendor this service speaks to.
+
+    `settings_schema_json` is the JSON Schema of `Provider.settings`.
+    """
 
     kind: str
     display_name: str

@@ -12,8 +12,8 @@ from llm_service.domain.completion import Attempt, Attribution, FinishReason
 class UsageRecord:
     """One per upstream attempt, immutable. `record_id` is unique and sorts by time (UUIDv7 text).
 
-    `error_reason` "": the attempt served. "CANCELLED" and "DEADLINE_EXCEEDED" stand for a caller who
-    left and a caller's deadline that passed; every other value is an `ErrorReason`.
+    `error_reason` "": the attempt served. "CANCELLED" and "DEADLINE_EXCEEDED" stand for a caller
+    who left and a caller's deadline that passed; every other value is an `ErrorReason`.
     """
 
     record_id: str

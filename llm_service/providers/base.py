@@ -23,8 +23,8 @@ from llm_service.providers.egress import Egress
 class Deadlines:
     """Seconds left for each stage of one attempt, all derived from the caller's deadline.
 
-    `connect`: DNS, TCP and TLS. `first_token`: from now to the first content. `idle`: between two reads
-    afterwards. `total`: from now to the end.
+    `connect`: DNS, TCP and TLS. `first_token`: from now to the first content. `idle`: between two
+    reads afterwards. `total`: from now to the end.
     """
 
     connect: float
@@ -74,9 +74,10 @@ class Accepted:
 
 @dataclass(slots=True)
 class Ended:
-    """The vendor ended the answer properly: always the last event of a stream. `usage` None: not said.
+    """The vendor ended the answer properly: always the last event of a stream.
 
-    `provider_model` repeats or completes what `Accepted` said; "" adds nothing.
+    `usage` None: not said. `provider_model` repeats or completes what `Accepted` said; "" adds
+    nothing.
     """
 
     finish_reason: FinishReason
@@ -112,8 +113,8 @@ class Account:
 class Adapter(Protocol):
     """A live connection to one account with a vendor.
 
-    Domain values in and out; raises only `errors.GatewayError` (and re-raises `CancelledError`); safe to
-    share between concurrent calls; never retries: retry and fallback are the gateway's.
+    Domain values in and out; raises only `errors.GatewayError` (and re-raises `CancelledError`);
+    safe to share between concurrent calls; never retries: retry and fallback are the gateway's.
     """
 
     async def complete(self, call: Call) -> Answer:
@@ -123,9 +124,10 @@ class Adapter(Protocol):
     def stream(self, call: Call) -> AsyncGenerator[Sequence[AdapterEvent]]:
         """Answer piece by piece.
 
-        Yields batches: the events of what had arrived. First event `Accepted`, last `Ended`; part indexes
-        count from 0; each `PartStarted` has its `PartFinished`. A stream the vendor did not end properly
-        raises; it never just stops. Closing the generator closes the upstream connection at once.
+        Yields batches: the events of what had arrived. First event `Accepted`, last `Ended`; part
+        indexes count from 0; each `PartStarted` has its `PartFinished`. A stream the vendor did not
+        end properly raises; it never just stops. Closing the generator closes the upstream
+        connection at once.
         """
         ...
 
@@ -134,7 +136,10 @@ class Adapter(Protocol):
         ...
 
     async def models(self, deadline: float) -> tuple[Model, ...]:
-        """List what the account may use, within `deadline` seconds; `provider_name` is left "" for the gateway."""
+        """List what the account may use, within `deadline` seconds.
+
+        `provider_name` is left "" for the gateway.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -143,6 +148,6 @@ class Adapter(Protocol):
 
 
 class Connect(Protocol):
-    """The `connect` function every module in this package has beside its `KIND` (a `ProviderKind`)."""
+    """The `connect` function each module here has beside its `KIND` (a `ProviderKind`)."""
 
     def __call__(self, account: Account, egress: Egress) -> Adapter: ...

@@ -1,1 +1,1 @@
-"""Protobuf <-> domain, shared by the servicers; a bad field raises `InvalidField` here and nowhere deeper."""
+"""Protobuf <-> domain, shared by the servicers; only here does a bad field raise `InvalidField`."""
