@@ -118,6 +118,7 @@ class CompletionRequest:
     include_completion: bool = False
     mid_stream_failure: MidStreamFailure = MidStreamFailure.ABORT
     provider_options_json: Mapping[str, str] = field(default_factory=dict)
+    response_cache: bool = False
 
 
 class FinishReason(StrEnum):

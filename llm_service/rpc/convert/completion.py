@@ -1,0 +1,407 @@
+"""Completion requests in; completions, stream events and failures out."""
+
+import re
+import uuid
+from collections.abc import Iterable
+
+from llm_service.domain.completion import (
+    Attempt,
+    Attribution,
+    AudioDelta,
+    CallError,
+    CitationDelta,
+    Completion,
+    CompletionFinished,
+    CompletionRequest,
+    CompletionStarted,
+    ContentFilter,
+    Cost,
+    DeltaKind,
+    FailedCompletion,
+    Fallback,
+    FilterStage,
+    FinishReason,
+    GenerationParams,
+    Heartbeat,
+    MidStreamFailure,
+    PartDelta,
+    PartFinished,
+    PartStarted,
+    RoutingOptions,
+    ServedBy,
+    StreamEvent,
+    Timings,
+    TokenUsage,
+    UsageUpdate,
+    Warning,
+)
+from llm_service.domain.content import Modality
+from llm_service.rpc.codes import code_for
+from llm_service.rpc.convert.checks import TENANT_ID, Checks
+from llm_service.rpc.convert.content import (
+    from_citation,
+    from_logprob,
+    from_message,
+    from_part,
+    from_provider_state,
+    to_message,
+    to_response_format,
+    to_tool_choice,
+    to_tools,
+)
+from llm_service.rpc.convert.generation import to_params, to_routing
+from llm_service.rpc.convert.times import to_duration, to_timestamp
+from llm_service.rpc.stubs import common_pb2, error_pb2
+from llm_service.rpc.stubs import completion_pb2 as pb
+
+DEFAULT_TENANT = "default"
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MAX_MESSAGES = 10_000
+_MAX_LABELS = 16
+_MAX_LABEL_KEY = 64
+_MAX_LABEL_VALUE = 256
+_MAX_MODEL = 512
+_HEARTBEAT_LIMIT_SECONDS = 600.0
+_MESSAGE_BYTES = 200  # of an error text inside a status
+_STATUS_ATTEMPTS = 5
+
+_FINISH_REASONS = {reason: getattr(pb, f"FINISH_REASON_{reason.name}") for reason in FinishReason}
+_STAGES = {stage: getattr(pb.ContentFilter, f"STAGE_{stage.name}") for stage in FilterStage}
+_MODALITIES = {modality: getattr(common_pb2, f"MODALITY_{modality.name}") for modality in Modality}
+_NO_PARAMS = GenerationParams()
+_NO_ROUTING = RoutingOptions()
+
+
+def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionRequest:
+    """Check and convert a whole request; `prefix` is its place in an enclosing message, "" or "completion.".
+
+    Raises:
+        InvalidField: naming every bad field.
+    """
+    checks = Checks(prefix)
+    checks.at_most("messages", message.messages, _MAX_MESSAGES)
+    if not message.messages:
+        checks.refuse("messages", "must hold at least one message")
+    if len(message.model) > _MAX_MODEL:
+        checks.refuse("model", f"must be at most {_MAX_MODEL} characters")
+    tools = to_tools(message.tools, checks) if message.tools else ()
+    request = CompletionRequest(
+        model=message.model,
+        messages=tuple(
+            to_message(m, f"messages[{index}]", checks) for index, m in enumerate(message.messages)
+        ),
+        params=to_params(message.params, "params", checks)
+        if message.HasField("params")
+        else _NO_PARAMS,
+        attribution=to_attribution(message.attribution, "attribution", checks),
+        tools=tools,
+        tool_choice=to_tool_choice(message.tool_choice, tools, checks)
+        if message.HasField("tool_choice")
+        else None,
+        response_format=to_response_format(message.response_format, checks)
+        if message.HasField("response_format")
+        else None,
+        routing=to_routing(message.routing, "routing", checks)
+        if message.HasField("routing")
+        else _NO_ROUTING,
+        heartbeat_seconds=_to_heartbeat(message.stream_options, checks),
+        include_completion=message.stream_options.include_completion,
+        mid_stream_failure=_to_mid_stream_failure(message.stream_options, checks),
+        provider_options_json=_to_options(message, checks) if message.provider_options_json else {},
+        response_cache=message.response_cache.enabled,
+    )
+    _check_request_id(message.request_id, checks)
+    checks.done()
+    return request
+
+
+def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -> Attribution:
+    for name in ("agent", "user", "interaction", "session"):
+        if value := getattr(message, name):
+            checks.matches(f"{path}.{name}", value, _ID)
+    checks.at_most(f"{path}.labels", message.labels, _MAX_LABELS)
+    for key, value in message.labels.items():
+        if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:
+            checks.refuse(f"{path}.labels", "a key is at most 64 and a value at most 256 bytes")
+    tenant = message.tenant.removeprefix("tenants/")
+    if message.tenant and (tenant == message.tenant or not TENANT_ID.fullmatch(tenant)):
+        checks.refuse(f"{path}.tenant", 'must be "tenants/{tenant}"')
+    return Attribution(
+        tenant or DEFAULT_TENANT,
+        message.agent,
+        message.user,
+        message.interaction,
+        message.session,
+        dict(message.labels),
+    )
+
+
+def _to_heartbeat(options: pb.StreamOptions, checks: Checks) -> float | None:
+    if not options.HasField("heartbeat_interval"):
+        return None
+    return checks.positive_duration(
+        "stream_options.heartbeat_interval", options.heartbeat_interval, _HEARTBEAT_LIMIT_SECONDS
+    )
+
+
+def _to_mid_stream_failure(options: pb.StreamOptions, checks: Checks) -> MidStreamFailure:
+    match options.mid_stream_failure:
+        case (
+            pb.StreamOptions.MID_STREAM_FAILURE_UNSPECIFIED
+            | pb.StreamOptions.MID_STREAM_FAILURE_ABORT
+        ):
+            return MidStreamFailure.ABORT
+        case pb.StreamOptions.MID_STREAM_FAILURE_RESTART:
+            return MidStreamFailure.RESTART
+    checks.refuse("stream_options.mid_stream_failure", "is not a known choice")
+    return MidStreamFailure.ABORT
+
+
+def _to_options(message: pb.CompletionRequest, checks: Checks) -> dict[str, str]:
+    for kind, text in message.provider_options_json.items():
+        checks.json(f"provider_options_json[{kind!r}]", text)
+    return dict(message.provider_options_json)
+
+
+def _check_request_id(request_id: str, checks: Checks) -> None:
+    if not request_id:
+        return
+    try:
+        uuid.UUID(request_id)
+    except ValueError:
+        checks.refuse("request_id", "must be a UUID")
+        return
+    # Accepting it would promise "one completion, one charge", which nothing keeps yet.
+    checks.refuse(
+        "request_id", "idempotent replay is not available in this version; leave it empty"
+    )
+
+
+def from_completion(completion: Completion) -> pb.Completion:
+    message = pb.Completion(
+        id=completion.id,
+        message=from_message(completion.message),
+        finish_reason=_FINISH_REASONS[completion.finish_reason],
+        provider_finish_reason=completion.provider_finish_reason,
+        usage=from_usage(completion.usage),
+        cost=from_cost(completion.cost),
+        served_by=from_served_by(completion.served_by),
+        attempts=from_attempts(completion.attempts),
+        timings=_from_timings(completion.timings),
+        warnings=_from_warnings(completion.warnings),
+        create_time=to_timestamp(completion.create_time),
+    )
+    if completion.content_filter is not None:
+        message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
+    return message
+
+
+def from_event(event: StreamEvent, sequence: int) -> pb.StreamCompleteResponse:  # noqa: C901, PLR0911, PLR0912 - one arm per event
+    """`sequence` counts the events of the stream from 0."""
+    match event:
+        case PartDelta():
+            return pb.StreamCompleteResponse(sequence=sequence, part_delta=_from_delta(event))
+        case PartStarted():
+            return pb.StreamCompleteResponse(
+                sequence=sequence,
+                part_started=pb.PartStarted(index=event.index, part=from_part(event.part)),
+            )
+        case PartFinished():
+            return pb.StreamCompleteResponse(
+                sequence=sequence, part_finished=_from_part_finished(event)
+            )
+        case CompletionStarted():
+            return pb.StreamCompleteResponse(sequence=sequence, started=_from_started(event))
+        case CompletionFinished():
+            return pb.StreamCompleteResponse(sequence=sequence, finished=_from_finished(event))
+        case UsageUpdate(usage):
+            return pb.StreamCompleteResponse(
+                sequence=sequence, usage=pb.UsageUpdate(usage=from_usage(usage))
+            )
+        case AudioDelta(index, data):
+            return pb.StreamCompleteResponse(
+                sequence=sequence, part_delta=pb.PartDelta(index=index, audio=data)
+            )
+        case CitationDelta(index, citation):
+            return pb.StreamCompleteResponse(
+                sequence=sequence,
+                part_delta=pb.PartDelta(index=index, citation=from_citation(citation)),
+            )
+        case Fallback():
+            return pb.StreamCompleteResponse(
+                sequence=sequence,
+                fallback=pb.Fallback(
+                    failed_attempt=from_attempt(event.failed_attempt),
+                    served_by=from_served_by(event.served_by),
+                ),
+            )
+        case Heartbeat():
+            return pb.StreamCompleteResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+
+
+def _from_delta(delta: PartDelta) -> pb.PartDelta:
+    match delta.kind:
+        case DeltaKind.TEXT:
+            message = pb.PartDelta(index=delta.index, text=delta.text)
+        case DeltaKind.ARGUMENTS_JSON:
+            message = pb.PartDelta(index=delta.index, arguments_json=delta.text)
+        case DeltaKind.THINKING:
+            message = pb.PartDelta(index=delta.index, thinking=delta.text)
+        case DeltaKind.REFUSAL:
+            message = pb.PartDelta(index=delta.index, refusal=delta.text)
+    if delta.logprobs:
+        message.logprobs.extend(from_logprob(logprob) for logprob in delta.logprobs)
+    return message
+
+
+def _from_part_finished(event: PartFinished) -> pb.PartFinished:
+    message = pb.PartFinished(index=event.index)
+    if event.provider_state is not None:
+        message.provider_state.CopyFrom(from_provider_state(event.provider_state))
+    return message
+
+
+def _from_started(event: CompletionStarted) -> pb.CompletionStarted:
+    return pb.CompletionStarted(
+        id=event.id,
+        served_by=from_served_by(event.served_by),
+        failed_attempts=from_attempts(event.failed_attempts),
+        create_time=to_timestamp(event.create_time),
+    )
+
+
+def _from_finished(event: CompletionFinished) -> pb.CompletionFinished:
+    completion = event.completion
+    message = pb.CompletionFinished(
+        finish_reason=_FINISH_REASONS[completion.finish_reason],
+        provider_finish_reason=completion.provider_finish_reason,
+        usage=from_usage(completion.usage),
+        cost=from_cost(completion.cost),
+        attempts=from_attempts(completion.attempts),
+        timings=_from_timings(completion.timings),
+        warnings=_from_warnings(completion.warnings),
+    )
+    if completion.content_filter is not None:
+        message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
+    if event.include_completion:
+        message.completion.CopyFrom(from_completion(completion))
+    return message
+
+
+def from_finish_reason(reason: FinishReason | None) -> pb.FinishReason:
+    return _FINISH_REASONS[reason] if reason is not None else pb.FINISH_REASON_UNSPECIFIED
+
+
+def from_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
+    return common_pb2.TokenUsage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_input_tokens=usage.cache_read_input_tokens,
+        cache_write_input_tokens=usage.cache_write_input_tokens,
+        reasoning_output_tokens=usage.reasoning_output_tokens,
+        modality_tokens=[
+            common_pb2.ModalityTokens(
+                modality=_MODALITIES[tokens.modality],
+                input_tokens=tokens.input_tokens,
+                output_tokens=tokens.output_tokens,
+            )
+            for tokens in usage.modality_tokens
+        ],
+        estimated=usage.estimated,
+    )
+
+
+def from_cost(cost: Cost) -> common_pb2.Cost:
+    return common_pb2.Cost(
+        total_nano_usd=cost.total_nano_usd,
+        items=[
+            common_pb2.CostItem(meter=item.meter, quantity=item.quantity, nano_usd=item.nano_usd)
+            for item in cost.items
+        ],
+        price_version=cost.price_version,
+        estimated=cost.estimated,
+        incomplete=cost.incomplete,
+    )
+
+
+def from_served_by(served_by: ServedBy) -> pb.ServedBy:
+    return pb.ServedBy(
+        provider=served_by.provider,
+        model=served_by.model,
+        credential=served_by.credential,
+        provider_model=served_by.provider_model,
+        provider_request_id=served_by.provider_request_id,
+        model_config=served_by.model_config,
+    )
+
+
+def from_call_error(error: CallError) -> common_pb2.CallError:
+    message = common_pb2.CallError(
+        code=code_for(error.reason),
+        reason=error.reason,
+        message=error.message,
+        http_status=error.http_status,
+        provider_code=error.provider_code,
+    )
+    if error.retry_delay is not None:
+        message.retry_delay.CopyFrom(to_duration(error.retry_delay))
+    return message
+
+
+def from_attempt(attempt: Attempt) -> pb.Attempt:
+    message = pb.Attempt(
+        target=from_served_by(attempt.target),
+        start_time=to_timestamp(attempt.start_time),
+        duration=to_duration(attempt.duration),
+    )
+    if attempt.error is not None:
+        message.error.CopyFrom(from_call_error(attempt.error))
+    if attempt.usage is not None:
+        message.usage.CopyFrom(from_usage(attempt.usage))
+    if attempt.cost is not None:
+        message.cost.CopyFrom(from_cost(attempt.cost))
+    return message
+
+
+def from_attempts(attempts: Iterable[Attempt]) -> list[pb.Attempt]:
+    return [from_attempt(attempt) for attempt in attempts]
+
+
+def _from_timings(timings: Timings) -> pb.Timings:
+    message = pb.Timings(
+        queue_duration=to_duration(timings.queue), total_duration=to_duration(timings.total)
+    )
+    if timings.first_token is not None:
+        message.first_token_duration.CopyFrom(to_duration(timings.first_token))
+    return message
+
+
+def _from_warnings(warnings: Iterable[Warning]) -> list[pb.Warning]:
+    return [pb.Warning(reason=w.reason, field=w.field, message=w.message) for w in warnings]
+
+
+def _from_content_filter(content_filter: ContentFilter) -> pb.ContentFilter:
+    stage = content_filter.stage
+    return pb.ContentFilter(
+        stage=_STAGES[stage] if stage is not None else pb.ContentFilter.STAGE_UNSPECIFIED,
+        categories=content_filter.categories,
+    )
+
+
+def from_failure(failed: FailedCompletion) -> error_pb2.CompletionFailure:
+    """At most five attempts with their messages cut, so that a status stays small."""
+    message = error_pb2.CompletionFailure(
+        completion_id=failed.id,
+        attempts=from_attempts(failed.attempts[:_STATUS_ATTEMPTS]),
+        content_sent=failed.content_sent,
+    )
+    for attempt in message.attempts:
+        attempt.error.message = attempt.error.message.encode()[:_MESSAGE_BYTES].decode(
+            errors="ignore"
+        )
+    if failed.usage is not None:
+        message.usage.CopyFrom(from_usage(failed.usage))
+    if failed.cost is not None:
+        message.cost.CopyFrom(from_cost(failed.cost))
+    return message
