@@ -1,6 +1,7 @@
 """Messages, parts and tools, both ways."""
 
 import re
+from collections.abc import Sequence
 
 from llm_service.domain.content import (
     AlternativeToken,
@@ -250,7 +251,7 @@ def _from_alternative(alternative: AlternativeToken) -> pb.AlternativeToken:
     )
 
 
-def to_tools(tools: list[tool_pb2.Tool], checks: Checks) -> tuple[Tool, ...]:
+def to_tools(tools: Sequence[tool_pb2.Tool], checks: Checks) -> tuple[Tool, ...]:
     checks.at_most("tools", tools, _MAX_TOOLS)
     names: set[str] = set()
     converted: list[Tool] = []

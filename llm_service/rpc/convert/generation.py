@@ -46,7 +46,7 @@ _PREFERENCES = {
 
 def to_params(message: pb.GenerationParams, path: str, checks: Checks) -> GenerationParams:
     """`path` is the message's place in the request, for violations."""
-    values = {name: getattr(message, name) if message.HasField(name) else None for name in _SCALARS}
+    values: dict[str, Any] = {name: given(message, name) for name in _SCALARS}
     for name, (low, high) in _RANGES.items():
         if values[name] is not None:
             checks.between(f"{path}.{name}", values[name], low, high)

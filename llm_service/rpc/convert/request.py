@@ -1,0 +1,139 @@
+"""Completion requests, checked on their way in."""
+
+import re
+import uuid
+
+from llm_service.domain.completion import (
+    Attribution,
+    CompletionRequest,
+    GenerationParams,
+    MidStreamFailure,
+    RoutingOptions,
+)
+from llm_service.rpc.convert.checks import TENANT_ID, Checks
+from llm_service.rpc.convert.content import (
+    to_message,
+    to_response_format,
+    to_tool_choice,
+    to_tools,
+)
+from llm_service.rpc.convert.generation import to_params, to_routing
+from llm_service.rpc.stubs import common_pb2
+from llm_service.rpc.stubs import completion_pb2 as pb
+
+DEFAULT_TENANT = "default"
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MAX_MESSAGES = 10_000
+_MAX_LABELS = 16
+_MAX_LABEL_KEY = 64
+_MAX_LABEL_VALUE = 256
+_MAX_MODEL = 512
+_HEARTBEAT_LIMIT_SECONDS = 600.0
+_NO_PARAMS = GenerationParams()
+_NO_ROUTING = RoutingOptions()
+
+
+def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionRequest:
+    """Check and convert a request; `prefix` is its place in a message around it: "completion.".
+
+    Raises:
+        InvalidField: naming every bad field.
+    """
+    checks = Checks(prefix)
+    checks.at_most("messages", message.messages, _MAX_MESSAGES)
+    if not message.messages:
+        checks.refuse("messages", "must hold at least one message")
+    if len(message.model) > _MAX_MODEL:
+        checks.refuse("model", f"must be at most {_MAX_MODEL} characters")
+    tools = to_tools(message.tools, checks) if message.tools else ()
+    request = CompletionRequest(
+        model=message.model,
+        messages=tuple(
+            to_message(m, f"messages[{index}]", checks) for index, m in enumerate(message.messages)
+        ),
+        params=to_params(message.params, "params", checks)
+        if message.HasField("params")
+        else _NO_PARAMS,
+        attribution=to_attribution(message.attribution, "attribution", checks),
+        tools=tools,
+        tool_choice=to_tool_choice(message.tool_choice, tools, checks)
+        if message.HasField("tool_choice")
+        else None,
+        response_format=to_response_format(message.response_format, checks)
+        if message.HasField("response_format")
+        else None,
+        routing=to_routing(message.routing, "routing", checks)
+        if message.HasField("routing")
+        else _NO_ROUTING,
+        heartbeat_seconds=_to_heartbeat(message.stream_options, checks),
+        include_completion=message.stream_options.include_completion,
+        mid_stream_failure=_to_mid_stream_failure(message.stream_options, checks),
+        provider_options_json=_to_options(message, checks) if message.provider_options_json else {},
+        response_cache=message.response_cache.enabled,
+    )
+    _check_request_id(message.request_id, checks)
+    checks.done()
+    return request
+
+
+def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -> Attribution:
+    for name in ("agent", "user", "interaction", "session"):
+        if value := getattr(message, name):
+            checks.matches(f"{path}.{name}", value, _ID)
+    checks.at_most(f"{path}.labels", message.labels, _MAX_LABELS)
+    for key, value in message.labels.items():
+        if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:
+            checks.refuse(f"{path}.labels", "a key is at most 64 and a value at most 256 bytes")
+    tenant = message.tenant.removeprefix("tenants/")
+    if message.tenant and (tenant == message.tenant or not TENANT_ID.fullmatch(tenant)):
+        checks.refuse(f"{path}.tenant", 'must be "tenants/{tenant}"')
+    return Attribution(
+        tenant or DEFAULT_TENANT,
+        message.agent,
+        message.user,
+        message.interaction,
+        message.session,
+        dict(message.labels),
+    )
+
+
+def _to_heartbeat(options: pb.StreamOptions, checks: Checks) -> float | None:
+    if not options.HasField("heartbeat_interval"):
+        return None
+    return checks.positive_duration(
+        "stream_options.heartbeat_interval", options.heartbeat_interval, _HEARTBEAT_LIMIT_SECONDS
+    )
+
+
+def _to_mid_stream_failure(options: pb.StreamOptions, checks: Checks) -> MidStreamFailure:
+    match options.mid_stream_failure:
+        case (
+            pb.StreamOptions.MID_STREAM_FAILURE_UNSPECIFIED
+            | pb.StreamOptions.MID_STREAM_FAILURE_ABORT
+        ):
+            return MidStreamFailure.ABORT
+        case pb.StreamOptions.MID_STREAM_FAILURE_RESTART:
+            return MidStreamFailure.RESTART
+    checks.refuse("stream_options.mid_stream_failure", "is not a known choice")
+    return MidStreamFailure.ABORT
+
+
+def _to_options(message: pb.CompletionRequest, checks: Checks) -> dict[str, str]:
+    for kind, text in message.provider_options_json.items():
+        checks.json(f"provider_options_json[{kind!r}]", text)
+    return dict(message.provider_options_json)
+
+
+def _check_request_id(request_id: str, checks: Checks) -> None:
+    if not request_id:
+        return
+    try:
+        uuid.UUID(request_id)
+    except ValueError:
+        checks.refuse("request_id", "must be a UUID")
+        return
+    # Accepting it would promise "one completion, one charge", which nothing keeps yet.
+    checks.refuse(
+        "request_id", "idempotent replay is not available in this version; leave it empty"
+    )
