@@ -233,6 +233,12 @@ class ProviderKind:
     discovers_models: bool
     telemetry_name: str
     """The value of OpenTelemetry's `gen_ai.provider.name`."""
+    credential_optional: bool = False
+    """Takes a credential and also works without one, as local servers do."""
+
+    @property
+    def needs_credential(self) -> bool:
+        return bool(self.credential_source_types) and not self.credential_optional
 
 
 @dataclass(frozen=True, slots=True)
