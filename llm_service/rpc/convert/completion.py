@@ -44,7 +44,7 @@ from llm_service.rpc.stubs import completion_pb2 as pb
 _MESSAGE_BYTES = 200  # of an error text inside a status
 _STATUS_ATTEMPTS = 5
 
-_FINISH_REASONS: dict[FinishReason, pb.FinishReason] = {
+_FINISH_REASONS: dict[FinishReason, pb.FinishReason.ValueType] = {
     reason: getattr(pb, f"FINISH_REASON_{reason.name}") for reason in FinishReason
 }
 _STAGES = {stage: getattr(pb.ContentFilter, f"STAGE_{stage.name}") for stage in FilterStage}
@@ -162,7 +162,7 @@ def _from_finished(event: CompletionFinished) -> pb.CompletionFinished:
     return message
 
 
-def from_finish_reason(reason: FinishReason | None) -> pb.FinishReason:
+def from_finish_reason(reason: FinishReason | None) -> pb.FinishReason.ValueType:
     return _FINISH_REASONS[reason] if reason is not None else pb.FINISH_REASON_UNSPECIFIED
 
 
