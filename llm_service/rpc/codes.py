@@ -1,11 +1,10 @@
-"""Which gRPC status each failure becomes: the one table, from the contract's error mapping."""
+"""The gRPC status code of every failure: one table by error, one by reason."""
 
 from grpc import StatusCode
 
 from llm_service import errors
 
 STATUS: dict[type[errors.GatewayError], StatusCode] = {
-    # the request
     errors.InvalidField: StatusCode.INVALID_ARGUMENT,
     errors.ContextLengthExceeded: StatusCode.INVALID_ARGUMENT,
     errors.RequestTooLarge: StatusCode.INVALID_ARGUMENT,
@@ -16,10 +15,8 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.EtagMismatch: StatusCode.ABORTED,
     errors.ResourceInUse: StatusCode.FAILED_PRECONDITION,
-    # the gateway's own limits
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
-    # configuration an operator must fix
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
     errors.ProviderDisabled: StatusCode.FAILED_PRECONDITION,
     errors.ProviderCredentialMissing: StatusCode.FAILED_PRECONDITION,
@@ -29,23 +26,41 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.ProviderQuotaExhausted: StatusCode.FAILED_PRECONDITION,
     errors.EncryptionKeyMissing: StatusCode.FAILED_PRECONDITION,
     errors.EgressDenied: StatusCode.FAILED_PRECONDITION,
-    # the provider, now
     errors.ProviderRateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.ProviderUnavailable: StatusCode.UNAVAILABLE,
     errors.ProviderTimeout: StatusCode.UNAVAILABLE,
     errors.ProviderUnreachable: StatusCode.UNAVAILABLE,
     errors.ProviderProtocolError: StatusCode.INTERNAL,
     errors.StreamInterrupted: StatusCode.UNAVAILABLE,
-    # the gateway, now
     errors.StorageUnavailable: StatusCode.UNAVAILABLE,
 }
 
-_BY_REASON = {error.reason: code.value[0] for error, code in STATUS.items()}
-_BY_REASON |= {
-    code.name: code.value[0] for code in (StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED)
+WITHOUT_ERROR: dict[str, StatusCode] = {
+    "REQUEST_ID_REUSED": StatusCode.INVALID_ARGUMENT,
+    "REQUEST_IN_PROGRESS": StatusCode.ABORTED,
+    "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
+    "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
+    "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,
+    "RATE_LIMITED": StatusCode.RESOURCE_EXHAUSTED,
+    "BUDGET_EXCEEDED": StatusCode.RESOURCE_EXHAUSTED,
+    "INTERNAL": StatusCode.INTERNAL,
 }
+"""Reasons no `GatewayError` stands for: bugs, and checks this version has not got."""
+
+REASON_STATUS: dict[str, StatusCode] = {
+    **{error.reason: code for error, code in STATUS.items()},
+    **WITHOUT_ERROR,
+}
+"""The status of every reason in the contract's `ErrorReason`."""
+
+_LIBRARY = {
+    "CANCELLED": StatusCode.CANCELLED,
+    "DEADLINE_EXCEEDED": StatusCode.DEADLINE_EXCEEDED,
+}
+"""Outcomes of an attempt that gRPC itself reports to the caller."""
 
 
 def code_for(reason: str) -> int:
-    """The gRPC status number of an `ErrorReason`, or of a caller who left or ran out of time."""
-    return int(_BY_REASON.get(reason, StatusCode.INTERNAL.value[0]))
+    """The number of the status code of a reason; that of UNKNOWN if nobody knows the reason."""
+    code = REASON_STATUS.get(reason) or _LIBRARY.get(reason, StatusCode.UNKNOWN)
+    return int(code.value[0])

@@ -1,0 +1,126 @@
+"""What the service tells about itself: spans, metrics and logs, without content or secrets."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from opentelemetry.trace import Tracer
+
+from llm_service.telemetry import conventions as names
+from llm_service.telemetry import spans
+from llm_service.telemetry.export import Pipeline
+from llm_service.telemetry.metrics import Metrics
+from llm_service.telemetry.spans import AttemptSpan, ServerCall
+
+__all__ = ["AttemptSpan", "ServerCall", "Telemetry"]
+
+
+class Telemetry:
+    """The tracer and the instruments of this process. Sets no global provider."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._tracer: Tracer = pipeline.tracer
+        self._metrics = Metrics(pipeline.meter)
+
+    @classmethod
+    def start(  # noqa: PLR0913  settings, by name
+        cls,
+        *,
+        service_version: str,
+        otlp_endpoint: str = "",
+        sample_ratio: float = 1.0,
+        prometheus_listen: str = "",
+        environment: str = "",
+        span_processor: object | None = None,
+        metric_reader: object | None = None,
+    ) -> Self:
+        """Start exporting to what is named; without an exporter, trace ids still exist and flow.
+
+        Args:
+            service_version: of this build.
+            otlp_endpoint: "http://host:4317" or "https://..."; takes OTLP over gRPC.
+            sample_ratio: share of new traces to record, 0 to 1. A caller's own decision wins.
+            prometheus_listen: "host:port" to serve `/metrics` on.
+            environment: `deployment.environment.name`, e.g. "production".
+            span_processor: an OpenTelemetry `SpanProcessor` instead of the OTLP exporter.
+            metric_reader: an OpenTelemetry `MetricReader` beside the exporters.
+
+        Raises:
+            OSError: nothing can listen on `prometheus_listen`.
+        """
+        return cls(
+            Pipeline.start(
+                service_version=service_version,
+                environment=environment,
+                otlp_endpoint=otlp_endpoint,
+                sample_ratio=sample_ratio,
+                prometheus_listen=prometheus_listen,
+                span_processor=span_processor,
+                metric_reader=metric_reader,
+            )
+        )
+
+    def server_call(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]] = ()
+    ) -> ServerCall:
+        """A context manager around one inbound call of the full `method` name."""
+        return ServerCall(self._tracer, self._metrics, method, metadata)
+
+    def attempt(
+        self,
+        *,
+        operation: str,
+        provider_name: str,
+        model: str,
+        stream: bool,
+        server_address: str = "",
+        server_port: int = 0,
+    ) -> AttemptSpan:
+        """A context manager around one upstream attempt.
+
+        `operation` is the conventions' word ("chat"); `provider_name` a provider kind; `model` a
+        configured model's upstream id, never text a caller chose.
+        """
+        attributes: dict[str, str | bool | int] = {
+            names.OPERATION: operation,
+            names.PROVIDER: names.PROVIDER_NAMES.get(provider_name, provider_name),
+            names.REQUEST_MODEL: model,
+            names.REQUEST_STREAM: stream,
+        }
+        if server_address:
+            attributes[names.SERVER_ADDRESS] = server_address
+        if server_port:
+            attributes[names.SERVER_PORT] = server_port
+        return AttemptSpan(self._tracer, self._metrics, attributes)
+
+    def trace_id(self) -> str:
+        """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""
+        return spans.trace_id()
+
+    def note_reason(self, reason: str) -> None:
+        """The current call is about to fail with `reason`, an `ErrorReason` name."""
+        call = spans.current_call.get()
+        if call is not None:
+            call.failed(reason)
+
+    def observe_backlog(self, backlog: Callable[[], int]) -> None:
+        """Publish `backlog()`: usage records not yet stored. Called from another thread."""
+        self._metrics.observe_backlog(backlog)
+
+    @property
+    def active_calls(self) -> int:
+        """Inbound calls in progress."""
+        return self._metrics.active_calls
+
+    async def watch_loop(self, interval: float = 0.5) -> None:
+        """Measure how late the event loop wakes, every `interval` seconds, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + interval
+            await asyncio.sleep(interval)
+            self._metrics.loop_lagged(max(0.0, loop.time() - due))
+
+    async def shutdown(self) -> None:
+        """Export what is left, for at most ten seconds, and stop."""
+        await asyncio.to_thread(self._pipeline.stop)

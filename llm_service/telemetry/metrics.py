@@ -1,0 +1,130 @@
+"""The service's metrics: their instruments, and the bound on what may become a label."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from llm_service.telemetry import conventions as names
+
+MODELS_MAX = 500
+"""Distinct (provider, model) pairs that get series of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLabels:
+    """The label sets of one operation on one model, made once."""
+
+    duration: dict[str, str]
+    input_tokens: dict[str, str]
+    output_tokens: dict[str, str]
+
+
+class Metrics:
+    """Every instrument of the service. No label holds a tenant, a user or a caller's text."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.active_calls = 0
+        self._backlog: Callable[[], int] = lambda: 0
+        self._lag = 0.0
+        self._labels: dict[tuple[str, str, str], AttemptLabels] = {}
+        self._calls: dict[tuple[str, str], dict[str, str]] = {}
+        self._call_duration = meter.create_histogram(
+            names.CALL_DURATION,
+            unit="s",
+            description="Duration of inbound calls.",
+            explicit_bucket_boundaries_advisory=names.RPC_SECONDS,
+        )
+        self._operation_duration = meter.create_histogram(
+            names.OPERATION_DURATION,
+            unit="s",
+            description="Duration of upstream attempts.",
+            explicit_bucket_boundaries_advisory=names.GENAI_SECONDS,
+        )
+        self._tokens = meter.create_histogram(
+            names.TOKEN_USAGE,
+            unit="{token}",
+            description="Tokens an upstream attempt used.",
+            explicit_bucket_boundaries_advisory=names.TOKENS,
+        )
+        self._first_chunk = meter.create_histogram(
+            names.TIME_TO_FIRST_CHUNK,
+            unit="s",
+            description="From the start of a streamed attempt to its first content.",
+            explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
+        )
+        self._observe(meter)
+
+    def _observe(self, meter: Meter) -> None:
+        meter.create_observable_gauge(
+            names.ACTIVE_CALLS,
+            callbacks=[lambda _: [Observation(self.active_calls)]],
+            unit="{call}",
+            description="Inbound calls in progress.",
+        )
+        meter.create_observable_gauge(
+            names.LEDGER_BACKLOG,
+            callbacks=[lambda _: [Observation(self._backlog())]],
+            unit="{record}",
+            description="Usage records that have not reached the database.",
+        )
+        meter.create_observable_gauge(
+            names.LOOP_LAG,
+            callbacks=[self._take_lag],
+            unit="s",
+            description="Longest delay of the event loop since the last collection.",
+        )
+
+    def observe_backlog(self, backlog: Callable[[], int]) -> None:
+        """`backlog` is called from the collecting thread and must be quick and safe there."""
+        self._backlog = backlog
+
+    def loop_lagged(self, seconds: float) -> None:
+        self._lag = max(self._lag, seconds)
+
+    def _take_lag(self, _: CallbackOptions) -> Iterable[Observation]:
+        lag, self._lag = self._lag, 0.0
+        return [Observation(lag)]
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        """Both labels come from closed sets: registered methods and gRPC's codes."""
+        labels = self._calls.get((method, code))
+        if labels is None:
+            labels = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method, names.RPC_STATUS: code}
+            if code in names.SERVER_FAULTS:
+                labels[names.ERROR_TYPE] = code
+            self._calls[method, code] = labels
+        self._call_duration.record(seconds, labels)
+
+    def labels(self, operation: str, provider: str, model: str) -> AttemptLabels:
+        """The labels of a configured model; beyond `MODELS_MAX` of them, one shared set."""
+        known = self._labels.get((operation, provider, model))
+        if known is not None:
+            return known
+        if len(self._labels) >= MODELS_MAX:
+            return _attempt_labels(operation, names.OTHER, names.OTHER)
+        made = self._labels[operation, provider, model] = _attempt_labels(
+            operation, provider, model
+        )
+        return made
+
+    def attempt(self, labels: AttemptLabels, seconds: float, error: str) -> None:
+        """`error` is a reason from the contract, "" for none."""
+        duration = labels.duration
+        self._operation_duration.record(
+            seconds, {**duration, names.ERROR_TYPE: error} if error else duration
+        )
+
+    def first_chunk(self, labels: AttemptLabels, seconds: float) -> None:
+        self._first_chunk.record(seconds, labels.duration)
+
+    def tokens(self, labels: AttemptLabels, input_tokens: int, output_tokens: int) -> None:
+        self._tokens.record(input_tokens, labels.input_tokens)
+        self._tokens.record(output_tokens, labels.output_tokens)
+
+
+def _attempt_labels(operation: str, provider: str, model: str) -> AttemptLabels:
+    labels = {names.OPERATION: operation, names.PROVIDER: provider, names.REQUEST_MODEL: model}
+    return AttemptLabels(
+        labels, {**labels, names.TOKEN_TYPE: "input"}, {**labels, names.TOKEN_TYPE: "output"}
+    )

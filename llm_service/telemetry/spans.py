@@ -1,0 +1,201 @@
+"""The span and the measurements of one inbound call, and of one upstream attempt."""
+
+from collections.abc import Iterable
+from contextvars import ContextVar, Token
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from llm_service.errors import GatewayError
+from llm_service.telemetry import conventions as names
+from llm_service.telemetry.metrics import Metrics
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_PARENT_HEADERS = ("traceparent", "tracestate")
+_NO_TRACE = "0" * 32
+
+current_call: ContextVar["ServerCall | None"] = ContextVar("current_call", default=None)
+
+
+class ServerCall:
+    """One inbound call: a SERVER span that continues the caller's trace, and the call's duration.
+
+    A context manager. Inside it, `Telemetry.trace_id()` and every attempt belong to this call.
+    """
+
+    __slots__ = ("_code", "_method", "_metrics", "_reason", "_span", "_started", "_token")
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        metrics: Metrics,
+        method: str,
+        metadata: Iterable[tuple[str, str | bytes]],
+    ) -> None:
+        self._method = method.lstrip("/")
+        self._metrics = metrics
+        self._code = "OK"
+        self._reason = ""
+        self._span = tracer.start_span(
+            self._method,
+            context=_parent(metadata),
+            kind=SpanKind.SERVER,
+            attributes={names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._method},
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        self._token: Token[ServerCall | None] | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """32 lower-case hexadecimal digits."""
+        return format(self._span.get_span_context().trace_id, "032x")
+
+    def status(self, code_name: str) -> None:
+        """What the call ended with, a `grpc.StatusCode` name. "OK" unless said otherwise."""
+        self._code = code_name
+
+    def failed(self, reason: str) -> None:
+        """Why it failed, an `ErrorReason` name: becomes the span's status description."""
+        self._reason = reason
+
+    def context(self) -> Context:
+        """What spans inside this call have as their parent."""
+        return set_span_in_context(self._span)
+
+    def __enter__(self) -> Self:
+        self._token = current_call.set(self)
+        self._metrics.active_calls += 1
+        self._started = monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._metrics.active_calls -= 1
+        self._metrics.call(self._method, self._code, monotonic() - self._started)
+        if self._span.is_recording():
+            self._describe()
+        self._span.end()
+        if self._token is not None:
+            current_call.reset(self._token)
+
+    def _describe(self) -> None:
+        self._span.set_attribute(names.RPC_STATUS, self._code)
+        if self._reason or self._code in names.SERVER_FAULTS:
+            self._span.set_attribute(names.ERROR_TYPE, self._reason or self._code)
+        if self._code in names.SERVER_FAULTS:
+            self._span.set_status(Status(StatusCode.ERROR, self._reason or self._code))
+
+
+class AttemptSpan:
+    """One upstream attempt: a CLIENT span by the GenAI conventions, and its measurements.
+
+    A context manager. Left by an exception that nobody named with `failed`, it names it itself: a
+    `GatewayError` by its reason, a cancellation as CANCELLED, anything else as INTERNAL.
+    """
+
+    __slots__ = ("_error", "_labels", "_metrics", "_span", "_started")
+
+    def __init__(
+        self, tracer: Tracer, metrics: Metrics, attributes: dict[str, str | bool | int]
+    ) -> None:
+        operation = str(attributes[names.OPERATION])
+        model = str(attributes[names.REQUEST_MODEL])
+        call = current_call.get()
+        self._metrics = metrics
+        self._labels = metrics.labels(operation, str(attributes[names.PROVIDER]), model)
+        self._error = ""
+        self._span: Span = tracer.start_span(
+            f"{operation} {model}",
+            context=call.context() if call else None,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def first_chunk(self, seconds: float) -> None:
+        """Content began `seconds` after the attempt."""
+        self._metrics.first_chunk(self._labels, seconds)
+        self._span.set_attribute(names.FIRST_CHUNK, seconds)
+
+    def finished(  # noqa: PLR0913  counts, by name
+        self,
+        *,
+        response_model: str = "",
+        response_id: str = "",
+        finish_reason: str = "",
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cache_read: int = 0,
+        cache_write: int = 0,
+        reasoning: int = 0,
+    ) -> None:
+        """What came back. Totals are inclusive; the last three are subsets of them."""
+        self._metrics.tokens(self._labels, input_tokens, output_tokens)
+        if not self._span.is_recording():
+            return
+        told: dict[str, str | int] = {
+            names.RESPONSE_MODEL: response_model,
+            names.RESPONSE_ID: response_id,
+            names.CACHE_READ_TOKENS: cache_read,
+            names.CACHE_WRITE_TOKENS: cache_write,
+            names.REASONING_TOKENS: reasoning,
+        }
+        self._span.set_attributes(
+            {
+                **{name: value for name, value in told.items() if value},
+                names.FINISH_REASONS: [finish_reason] if finish_reason else [],
+                names.INPUT_TOKENS: input_tokens,
+                names.OUTPUT_TOKENS: output_tokens,
+            }
+        )
+
+    def failed(self, reason: str) -> None:
+        """`reason` is an `ErrorReason` name, CANCELLED or DEADLINE_EXCEEDED."""
+        self._error = reason
+
+    def __enter__(self) -> Self:
+        self._started = monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and not self._error:
+            self._error = _reason(error)
+        self._metrics.attempt(self._labels, monotonic() - self._started, self._error)
+        if self._error:
+            self._span.set_attribute(names.ERROR_TYPE, self._error)
+            self._span.set_status(Status(StatusCode.ERROR, self._error))
+        self._span.end()
+
+
+def trace_id() -> str:
+    """The current call's trace id; 32 zeros outside a call."""
+    call = current_call.get()
+    return call.trace_id if call else _NO_TRACE
+
+
+def _parent(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
+    carrier = {
+        key: value for key, value in metadata if key in _PARENT_HEADERS and isinstance(value, str)
+    }
+    return _PROPAGATOR.extract(carrier, Context()) if carrier else Context()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, GatewayError):
+        return error.reason
+    return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
