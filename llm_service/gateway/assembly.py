@@ -1,0 +1,93 @@
+"""Folds the events of a stream into the message they spell."""
+
+from dataclasses import replace
+
+from llm_service.domain.completion import (
+    AudioDelta,
+    CitationDelta,
+    PartDelta,
+    PartEvent,
+    PartFinished,
+    PartStarted,
+)
+from llm_service.domain.content import (
+    Citation,
+    Content,
+    Media,
+    Message,
+    Part,
+    ProviderState,
+    Refusal,
+    Role,
+    Text,
+    Thinking,
+    TokenLogprob,
+    ToolCall,
+)
+
+
+class _Growing:
+    """A part whose pieces are still arriving."""
+
+    def __init__(self, start: Part) -> None:
+        self.start = start
+        self.texts: list[str] = []
+        self.audio: list[bytes] = []
+        self.citations: list[Citation] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.provider_state: ProviderState | None = start.provider_state
+
+    def part(self) -> Part:
+        return Part(
+            self._content(),
+            provider_state=self.provider_state,
+            citations=(*self.start.citations, *self.citations),
+            logprobs=(*self.start.logprobs, *self.logprobs),
+        )
+
+    def _content(self) -> Content:
+        text = "".join(self.texts)
+        match self.start.content:
+            case Text(begun):
+                return Text(begun + text)
+            case Refusal(begun):
+                return Refusal(begun + text)
+            case Thinking(begun, redacted):
+                return Thinking(begun + text, redacted)
+            case ToolCall() as call:
+                return replace(call, arguments_json=call.arguments_json + text)
+            case Media() as media:
+                return Media(
+                    media.modality,
+                    b"".join([media.data or b"", *self.audio]),
+                    mime_type=media.mime_type,
+                )
+            case other:
+                return other
+
+
+class Assembly:
+    """The parts of one answer so far."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, _Growing] = {}
+
+    def add(self, event: PartEvent) -> None:
+        match event:
+            case PartStarted(index, part):
+                self._parts[index] = _Growing(part)
+            case PartDelta(index=index, text=text, logprobs=logprobs):
+                growing = self._parts[index]
+                growing.texts.append(text)
+                growing.logprobs.extend(logprobs)
+            case AudioDelta(index, data):
+                self._parts[index].audio.append(data)
+            case CitationDelta(index, citation):
+                self._parts[index].citations.append(citation)
+            case PartFinished(index, state):
+                if state is not None:
+                    self._parts[index].provider_state = state
+
+    def message(self) -> Message:
+        parts = tuple(self._parts[index].part() for index in sorted(self._parts))
+        return Message(Role.ASSISTANT, parts)

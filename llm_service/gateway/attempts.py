@@ -1,0 +1,277 @@
+"""One upstream attempt: what it saw, and the single record it leaves in the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from llm_service.domain.completion import (
+    Attempt,
+    AudioDelta,
+    CallError,
+    Completion,
+    CompletionFinished,
+    CompletionStarted,
+    ContentFilter,
+    Cost,
+    Fallback,
+    FinishReason,
+    PartDelta,
+    ServedBy,
+    StreamEvent,
+    Timings,
+    TokenUsage,
+    UsageUpdate,
+    Warning,
+)
+from llm_service.domain.content import Message, Part, Role
+from llm_service.domain.usage import UsageRecord
+from llm_service.errors import GatewayError
+from llm_service.gateway import estimates, pricing
+from llm_service.gateway.assembly import Assembly
+from llm_service.gateway.call import Call, call_error
+from llm_service.gateway.ids import new_id
+from llm_service.gateway.ledger import Ledger
+from llm_service.gateway.routing import Target
+from llm_service.providers.base import Accepted, AdapterEvent, Answer, Ended
+from llm_service.telemetry import AttemptSpan
+
+_EMPTY = Message(Role.ASSISTANT, ())
+
+
+class TrackedAttempt:
+    """Watches one attempt and settles it exactly once: served, failed, or left by the caller."""
+
+    def __init__(self, call: Call, target: Target, ledger: Ledger, trace_id: str) -> None:
+        self._call = call
+        self._target = target
+        self._ledger = ledger
+        self._trace_id = trace_id
+        self._started = call.now
+        self._start_time = datetime.now(UTC)
+        self._served_by = ServedBy(
+            target.provider.name,
+            target.model.name,
+            target.credential.name if target.credential else "",
+            target.model.provider_model,
+        )
+        self._span: AttemptSpan | None = None
+        self._warnings: tuple[Warning, ...] = ()
+        self._usage: TokenUsage | None = None
+        self._accepted = False
+        self._committed = False
+        self._output_bytes = 0
+        self._first_content: float | None = None
+        self._assembly = Assembly() if call.request.include_completion else None
+        self._settled = False
+
+    @property
+    def settled(self) -> bool:
+        return self._settled
+
+    def dialled(self, span: AttemptSpan) -> None:
+        self._span = span
+        if self._call.first_dial is None:
+            self._call.first_dial = self._call.now
+
+    # --- streaming ---
+
+    def pass_on(self, batch: Sequence[AdapterEvent]) -> list[StreamEvent]:
+        """What the caller is to see of a batch; nothing until there is content to commit to."""
+        out: list[StreamEvent] = []
+        for event in batch:
+            kind = type(event)
+            if kind is PartDelta:
+                self._output_bytes += len(event.text)  # type: ignore[union-attr]
+                self._part(event, out)  # type: ignore[arg-type]
+            elif kind is Accepted:
+                self._accept(event)  # type: ignore[arg-type]
+            elif kind is UsageUpdate:
+                self._usage = event.usage  # type: ignore[union-attr]
+                if self._committed:
+                    out.append(event)  # type: ignore[arg-type]
+            elif kind is Ended:
+                self._end(event, out)  # type: ignore[arg-type]
+            else:
+                self._part(event, out)  # type: ignore[arg-type]
+        return out
+
+    def _accept(self, event: Accepted) -> None:
+        self._accepted = True
+        self._identify(event.provider_model, event.provider_request_id)
+        self._warnings = event.warnings
+
+    def _identify(self, provider_model: str, provider_request_id: str = "") -> None:
+        if provider_model or provider_request_id:
+            self._served_by = replace(
+                self._served_by,
+                provider_model=provider_model or self._served_by.provider_model,
+                provider_request_id=provider_request_id or self._served_by.provider_request_id,
+            )
+
+    def _part(self, event: StreamEvent, out: list[StreamEvent]) -> None:
+        if not self._committed:
+            self._commit(out)
+        if type(event) is AudioDelta:
+            self._output_bytes += len(event.data) // 64
+        if self._assembly is not None:
+            self._assembly.add(event)  # type: ignore[arg-type]
+        out.append(event)
+
+    def _commit(self, out: list[StreamEvent]) -> None:
+        self._committed = True
+        call = self._call
+        if call.restart_from is not None:
+            out.append(Fallback(call.restart_from, self._served_by))
+            call.restart_from = None
+        else:
+            failed = tuple(call.attempts)
+            out.append(CompletionStarted(call.id, self._served_by, failed, call.create_time))
+        self._content_arrived()
+        call.content_sent = True
+
+    def _content_arrived(self) -> None:
+        now = self._call.now
+        self._first_content = now - self._started
+        if self._call.first_content is None:
+            self._call.first_content = now
+        if self._span is not None:
+            self._span.first_chunk(self._first_content)
+
+    def _end(self, event: Ended, out: list[StreamEvent]) -> None:
+        if not self._committed:
+            self._commit(out)
+        self._identify(event.provider_model)
+        usage = event.usage or self._usage
+        message = self._assembly.message() if self._assembly is not None else _EMPTY
+        completion = self._serve(
+            message, event.finish_reason, event.provider_finish_reason, usage, event.content_filter
+        )
+        out.append(CompletionFinished(completion, self._assembly is not None))
+
+    # --- whole answers ---
+
+    def answered(self, answer: Answer) -> Completion:
+        """Settle as served."""
+        self._identify(answer.provider_model, answer.provider_request_id)
+        self._warnings = answer.warnings
+        if answer.usage is None:
+            self._output_bytes = _size(answer.parts)
+        return self._serve(
+            Message(Role.ASSISTANT, answer.parts),
+            answer.finish_reason,
+            answer.provider_finish_reason,
+            answer.usage,
+            answer.content_filter,
+        )
+
+    # --- settling ---
+
+    def _serve(
+        self,
+        message: Message,
+        finish_reason: FinishReason,
+        provider_finish_reason: str,
+        said: TokenUsage | None,
+        content_filter: ContentFilter | None,
+    ) -> Completion:
+        call = self._call
+        usage = said or estimates.usage_so_far(call.request, self._output_bytes)
+        cost = self._cost(usage)
+        attempt = self._settle(usage, cost, None, finish_reason)
+        self._tell_span(usage, finish_reason)
+        return Completion(
+            id=call.id,
+            message=message,
+            finish_reason=finish_reason,
+            provider_finish_reason=provider_finish_reason,
+            usage=usage,
+            cost=cost,
+            served_by=self._served_by,
+            attempts=(*call.attempts[:-1], attempt),
+            timings=self._timings(),
+            create_time=call.create_time,
+            content_filter=content_filter,
+            warnings=(*call.warnings(), *self._warnings),
+        )
+
+    def failed(self, error: GatewayError) -> None:
+        """Settle as failed, unless it is settled."""
+        usage = self._evidence(dialled_in_vain=error.http_status > 0)
+        cost = self._cost(usage) if usage else None
+        self._settle(usage, cost, call_error(error), None)
+
+    def left(self, reason: str) -> None:
+        """Settle as given up on by the caller (or by a bug of ours), unless it is settled."""
+        usage = self._evidence(dialled_in_vain=False)
+        cost = self._cost(usage) if usage else None
+        self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
+        if self._span is not None:
+            self._span.failed(reason)
+
+    def _evidence(self, *, dialled_in_vain: bool) -> TokenUsage | None:
+        """The best account of what was used; None when the vendor was never asked, or refused."""
+        if self._usage is not None:
+            return self._usage
+        if self._span is None or (dialled_in_vain and not self._accepted):
+            return None
+        return estimates.usage_so_far(self._call.request, self._output_bytes)
+
+    def _cost(self, usage: TokenUsage) -> Cost:
+        target = self._target
+        price = pricing.price_of(target.provider.kind, target.model, self._start_time)
+        return pricing.cost_of(usage, price)
+
+    def _settle(
+        self,
+        usage: TokenUsage | None,
+        cost: Cost | None,
+        error: CallError | None,
+        finish_reason: FinishReason | None,
+    ) -> Attempt:
+        call = self._call
+        if self._settled:
+            return call.attempts[-1]
+        self._settled = True
+        duration = call.now - self._started
+        attempt = Attempt(self._served_by, self._start_time, duration, error, usage, cost)
+        call.attempts.append(attempt)
+        self._ledger.record(
+            UsageRecord(
+                new_id(),
+                call.id,
+                call.request.attribution,
+                attempt,
+                datetime.now(UTC),
+                finish_reason,
+                error.reason if error else "",
+                self._trace_id,
+                self._first_content,
+            )
+        )
+        return attempt
+
+    def _timings(self) -> Timings:
+        call = self._call
+        first = call.first_content
+        return Timings(
+            queue=(call.first_dial or call.started) - call.started,
+            first_token=first - call.started if first is not None else None,
+            total=call.now - call.started,
+        )
+
+    def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason) -> None:
+        if self._span is not None:
+            self._span.finished(
+                response_model=self._served_by.provider_model,
+                response_id=self._served_by.provider_request_id,
+                finish_reason=finish_reason,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cache_read=usage.cache_read_input_tokens,
+                cache_write=usage.cache_write_input_tokens,
+                reasoning=usage.reasoning_output_tokens,
+            )
+
+
+def _size(parts: Sequence[Part]) -> int:
+    return sum(estimates.part_bytes(part) for part in parts)

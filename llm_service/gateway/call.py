@@ -1,0 +1,181 @@
+"""One call on its way: what was asked, what has failed, what to say when nothing is left."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from llm_service.domain.completion import (
+    Attempt,
+    CallError,
+    CompletionRequest,
+    Cost,
+    FailedCompletion,
+    GenerationParams,
+    MidStreamFailure,
+    Preference,
+    TokenUsage,
+    Warning,
+)
+from llm_service.errors import (
+    GatewayError,
+    ModelNotFound,
+    NoRoute,
+    ProviderRateLimited,
+    StreamInterrupted,
+)
+from llm_service.gateway.ids import new_id
+from llm_service.gateway.routing import Target
+
+_UNSET = GenerationParams()
+_PARAMS = tuple(GenerationParams.__dataclass_fields__)
+# A caller's own deadline cancels us; until it has, an attempt may run this much longer.
+_GRACE_SECONDS = 0.25
+
+
+class Call:
+    """The state of one completion over all its attempts.
+
+    Args:
+        request: as the caller made it.
+        targets: the chain to try.
+        seconds_left: until the caller's deadline; None: it set none.
+        limit_seconds: how long any call may take.
+    """
+
+    def __init__(
+        self,
+        request: CompletionRequest,
+        targets: tuple[Target, ...],
+        seconds_left: float | None,
+        limit_seconds: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.id = new_id()
+        self.request = request
+        self.targets = targets
+        self.create_time = datetime.now(UTC)
+        self.started = self._loop.time()
+        self._caller_by = None if seconds_left is None else self.started + seconds_left
+        grace = _GRACE_SECONDS if seconds_left is not None and seconds_left < limit_seconds else 0
+        self.by = self.started + min(limit_seconds, (seconds_left or limit_seconds)) + grace
+        self.attempts: list[Attempt] = []
+        self.content_sent = False
+        self.first_dial: float | None = None
+        self.first_content: float | None = None
+        self.restart_from: Attempt | None = None
+        self._errors: list[GatewayError] = []
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    @property
+    def left_because(self) -> str:
+        """Why a caller who is gone went: its deadline passed, or it cancelled."""
+        late = self._caller_by is not None and self.now >= self._caller_by - 0.01
+        return "DEADLINE_EXCEEDED" if late else "CANCELLED"
+
+    def goes_on(self, error: GatewayError) -> bool:
+        """Note the failure of an attempt; may the next target be tried?"""
+        self._errors.append(error)
+        if not error.falls_back or len(self._errors) >= len(self.targets) or self.now >= self.by:
+            return False
+        if not self.content_sent:
+            return True
+        self.restart_from = self.attempts[-1]
+        return self.request.mid_stream_failure is MidStreamFailure.RESTART
+
+    def failure(self) -> GatewayError:
+        """What to tell the caller, with all attempts in it."""
+        error = self._summary()
+        usages = [a.usage for a in self.attempts if a.usage is not None]
+        costs = [a.cost for a in self.attempts if a.cost is not None]
+        error.failure = FailedCompletion(
+            self.id,
+            tuple(self.attempts),
+            _sum_usage(usages) if usages else None,
+            _sum_cost(costs) if costs else None,
+            self.content_sent,
+        )
+        return error
+
+    def _summary(self) -> GatewayError:
+        last = self._errors[-1]
+        if self.content_sent:
+            interrupted = StreamInterrupted(
+                "the answer broke off after its first content",
+                metadata={"contentSent": "true", "cause": last.reason},
+                retry_delay=last.retry_delay,
+            )
+            interrupted.__cause__ = last
+            return interrupted
+        retriable = [error for error in self._errors if error.retriable]
+        if not retriable:
+            return self._named(self._errors[0])
+        delays = [error.retry_delay for error in retriable if error.retry_delay is not None]
+        other = (e for e in retriable if not isinstance(e, ProviderRateLimited))
+        chosen = next(other, retriable[0])
+        chosen.retry_delay = min(delays, default=None)
+        return chosen
+
+    def _named(self, error: GatewayError) -> GatewayError:
+        """A vendor's "no such model" is the caller's mistake only if the caller named the model."""
+        if isinstance(error, ModelNotFound) and not self.request.model:
+            route = NoRoute("the provider does not serve the configured default model")
+            route.__cause__ = error
+            return route
+        return error
+
+    def warnings(self) -> tuple[Warning, ...]:
+        """What this version does differently from what was asked, whichever target serves."""
+        warnings = []
+        if self.request.routing.preference not in (None, Preference.PRIORITY):
+            warnings.append(
+                Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority")
+            )
+        if self.request.response_cache:
+            warnings.append(
+                Warning("OPTION_IGNORED", "response_cache", "there is no response cache")
+            )
+        return tuple(warnings)
+
+
+def merged_params(asked: GenerationParams, stored: GenerationParams) -> GenerationParams:
+    """Field by field: what was asked, else what is stored."""
+    if stored == _UNSET:
+        return asked
+    missing = {
+        name: getattr(stored, name) for name in _PARAMS if getattr(asked, name) in (None, ())
+    }
+    return replace(asked, **missing)
+
+
+def call_error(error: GatewayError) -> CallError:
+    """The failure as data."""
+    return CallError(
+        error.reason,
+        str(error),
+        error.retry_delay if error.retriable else None,
+        error.http_status,
+        error.provider_code,
+    )
+
+
+def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
+    return TokenUsage(
+        sum(u.input_tokens for u in usages),
+        sum(u.output_tokens for u in usages),
+        sum(u.cache_read_input_tokens for u in usages),
+        sum(u.cache_write_input_tokens for u in usages),
+        sum(u.reasoning_output_tokens for u in usages),
+        estimated=any(u.estimated for u in usages),
+    )
+
+
+def _sum_cost(costs: list[Cost]) -> Cost:
+    return Cost(
+        sum(c.total_nano_usd for c in costs),
+        price_version=costs[0].price_version,
+        estimated=any(c.estimated for c in costs),
+        incomplete=any(c.incomplete for c in costs),
+    )

@@ -1,0 +1,15 @@
+"""Identifiers this service makes."""
+
+import os
+import time
+import uuid
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): unique, and in the order it was made to the millisecond."""
+    milliseconds = time.time_ns() // 1_000_000
+    noise = int.from_bytes(os.urandom(10))
+    value = (milliseconds & 0xFFFFFFFFFFFF) << 80 | noise
+    value = value & ~(0xF << 76) | 0x7 << 76  # version 7
+    value = value & ~(0x3 << 62) | 0x2 << 62  # the RFC's variant
+    return str(uuid.UUID(int=value))

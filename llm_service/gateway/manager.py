@@ -1,0 +1,156 @@
+"""Live adapters, one per stored version of a provider and its credential."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from llm_service import providers
+from llm_service.domain.provider import SEALED_SOURCES, Credential, Provider, SourceType
+from llm_service.errors import ProviderCredentialMissing
+from llm_service.providers.base import Account, Adapter
+from llm_service.providers.egress import Egress
+from llm_service.vault import Binding, Vault
+
+Key = tuple[str, int, str, int]
+
+_IDLE_SECONDS = 600.0
+_SWEEP_SECONDS = 60.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class Live:
+    """An open adapter and how many calls use it. It is closed when it is retired and unused."""
+
+    __slots__ = ("adapter", "address", "last_use", "port", "retired", "telemetry_name", "uses")
+
+    def __init__(self, adapter: Adapter, provider: Provider) -> None:
+        kind = providers.provider_kind(provider.kind)
+        origin = urlsplit(provider.base_uri or kind.default_base_uri)
+        self.adapter = adapter
+        self.telemetry_name = kind.telemetry_name
+        self.address = origin.hostname or ""
+        self.port = origin.port or _PORTS.get(origin.scheme, 0)
+        self.uses = 0
+        self.retired = False
+        self.last_use = time.monotonic()
+
+
+class ProviderManager:
+    """Opens adapters off the event loop, shares them, and closes each after its last call.
+
+    Args:
+        vault: opens sealed secrets.
+        egress: what adapters send through.
+        environment: the variables a credential may refer to, and their values.
+        connect: `providers.connect`, or a test's own.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        egress: Egress,
+        environment: Mapping[str, str],
+        connect: Callable[[str, Account, Egress], Adapter] = providers.connect,
+    ) -> None:
+        self._vault = vault
+        self._egress = egress
+        self._environment = environment
+        self._connect = connect
+        self._live: dict[Key, Live] = {}
+        self._opening = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, provider: Provider, credential: Credential | None) -> Live:
+        """A look-up, but for the first call with this version.
+
+        Raises:
+            ProviderCredentialMissing: it points to an environment variable that is not set.
+            ProviderCredentialUnreadable, EncryptionKeyMissing: the stored secret cannot be opened.
+        """
+        key = _key(provider, credential)
+        live = self._live.get(key)
+        if live is None:
+            async with self._opening:
+                live = self._live.get(key) or await self._open(key, provider, credential)
+        return live
+
+    @contextmanager
+    def lease(self, live: Live) -> Iterator[Adapter]:
+        """Keep the adapter open for the length of the block."""
+        live.uses += 1
+        try:
+            yield live.adapter
+        finally:
+            live.uses -= 1
+            live.last_use = time.monotonic()
+            if live.retired and live.uses == 0:
+                self._close(live)
+
+    async def sweep(self) -> None:
+        """Retire adapters nobody has used for ten minutes, until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            oldest = time.monotonic() - _IDLE_SECONDS
+            for key, live in list(self._live.items()):
+                if live.uses == 0 and live.last_use < oldest:
+                    self._retire(key)
+
+    async def aclose(self) -> None:
+        for key in list(self._live):
+            self._retire(key)
+        await asyncio.gather(*self._closing)
+
+    async def _open(self, key: Key, provider: Provider, credential: Credential | None) -> Live:
+        adapter = await asyncio.to_thread(self._connected, provider, credential)
+        live = self._live[key] = Live(adapter, provider)
+        for other in list(self._live):
+            if other != key and (other[0], other[2]) == (key[0], key[2]):
+                self._retire(other)
+        return live
+
+    def _connected(self, provider: Provider, credential: Credential | None) -> Adapter:
+        secret = self._secret(provider, credential) if credential else ""
+        account = Account(provider.base_uri, provider.settings, secret)
+        return self._connect(provider.kind, account, self._egress)
+
+    def _secret(self, provider: Provider, credential: Credential) -> str:
+        if credential.source_type in SEALED_SOURCES:
+            return self._vault.open(credential.sealed, binding(provider, credential))
+        if credential.source_type is SourceType.ENVIRONMENT_VARIABLE:
+            if secret := self._environment.get(credential.reference, ""):
+                return secret
+            raise ProviderCredentialMissing(
+                f"{credential.name} refers to a variable that is not set or not allowed"
+            )
+        raise ProviderCredentialMissing(f"{credential.name} has no secret this service can read")
+
+    def _retire(self, key: Key) -> None:
+        live = self._live.pop(key)
+        live.retired = True
+        if live.uses == 0:
+            self._close(live)
+
+    def _close(self, live: Live) -> None:
+        task = asyncio.get_running_loop().create_task(live.adapter.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def binding(provider: Provider, credential: Credential) -> Binding:
+    """The row a credential's ciphertext belongs to."""
+    return Binding(
+        table="credentials",
+        column="sealed",
+        tenant=provider.tenant,
+        provider_uid=provider.uid,
+        row_uid=credential.uid,
+        secret_version=credential.secret_version,
+    )
+
+
+def _key(provider: Provider, credential: Credential | None) -> Key:
+    if credential is None:
+        return provider.uid, provider.version, "", 0
+    return provider.uid, provider.version, credential.uid, credential.version

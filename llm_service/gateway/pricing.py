@@ -1,0 +1,207 @@
+"""What a call costs: prices in integer nano-USD per million units, rounded once per attempt."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import cache, lru_cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from llm_service.domain.completion import Cost, CostItem, TokenUsage
+from llm_service.domain.content import Modality
+from llm_service.domain.provider import Model, Price, PriceItem
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import ModelInfo, ModelPrice
+
+MILLION = 1_000_000
+_NANO = 1_000_000_000
+
+# Our kinds as genai-prices spells them. A kind that is not here has no public price list.
+_VENDORS = {
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "bedrock": "aws",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks",
+    "google": "google",
+    "groq": "groq",
+    "mistral": "mistral",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "together": "together",
+    "xai": "x-ai",
+}
+_METERS = {
+    "input_mtok": "input-tokens",
+    "output_mtok": "output-tokens",
+    "cache_read_mtok": "cache-read-input-tokens",
+    "cache_write_mtok": "cache-write-input-tokens",
+    "input_audio_mtok": "input-audio-tokens",
+    "output_audio_mtok": "output-audio-tokens",
+}
+# A subset without a price of its own is charged as the total it is part of.
+_CHARGED_AS = {
+    "cache-read-input-tokens": "input-tokens",
+    "cache-write-input-tokens": "input-tokens",
+    "input-audio-tokens": "input-tokens",
+    "output-audio-tokens": "output-tokens",
+}
+
+
+def has_public_prices(kind: str) -> bool:
+    return kind in _VENDORS
+
+
+def needs_loading(kind: str) -> bool:
+    """Looking up this kind's prices would block: `load` was not called yet."""
+    return kind in _VENDORS and load.cache_info().currsize == 0
+
+
+def estimate(price: Price | None, input_tokens: int, output_tokens: int | None) -> int | None:
+    """Nano-USD for so many tokens; None when the price or the output is unknown."""
+    if price is None or output_tokens is None:
+        return None
+    cost = cost_of(TokenUsage(input_tokens, output_tokens), price)
+    return None if cost.incomplete else cost.total_nano_usd
+
+
+def price_of(kind: str, model: Model, when: datetime) -> Price | None:
+    """The model's own price, else the public list's at that time; None is "unknown", never "free".
+
+    The first look-up of a public price loads the list, which blocks for about a second: call `load`
+    in a thread before.
+    """
+    if model.price is not None:
+        return model.price
+    vendor = _VENDORS.get(kind)
+    return _public_price(vendor, model.provider_model, when) if vendor else None
+
+
+@cache
+def load() -> "DataSnapshot":
+    """Read the public price list into memory (about 30 MB, so only services that need it do)."""
+    from genai_prices import data_snapshot
+
+    return data_snapshot.get_snapshot()
+
+
+@lru_cache(maxsize=4096)
+def _public_model(vendor: str, provider_model: str) -> "ModelInfo | None":
+    try:
+        return load().find_provider_model(provider_model, None, vendor, None)[1]
+    except LookupError:
+        return None
+
+
+def _public_price(vendor: str, provider_model: str, when: datetime) -> Price | None:
+    model = _public_model(vendor, provider_model)
+    if model is None:
+        return None
+    # Some vendors' prices depend on the time of day, so the list is asked each time.
+    return _converted(model.get_prices(when))
+
+
+_prices: dict[int, tuple[object, Price]] = {}
+
+
+def _converted(prices: "ModelPrice") -> Price:
+    # By identity, keeping the object alive: the list's objects are not hashable.
+    known = _prices.get(id(prices))
+    if known is None:
+        items = tuple(_items(vars(prices)))
+        known = prices, Price(f"genai-prices/{metadata.version('genai-prices')}", items)
+        _prices[id(prices)] = known
+    return known[1]
+
+
+def _items(prices: Mapping[str, Any]) -> Iterable[PriceItem]:
+    for name, price in prices.items():
+        meter = _METERS.get(name)
+        if meter is None or price is None:
+            continue
+        if isinstance(price, Decimal):
+            yield PriceItem(meter, _nano(price))
+            continue
+        yield PriceItem(meter, _nano(price.base))
+        for tier in price.tiers:
+            # The list's tiers begin above their start; ours begin at it.
+            yield PriceItem(meter, _nano(tier.price), tier.start + 1)
+
+
+def _nano(usd_per_million: Decimal) -> int:
+    return int((usd_per_million * _NANO).to_integral_value())
+
+
+def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
+    """Charge each disjoint bucket of tokens once; the items add up to the total.
+
+    A bucket without a price makes the cost `incomplete`; an unknown price makes all of it so.
+    """
+    quantities = _buckets(usage)
+    if price is None:
+        return Cost(0, estimated=usage.estimated, incomplete=True)
+    rates = _rates(price, usage.input_tokens)
+    charged: dict[str, int] = {}
+    incomplete = False
+    for meter, quantity in quantities.items():
+        own = meter if meter in rates else _CHARGED_AS.get(meter, meter)
+        if own not in rates:
+            incomplete = incomplete or quantity > 0
+        elif quantity:
+            charged[own] = charged.get(own, 0) + quantity
+    if "request" in rates:
+        charged["request"] = 1
+    total, items = _round(charged, rates)
+    return Cost(total, items, price.version, usage.estimated, incomplete)
+
+
+def _buckets(usage: TokenUsage) -> dict[str, int]:
+    audio_in = audio_out = 0
+    for tokens in usage.modality_tokens:
+        if tokens.modality is Modality.AUDIO:
+            audio_in, audio_out = tokens.input_tokens, tokens.output_tokens
+    cached = usage.cache_read_input_tokens + usage.cache_write_input_tokens
+    # Cached sound is counted by vendors in both subsets; it is charged as cached.
+    audio_in = max(0, min(audio_in, usage.input_tokens - cached))
+    audio_out = min(audio_out, usage.output_tokens)
+    return {
+        "input-tokens": max(0, usage.input_tokens - cached - audio_in),
+        "cache-read-input-tokens": usage.cache_read_input_tokens,
+        "cache-write-input-tokens": usage.cache_write_input_tokens,
+        "input-audio-tokens": audio_in,
+        "output-tokens": usage.output_tokens - audio_out,
+        "output-audio-tokens": audio_out,
+    }
+
+
+def _rates(price: Price, input_tokens: int) -> dict[str, int]:
+    """Nano-USD per million by meter: of each meter's tiers, the highest the request reaches."""
+    rates: dict[str, int] = {}
+    for item in sorted(price.items, key=lambda item: item.min_input_tokens):
+        if input_tokens >= item.min_input_tokens:
+            rates[item.meter] = item.nano_usd_per_million
+    return rates
+
+
+def _round(
+    charged: Mapping[str, int], rates: Mapping[str, int]
+) -> tuple[int, tuple[CostItem, ...]]:
+    exact = {meter: quantity * rates[meter] for meter, quantity in charged.items()}
+    total = round_half_even(sum(exact.values()))
+    floors = {meter: amount // MILLION for meter, amount in exact.items()}
+    missing = total - sum(floors.values())
+    # The largest remainders take what rounding the sum left over.
+    for meter in sorted(exact, key=lambda meter: exact[meter] % MILLION, reverse=True)[:missing]:
+        floors[meter] += 1
+    items = tuple(CostItem(meter, charged[meter], floors[meter]) for meter in charged)
+    return total, items
+
+
+def round_half_even(millionths: int) -> int:
+    """Millionths of a unit as whole units, ties to the even neighbour."""
+    whole, rest = divmod(millionths, MILLION)
+    if rest * 2 > MILLION or (rest * 2 == MILLION and whole % 2):
+        whole += 1
+    return whole

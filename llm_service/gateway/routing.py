@@ -1,0 +1,178 @@
+"""Which targets may serve a call, and in which order."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from llm_service import catalog
+from llm_service.domain.completion import CompletionRequest, RoutingOptions
+from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider
+from llm_service.errors import GatewayError, ModelNotFound, NoRoute, ProviderDisabled
+from llm_service.gateway.configuration import View
+
+DEFAULT_PRIORITY = 100
+DEFAULT_MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model on a provider, and the credential to use there; None: it needs none or has none."""
+
+    provider: Provider
+    model: Model
+    credential: Credential | None
+
+
+def targets(view: View, request: CompletionRequest, default_model: str) -> tuple[Target, ...]:
+    """The chain to try, first choice first; never empty.
+
+    Among models of one name: lower priority first, then by weight (drawn by `affinity_key`, if given,
+    so that the same key meets the same target).
+
+    Raises:
+        ModelNotFound: the caller named a model nobody serves.
+        ProviderDisabled: whoever serves it is switched off.
+        NoRoute: no model was named and no default is set, the default is not served, or the
+            caller's own provider lists leave nobody.
+    """
+    options = request.routing
+    if request.model:
+        chain = _serving(view, request.model, options)
+    else:
+        chain = _default(view, default_model, options)
+    if not options.disable_fallback:
+        for name in options.fallback_models:
+            chain = [*chain, *_serving(view, name, options)]
+    attempts = options.max_attempts or DEFAULT_MAX_ATTEMPTS
+    limit = 1 if options.disable_fallback else attempts
+    return tuple(_unique(chain))[:limit]
+
+
+def _default(view: View, default_model: str, options: RoutingOptions) -> list[Target]:
+    if not default_model:
+        raise NoRoute("the request names no model and no default model is configured")
+    try:
+        return _serving(view, default_model, options)
+    except ModelNotFound as error:
+        raise NoRoute("no provider serves the configured default model") from error
+
+
+def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
+    pairs = [_pinned(view, name)] if "/models/" in name else list(view.offers.get(name, ()))
+    if not pairs:
+        raise ModelNotFound(
+            f"no provider serves the model {_shown(name)}", metadata={"model": name}
+        )
+    enabled = [(p, m) for p, m in pairs if not p.disabled and not m.disabled]
+    if not enabled:
+        raise _disabled(pairs)
+    admitted = [(p, m) for p, m in enabled if _admitted(p, options)]
+    if not admitted:
+        raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
+    ranked = sorted(_shuffled(admitted, options.affinity_key), key=lambda pair: _priority(*pair))
+    return [Target(p, m, credential_for(view, p, options.affinity_key)) for p, m in ranked]
+
+
+def _pinned(view: View, name: str) -> tuple[Provider, Model]:
+    provider_name, _, model_id = name.partition("/models/")
+    provider = view.providers.get(provider_name)
+    if provider is None or not model_id:
+        raise ModelNotFound(f"there is no model {_shown(name)}", metadata={"model": name})
+    known = view.models.get(name)
+    if known is not None:
+        return provider, known
+    for owner, model in view.offers.get(model_id, ()):
+        if owner.uid == provider.uid:
+            return owner, model
+    return provider, _unlisted(provider, model_id)
+
+
+def _unlisted(provider: Provider, model_id: str) -> Model:
+    """A model nobody told us of still works: its upstream id is what the caller wrote."""
+    facts = catalog.facts(provider.kind, model_id)
+    if facts is None:
+        return Model(provider.name, model_id, model_id, ModelOrigin.MANUAL)
+    return Model(
+        provider.name,
+        model_id,
+        model_id,
+        ModelOrigin.BUILT_IN,
+        capabilities=facts.capabilities,
+        context_window_tokens=facts.context_window_tokens,
+        max_output_tokens=facts.max_output_tokens,
+        price=facts.price,
+    )
+
+
+def _disabled(pairs: Sequence[tuple[Provider, Model]]) -> GatewayError:
+    provider, model = pairs[0]
+    what = provider.name if provider.disabled else model.name
+    return ProviderDisabled(f"{what} is disabled", metadata={"resource": what})
+
+
+def _admitted(provider: Provider, options: RoutingOptions) -> bool:
+    if provider.name in options.excluded_providers:
+        return False
+    return not options.allowed_providers or provider.name in options.allowed_providers
+
+
+def _priority(provider: Provider, model: Model) -> int:
+    for priority in (model.priority, provider.priority):
+        if priority is not None:
+            return priority
+    return DEFAULT_PRIORITY
+
+
+def _shuffled(
+    pairs: list[tuple[Provider, Model]], affinity_key: str | None
+) -> list[tuple[Provider, Model]]:
+    """A random order in which a weight of 2 comes first twice as often as a weight of 1."""
+    if len(pairs) == 1:
+        return pairs
+    return sorted(
+        pairs,
+        key=lambda pair: _draw(affinity_key, pair[1].name, pair[0].weight),
+        reverse=True,
+    )
+
+
+def _draw(affinity_key: str | None, name: str, weight: int | None) -> float:
+    """A number whose order over names is a weighted draw (Efraimidis and Spirakis, 2006)."""
+    if weight == 0:
+        return -1.0
+    if affinity_key is None:
+        chance = random.random()  # noqa: S311 - spreads load, guards nothing
+    else:
+        digest = hashlib.blake2b(f"{affinity_key}\0{name}".encode(), digest_size=8).digest()
+        chance = int.from_bytes(digest) / 2**64
+    return float(chance ** (1.0 / (weight or 1)))
+
+
+def credential_for(view: View, provider: Provider, affinity_key: str | None) -> Credential | None:
+    """The provider's default credential if it is usable, else one of the usable ones by weight."""
+    usable = [c for c in view.credentials.get(provider.uid, ()) if _usable(c)]
+    for credential in usable:
+        if credential.name == provider.default_credential:
+            return credential
+    return max(usable, key=lambda c: _draw(affinity_key, c.name, c.weight), default=None)
+
+
+def _usable(credential: Credential) -> bool:
+    if credential.disabled or credential.rejected:
+        return False
+    return credential.expire_time is None or credential.expire_time > datetime.now(UTC)
+
+
+def _unique(chain: Iterable[Target]) -> Iterable[Target]:
+    seen = set()
+    for target in chain:
+        if target.model.name not in seen:
+            seen.add(target.model.name)
+            yield target
+
+
+def _shown(name: str) -> str:
+    """A caller's own word, safe to send back to it."""
+    return f'"{name}"' if name.isprintable() else "with that name"
