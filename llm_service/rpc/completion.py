@@ -26,9 +26,9 @@ class CompletionServicer(CompletionServiceServicer):
 
     async def Complete(
         self, request: pb.CompletionRequest, context: Context
-    ) -> pb.CompleteResponse:
+    ) -> service_pb.CompleteResponse:
         completion = await self._completions.complete(to_request(request), context.time_remaining())
-        return pb.CompleteResponse(completion=from_completion(completion))
+        return service_pb.CompleteResponse(completion=from_completion(completion))
 
     async def StreamComplete(
         self, request: pb.CompletionRequest, context: Context
