@@ -1,0 +1,148 @@
+# Every task of this project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+RUNTIME := .venv/.installed-runtime
+DEV := .venv/.installed-dev
+WORKERS ?= 2
+PYTEST = $(BIN)/pytest -n $(WORKERS)
+BUF = BUF_CACHE_DIR=.venv/.cache/buf $(BIN)/buf
+RELEASED := proto/released.binpb
+
+define CALL_IT
+Call it from another terminal:
+
+  grpcurl -plaintext -d '{"model": "echo-1", "messages": [{"role": "ROLE_USER", "parts": [{"text": "hello"}]}]}' \
+    127.0.0.1:50051 llmservice.v1.CompletionService/StreamComplete
+
+  $(BIN)/buf curl --protocol grpc --http2-prior-knowledge \
+    -d '{"model": "echo-1", "messages": [{"role": "ROLE_USER", "parts": [{"text": "hello"}]}]}' \
+    http://127.0.0.1:50051/llmservice.v1.CompletionService/StreamComplete
+
+endef
+export CALL_IT
+
+##@ Use it
+
+.PHONY: demo
+demo: $(RUNTIME) ## Stream a completion through a fresh service, with its price and usage row
+	$(BIN)/python tools/demo.py
+
+.PHONY: run
+run: $(RUNTIME) ## Serve on 127.0.0.1:50051 with an embedded database in .data/run
+	@printf '%s\n' "$$CALL_IT"
+	LLM_LISTEN=127.0.0.1:50051 LLM_DATA_DIR=.data/run $(BIN)/python -m llm_service serve
+
+.PHONY: test
+test: $(DEV) ## Every test: unit, contract, rpc, integration on SQLite and PostgreSQL, end to end
+	$(PYTEST)
+
+.PHONY: help
+help: ## Say what each target does
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+##@ Set up
+
+.PHONY: install
+install: $(DEV) ## Make .venv and install everything, tools included, from the hashed lock files
+
+$(RUNTIME): requirements.lock tools/setup.sh
+	@tools/setup.sh requirements.lock
+	@touch $@
+
+$(DEV): requirements-dev.lock requirements.lock tools/setup.sh
+	@tools/setup.sh requirements-dev.lock
+	@touch $(RUNTIME) $@
+
+##@ Test
+
+.PHONY: test-unit test-contract test-rpc test-integration test-e2e
+test-unit: $(DEV) ## Modules alone, with hand-written fakes
+	$(BIN)/pytest tests/unit
+
+test-contract: $(DEV) ## Provider kinds against recorded and scripted vendors
+	$(BIN)/pytest tests/contract
+
+test-rpc: $(DEV) ## Servicers and interceptors over a real socket
+	$(BIN)/pytest tests/rpc
+
+test-integration: $(DEV) ## Storage and migrations on SQLite and PostgreSQL
+	$(BIN)/pytest tests/integration
+
+test-e2e: $(DEV) ## The service as a process
+	$(BIN)/pytest tests/e2e
+
+.PHONY: migrations
+migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
+	$(BIN)/pytest tests/integration -k migration
+
+.PHONY: coverage
+coverage: $(DEV) ## Every test, with branch coverage of hand-written code; fails under 95 %
+	$(PYTEST) --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
+
+.PHONY: bench
+bench: $(DEV) ## CPU per chunk and per call beside a bare echo server and an SDK relay
+	$(BIN)/python -m bench
+
+##@ Check
+
+.PHONY: check
+check: lint types layers breaking drift coverage ## All of CI: what must be green before a merge
+
+.PHONY: lint
+lint: $(DEV) ## ruff, buf, hadolint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BUF) lint
+	$(BUF) format proto --diff --exit-code
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: types
+types: $(DEV) ## mypy strict
+	$(BIN)/mypy
+	$(BIN)/mypy --scripts-are-modules tools/*.py
+
+.PHONY: layers
+layers: $(DEV) ## Imports point down
+	$(BIN)/lint-imports
+
+.PHONY: breaking
+breaking: $(DEV) ## The contract against the released one: it only ever grows
+	$(BUF) breaking --against $(RELEASED)
+
+.PHONY: drift
+drift: $(DEV) ## Generated stubs and docs/api.md against what the protos say
+	$(BIN)/python tools/check_drift.py
+
+##@ Change
+
+.PHONY: proto
+proto: $(DEV) ## Regenerate stubs, descriptor set and docs/api.md
+	$(BIN)/python tools/gen_proto.py
+	$(BIN)/python tools/gen_api_docs.py
+
+.PHONY: release-proto
+release-proto: $(DEV) ## Record the contract as released: later ones are held against it
+	$(BUF) build --exclude-source-info --output $(RELEASED)
+
+.PHONY: format
+format: $(DEV) ## Rewrite Python and proto files in the one format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BUF) format proto --write
+
+.PHONY: lock
+lock: $(DEV) ## Compile both lock files anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
+	  --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
+	  --no-annotate --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove caches and demo data; keeps .venv and .data/run
+	rm -rf .data/demo .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
