@@ -1,39 +1,92 @@
 """Credentials as rows; the secrets in them stay sealed."""
 
+import dataclasses
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.provider import Credential
+from llm_service.domain.provider import Credential, RateLimits, SourceType
+from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.storage import rows
+from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
+from llm_service.storage.tables import credentials as table
+from llm_service.storage.tables import providers
+
+_LISTED = Listed(
+    {
+        "credential_id": Field(table.c.credential_id),
+        "uid": Field(table.c.uid),
+        "display_name": Field(table.c.display_name),
+        "source_type": Field(table.c.source_type, members=SourceType, prefix="SOURCE_TYPE_"),
+        "disabled": Field(table.c.disabled, Kind.BOOLEAN),
+        "rejected": Field(table.c.rejected, Kind.BOOLEAN),
+        "weight": Field(func.coalesce(table.c.weight, DEFAULT_WEIGHT), Kind.INTEGER),
+        "create_time": Field(table.c.create_time, Kind.TIME),
+        "update_time": Field(table.c.update_time, Kind.TIME),
+        "expire_time": Field(table.c.expire_time, Kind.TIME, nullable=True),
+        "last_use_time": Field(table.c.last_use_time, Kind.TIME, nullable=True),
+        "last_check_time": Field(table.c.last_check_time, Kind.TIME, nullable=True),
+    },
+    key=("credential_id",),
+)
 
 
 class Credentials:
     """The credentials of providers. A provider is named by its uid, which no two tenants share."""
 
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
     async def get(
         self, provider_uid: str, credential_id: str, *, for_update: bool = False
     ) -> Credential:
-        """One credential.
+        """One credential. `for_update` keeps others from changing it until the transaction ends.
 
         Raises:
             ResourceNotFound: the provider has none of that id.
         """
-        raise NotImplementedError
+        statement = _of_provider(provider_uid).where(table.c.credential_id == credential_id)
+        if for_update:
+            statement = statement.with_for_update(of=table)
+        row = (await self._connection.execute(statement)).first()
+        if row is None:
+            raise ResourceNotFound("no such credential")
+        return _to_credential(row)
 
     async def add(self, credential: Credential) -> None:
         """Store a new credential.
 
         Raises:
             AlreadyExists: the provider has one of that id. Nothing was written.
-            ResourceNotFound: there is no such provider.
+            InvalidField: a value does not fit its column.
+            ResourceNotFound: there is no such provider; the transaction is lost.
         """
-        raise NotImplementedError
+        statement = rows.insert_new(self._connection.dialect, table)
+        values = rows.check(table, _to_values(credential))
+        try:
+            result = await self._connection.execute(statement.values(values))
+        except IntegrityError:
+            raise ResourceNotFound("no such provider") from None
+        if result.rowcount == 0:
+            raise AlreadyExists("there is a credential of that id")
 
     async def update(self, credential: Credential, expected_version: int) -> Credential:
         """Replace the credential of that uid, and give it back with its next version.
 
         Raises:
             EtagMismatch: it is no longer at `expected_version`.
+            InvalidField: a value does not fit its column.
             ResourceNotFound: it is gone.
         """
-        raise NotImplementedError
+        values = _to_values(credential)
+        key = table.c.uid == credential.uid
+        version = await rows.replace(self._connection, table, key, expected_version, values)
+        return dataclasses.replace(credential, version=version)
 
     async def delete(self, uid: str, expected_version: int | None = None) -> None:
         """Destroy a credential. `expected_version` None: whatever its version.
@@ -42,7 +95,7 @@ class Credentials:
             EtagMismatch: it is no longer at `expected_version`.
             ResourceNotFound: it is gone.
         """
-        raise NotImplementedError
+        await rows.remove(self._connection, table, table.c.uid == uid, expected_version)
 
     async def list(self, provider_uid: str, listing: Listing) -> Page[Credential]:
         """One page of a provider's credentials.
@@ -50,12 +103,78 @@ class Credentials:
         Raises:
             InvalidField: `filter`, `order_by` or `page_token` asks for what cannot be.
         """
-        raise NotImplementedError
+        statement = _of_provider(provider_uid)
+        found, after = await _LISTED.page(self._connection, statement, listing)
+        return Page(tuple(_to_credential(row) for row in found), after)
 
     async def of_provider(self, provider_uid: str) -> tuple[Credential, ...]:
         """All of a provider's credentials, by id."""
-        raise NotImplementedError
+        return await self._all(_of_provider(provider_uid))
 
     async def of_tenant(self, tenant: str) -> tuple[Credential, ...]:
         """All credentials of a tenant's own providers that are not deleted."""
-        raise NotImplementedError
+        return await self._all(
+            _named().where(providers.c.tenant == tenant, providers.c.delete_time.is_(None))
+        )
+
+    async def _all(self, statement: Select[Any]) -> tuple[Credential, ...]:
+        ordered = statement.order_by(table.c.provider_uid, table.c.credential_id)
+        return tuple(_to_credential(row) for row in await self._connection.execute(ordered))
+
+
+def _named() -> Select[Any]:
+    """Credentials with what their names are made of."""
+    return select(table, providers.c.tenant, providers.c.provider_id).join(providers)
+
+
+def _of_provider(provider_uid: str) -> Select[Any]:
+    return _named().where(table.c.provider_uid == provider_uid)
+
+
+def _to_values(credential: Credential) -> rows.Values:
+    return {
+        "uid": credential.uid,
+        "provider_uid": credential.provider_uid,
+        "credential_id": credential.credential_id,
+        "source_type": credential.source_type.value,
+        "version": credential.version,
+        "secret_version": credential.secret_version,
+        "sealed": credential.sealed,
+        "reference": credential.reference,
+        "obfuscated_secret": credential.obfuscated_secret,
+        "display_name": credential.display_name,
+        "disabled": credential.disabled,
+        "rejected": credential.rejected,
+        "weight": credential.weight,
+        "rate_limits": rows.document(credential.rate_limits),
+        "create_time": credential.create_time,
+        "update_time": credential.update_time,
+        "expire_time": credential.expire_time,
+        "last_use_time": credential.last_use_time,
+        "last_check_time": credential.last_check_time,
+    }
+
+
+def _to_credential(row: Row[Any]) -> Credential:
+    return Credential(
+        provider_uid=row.provider_uid,
+        provider_name=resource_name(row),
+        credential_id=row.credential_id,
+        uid=row.uid,
+        source_type=SourceType(row.source_type),
+        create_time=row.create_time,
+        update_time=row.update_time,
+        version=row.version,
+        secret_version=row.secret_version,
+        sealed=row.sealed,
+        reference=row.reference,
+        obfuscated_secret=row.obfuscated_secret,
+        display_name=row.display_name,
+        disabled=row.disabled,
+        rejected=row.rejected,
+        weight=row.weight,
+        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
+        expire_time=row.expire_time,
+        last_use_time=row.last_use_time,
+        last_check_time=row.last_check_time,
+    )

@@ -1,55 +1,100 @@
 """The database: one unit of work at a time."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
+from sqlalchemy import inspect, literal, select, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from llm_service.errors import StorageUnavailable
+from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.models import Models
 from llm_service.storage.providers import Providers
+from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PING_SECONDS = 2.0
+
+_SQLITE_ERROR = 1  # a statement that is wrong, not a database that is ill
 
 
 class Transaction:
     """What one unit of work reads and writes."""
 
-    providers: Providers
-    credentials: Credentials
-    models: Models
-    usage: UsageRecords
-    config: ConfigVersions
+    def __init__(self, connection: "AsyncConnection") -> None:
+        self.providers = Providers(connection)
+        self.credentials = Credentials(connection)
+        self.models = Models(connection)
+        self.usage = UsageRecords(connection)
+        self.config = ConfigVersions(connection)
 
 
 class Database:
     """Connections to one database. Every method raises StorageUnavailable if it does not answer."""
 
-    dialect: str
-    """ "sqlite" or "postgresql"."""
+    def __init__(self, writer: "AsyncEngine", reader: "AsyncEngine") -> None:
+        self._writer = writer
+        self._reader = reader
+        self._local = changes.LocalChanges()
+
+    @property
+    def dialect(self) -> str:
+        """Which database it is: "sqlite" or "postgresql"."""
+        return self._writer.dialect.name
 
     @staticmethod
     @asynccontextmanager
-    async def open(url: str) -> AsyncIterator["Database"]:
+    async def open(url: str) -> "AsyncIterator[Database]":
         """Prepare connections to `sqlite+aiosqlite:///path` or `postgresql+psycopg://...`.
 
         Connects on first use, so this succeeds while the database is down.
         """
-        raise NotImplementedError
-        yield Database()
+        writer, reader = engines.create(url)
+        try:
+            yield Database(writer, reader)
+        finally:
+            await reader.dispose()
+            await writer.dispose()
 
-    def begin(self) -> AbstractAsyncContextManager[Transaction]:
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
         """A unit of work that writes: commits at the end of the block, rolls back if it raises.
 
         Never await a provider inside the block.
         """
-        raise NotImplementedError
+        with _unavailability():
+            async with self._writer.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
+        if transaction.config.bumped:
+            self._local.announce()
 
-    def read(self) -> AbstractAsyncContextManager[Transaction]:
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
         """A unit of work that reads, and sees the database as it was at its first statement."""
-        raise NotImplementedError
+        with _unavailability():
+            async with self._reader.begin() as connection:
+                yield Transaction(connection)
 
     async def ping(self) -> None:
         """Return once the database has answered, within two seconds."""
-        raise NotImplementedError
+        task = asyncio.ensure_future(self._answer())
+        # Not asyncio.timeout: a driver may wait for a dead server before it gives up.
+        try:
+            done, _ = await asyncio.wait({task}, timeout=PING_SECONDS)
+        finally:
+            task.cancel()
+        if not done:
+            raise StorageUnavailable("the database does not answer")
+        task.result()
 
     async def check_schema(self) -> None:
         """Refuse to go on with a schema this code does not know.
@@ -58,15 +103,47 @@ class Database:
             SchemaOutdated: it must be migrated first.
             SchemaNewer: a newer release has migrated it.
         """
-        raise NotImplementedError
+        with _unavailability():
+            async with self._reader.begin() as connection:
+                revision = None
+                if await connection.run_sync(lambda c: inspect(c).has_table("alembic_version")):
+                    found = await connection.execute(
+                        text("SELECT version_num FROM alembic_version")
+                    )
+                    revision = found.scalar()
+        migrations.require(revision)
 
     async def deployment_id(self) -> str:
         """The UUID given to this database when it was first migrated."""
-        raise NotImplementedError
+        with _unavailability():
+            async with self._reader.begin() as connection:
+                uid: str = (await connection.execute(select(deployment.c.uid))).scalar_one()
+                return uid
 
     def changes(self, poll_seconds: float) -> AsyncGenerator[None]:
         """Yield whenever configuration may have changed, and at least every `poll_seconds`.
 
-        Never raises for a database that is down: it goes on polling. Close it with `aclosing`.
+        The first comes at once. Never raises for a database that is down: it goes on polling. Close
+        it with `aclosing`.
         """
-        raise NotImplementedError
+        if self.dialect == "postgresql":
+            return changes.listen(engines.parameters(self._writer), poll_seconds)
+        return self._local.listen(poll_seconds)
+
+    async def _answer(self) -> None:
+        with _unavailability():
+            async with self._reader.connect() as connection:
+                await connection.execute(select(literal(1)))
+
+
+@contextmanager
+def _unavailability() -> Iterator[None]:
+    """Turn what a database does when it is ill into StorageUnavailable."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StorageUnavailable("the database is too busy") from error
+    except (OperationalError, InterfaceError, InternalError) as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
+            raise
+        raise StorageUnavailable("the database does not answer") from error

@@ -1,7 +1,40 @@
-"""The schema's versions: bringing a database up to date, and refusing one this code does not know."""
+"""The schema's versions: bringing a database up to date, and refusing one we do not know.
+
+Alembic is imported only while it is used: a server that is up does not carry it in memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from llm_service.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 REVISIONS = ("0001",)
 """Every revision this code knows, oldest first."""
+
+WAIT_SECONDS = 60
+"""How long one migration waits for another to end."""
+
+_ADVISORY_LOCK = 0x6C6C6D5F73766331  # "llm_svc1"
 
 
 class SchemaError(Exception):
@@ -21,6 +54,22 @@ def head() -> str:
     return REVISIONS[-1]
 
 
+def require(revision: str | None) -> None:
+    """Raise SchemaError unless a database at `revision` (None: without a schema) is at `head()`."""
+    if revision is None:
+        raise SchemaOutdated("the database has no schema yet: run llm-service migrate")
+    if revision not in REVISIONS:
+        raise SchemaNewer(
+            f"the database is at schema {revision}, which this release does not know; "
+            f"it knows schemas up to {head()}"
+        )
+    if revision != head():
+        raise SchemaOutdated(
+            f"the database is at schema {revision} and this release needs {head()}: "
+            "run llm-service migrate"
+        )
+
+
 def upgrade(url: str) -> None:
     """Bring the database up to `head()`. Blocks; safe to run from several processes at once.
 
@@ -28,14 +77,103 @@ def upgrade(url: str) -> None:
         SchemaNewer: a newer release has migrated it.
         StorageUnavailable: it does not answer, or others hold it too long.
     """
-    raise NotImplementedError
+    from alembic import command
+
+    with _exclusively(url) as connection:
+        if (revision := _revision(connection)) is not None and revision not in REVISIONS:
+            require(revision)
+        command.upgrade(_config(connection), "head")
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Go back to `revision`, or to "base": nothing. What newer tables held is lost."""
-    raise NotImplementedError
+    """Go back to `revision`, or to "base": nothing. What newer tables held is lost.
+
+    Raises:
+        StorageUnavailable: it does not answer, or others hold it too long.
+    """
+    from alembic import command
+
+    with _exclusively(url) as connection:
+        command.downgrade(_config(connection), revision)
 
 
 def check(url: str) -> None:
     """Raise SchemaError if `tables.METADATA` and the migrated database differ."""
-    raise NotImplementedError
+    from alembic.util import CommandError
+
+    from alembic import command
+
+    with _exclusively(url) as connection:
+        try:
+            command.check(_config(connection))
+        except CommandError as error:
+            raise SchemaError(str(error)) from error
+
+
+@contextmanager
+def _exclusively(url: str) -> Iterator[Connection]:
+    """A connection with a lock that keeps other migrations out until the block ends."""
+    target = make_url(url)
+    run = _on_sqlite if target.get_backend_name() == "sqlite" else _on_postgresql
+    try:
+        with run(target) as connection:
+            yield connection
+    except OperationalError as error:
+        raise StorageUnavailable("the database does not answer, or is locked") from error
+
+
+@contextmanager
+def _on_sqlite(target: URL) -> Iterator[Connection]:
+    """All of it in one transaction that locks the file."""
+    engine = create_engine(
+        target.set(drivername="sqlite"),
+        connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
+        hide_parameters=True,
+        poolclass=NullPool,
+    )
+    event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _on_postgresql(target: URL) -> Iterator[Connection]:
+    """An advisory lock of the session's, so that each migration has a transaction of its own.
+
+    A migration that must wait for a table gives up after two seconds: whoever queues behind it
+    would wait too.
+    """
+    engine = create_engine(
+        target, connect_args={"connect_timeout": 5}, hide_parameters=True, poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SET lock_timeout = '{WAIT_SECONDS}s'")
+        connection.execute(select(func.pg_advisory_lock(_ADVISORY_LOCK)))
+        connection.exec_driver_sql("SET lock_timeout = '2s'")
+        connection.commit()
+        yield connection
+
+
+def _revision(connection: Connection) -> str | None:
+    found = None
+    if inspect(connection).has_table("alembic_version"):
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if connection.dialect.name == "postgresql":
+        connection.rollback()  # Alembic begins its own transactions
+    return found
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config
+
+    config = Config(stdout=StringIO())
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> Path:
+    """The migrations: inside an installed package, or at the top of a checkout."""
+    here = Path(__file__).parent
+    installed = here / "alembic"
+    return installed if installed.is_dir() else here.parent.parent / "alembic"

@@ -1,39 +1,127 @@
 """Models as rows."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, String, and_, func, literal, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from llm_service.domain.completion import GenerationParams
+from llm_service.domain.content import Modality
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.provider import Model
+from llm_service.domain.provider import (
+    EmbeddingInfo,
+    Model,
+    ModelCapabilities,
+    ModelOrigin,
+    ModelStage,
+    Price,
+    RateLimits,
+)
+from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.storage import rows
+from llm_service.storage.expressions import JsonFlag
+from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.providers import DEFAULT_PRIORITY, resource_name
+from llm_service.storage.tables import models as table
+from llm_service.storage.tables import providers
+
+_MODALITY = "MODALITY_"
+
+
+def _capability(name: str) -> Field:
+    flag = JsonFlag(table.c.capabilities, literal(name, String()))
+    return Field(flag, Kind.BOOLEAN, nullable=True)
+
+
+_LISTED = Listed(
+    {
+        "tenant": Field(providers.c.tenant),
+        "provider_id": Field(providers.c.provider_id),
+        "model_id": Field(table.c.model_id),
+        "provider_model": Field(table.c.provider_model),
+        "display_name": Field(table.c.display_name),
+        "description": Field(table.c.description),
+        "aliases": Field(table.c.aliases, Kind.LIST),
+        "input_modalities": Field(
+            table.c.input_modalities, Kind.LIST, members=Modality, prefix=_MODALITY
+        ),
+        "output_modalities": Field(
+            table.c.output_modalities, Kind.LIST, members=Modality, prefix=_MODALITY
+        ),
+        "context_window_tokens": Field(table.c.context_window_tokens, Kind.INTEGER),
+        "max_output_tokens": Field(table.c.max_output_tokens, Kind.INTEGER),
+        "disabled": Field(table.c.disabled, Kind.BOOLEAN),
+        "stage": Field(table.c.stage, nullable=True, members=ModelStage, prefix="STAGE_"),
+        "origin": Field(table.c.origin, members=ModelOrigin, prefix="ORIGIN_"),
+        "retire_time": Field(table.c.retire_time, Kind.TIME, nullable=True),
+        "sync_time": Field(table.c.sync_time, Kind.TIME, nullable=True),
+        "replacement_model": Field(table.c.replacement_model),
+        "priority": Field(
+            func.coalesce(table.c.priority, providers.c.priority, DEFAULT_PRIORITY), Kind.INTEGER
+        ),
+        "labels": Field(table.c.labels, Kind.MAP),
+        **{
+            f"capabilities.{field.name}": _capability(field.name)
+            for field in dataclasses.fields(ModelCapabilities)
+        },
+    },
+    key=("tenant", "provider_id", "model_id"),
+)
 
 
 class Models:
     """The models of providers. A provider is named by its uid, which no two tenants share."""
 
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
     async def get(self, provider_uid: str, model_id: str, *, for_update: bool = False) -> Model:
-        """One model.
+        """One model. `for_update` keeps others from changing it until the transaction ends.
 
         Raises:
             ResourceNotFound: the provider has none of that id.
         """
-        raise NotImplementedError
+        statement = _named().where(_key(provider_uid, model_id))
+        if for_update:
+            statement = statement.with_for_update(of=table)
+        row = (await self._connection.execute(statement)).first()
+        if row is None:
+            raise ResourceNotFound("no such model")
+        return _to_model(row)
 
     async def add(self, provider_uid: str, model: Model) -> None:
         """Store a new model.
 
         Raises:
             AlreadyExists: the provider has one of that id. Nothing was written.
-            ResourceNotFound: there is no such provider.
+            InvalidField: a value does not fit its column.
+            ResourceNotFound: there is no such provider; the transaction is lost.
         """
-        raise NotImplementedError
+        statement = rows.insert_new(self._connection.dialect, table)
+        values = rows.check(table, _to_values(provider_uid, model))
+        try:
+            result = await self._connection.execute(statement.values(values))
+        except IntegrityError:
+            raise ResourceNotFound("no such provider") from None
+        if result.rowcount == 0:
+            raise AlreadyExists("there is a model of that id")
 
     async def update(self, provider_uid: str, model: Model, expected_version: int) -> Model:
         """Replace the provider's model of that id, and give it back with its next version.
 
         Raises:
             EtagMismatch: it is no longer at `expected_version`.
+            InvalidField: a value does not fit its column.
             ResourceNotFound: it is gone.
         """
-        raise NotImplementedError
+        values = _to_values(provider_uid, model)
+        key = _key(provider_uid, model.model_id)
+        version = await rows.replace(self._connection, table, key, expected_version, values)
+        return dataclasses.replace(model, version=version)
 
     async def delete(
         self, provider_uid: str, model_id: str, expected_version: int | None = None
@@ -44,7 +132,8 @@ class Models:
             EtagMismatch: it is no longer at `expected_version`.
             ResourceNotFound: it is gone.
         """
-        raise NotImplementedError
+        key = _key(provider_uid, model_id)
+        await rows.remove(self._connection, table, key, expected_version)
 
     async def list(
         self, tenants: Sequence[str], listing: Listing, *, provider_uid: str | None = None
@@ -56,8 +145,88 @@ class Models:
         Raises:
             InvalidField: `filter`, `order_by` or `page_token` asks for what cannot be.
         """
-        raise NotImplementedError
+        statement = _live().where(providers.c.tenant.in_(tenants))
+        if provider_uid is not None:
+            statement = statement.where(table.c.provider_uid == provider_uid)
+        found, after = await _LISTED.page(self._connection, statement, listing)
+        return Page(tuple(_to_model(row) for row in found), after)
 
     async def of_tenant(self, tenant: str) -> tuple[Model, ...]:
-        """All models of a tenant's own providers that are not deleted."""
-        raise NotImplementedError
+        """All models of a tenant's own providers that are not deleted, by provider and id."""
+        statement = (
+            _live()
+            .where(providers.c.tenant == tenant)
+            .order_by(providers.c.provider_id, table.c.model_id)
+        )
+        return tuple(_to_model(row) for row in await self._connection.execute(statement))
+
+
+def _named() -> Select[Any]:
+    """Models with what their names are made of."""
+    return select(table, providers.c.tenant, providers.c.provider_id).join(providers)
+
+
+def _live() -> Select[Any]:
+    return _named().where(providers.c.delete_time.is_(None))
+
+
+def _key(provider_uid: str, model_id: str) -> ColumnElement[bool]:
+    return and_(table.c.provider_uid == provider_uid, table.c.model_id == model_id)
+
+
+def _to_values(provider_uid: str, model: Model) -> rows.Values:
+    return {
+        "provider_uid": provider_uid,
+        "model_id": model.model_id,
+        "provider_model": model.provider_model,
+        "origin": model.origin.value,
+        "version": model.version,
+        "aliases": rows.document(model.aliases),
+        "display_name": model.display_name,
+        "description": model.description,
+        "input_modalities": rows.document(model.input_modalities),
+        "output_modalities": rows.document(model.output_modalities),
+        "capabilities": rows.document(model.capabilities),
+        "context_window_tokens": model.context_window_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "price": rows.document(model.price),
+        "rate_limits": rows.document(model.rate_limits),
+        "embedding": rows.document(model.embedding),
+        "default_params": rows.document(model.default_params),
+        "disabled": model.disabled,
+        "stage": model.stage and model.stage.value,
+        "retire_time": model.retire_time,
+        "replacement_model": model.replacement_model,
+        "sync_time": model.sync_time,
+        "labels": dict(model.labels),
+        "priority": model.priority,
+    }
+
+
+def _to_model(row: Row[Any]) -> Model:
+    return Model(
+        provider_name=resource_name(row),
+        model_id=row.model_id,
+        provider_model=row.provider_model,
+        origin=ModelOrigin(row.origin),
+        aliases=tuple(row.aliases),
+        display_name=row.display_name,
+        description=row.description,
+        input_modalities=tuple(Modality(item) for item in row.input_modalities),
+        output_modalities=tuple(Modality(item) for item in row.output_modalities),
+        capabilities=msgspec.convert(row.capabilities, ModelCapabilities),
+        context_window_tokens=row.context_window_tokens,
+        max_output_tokens=row.max_output_tokens,
+        price=msgspec.convert(row.price, Price | None),
+        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
+        embedding=msgspec.convert(row.embedding, EmbeddingInfo | None),
+        default_params=msgspec.convert(row.default_params, GenerationParams),
+        disabled=row.disabled,
+        stage=row.stage and ModelStage(row.stage),
+        retire_time=row.retire_time,
+        replacement_model=row.replacement_model,
+        sync_time=row.sync_time,
+        labels=row.labels,
+        priority=row.priority,
+        version=row.version,
+    )

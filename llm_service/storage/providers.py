@@ -1,13 +1,52 @@
 """Providers as rows."""
 
+import dataclasses
 from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, Select, and_, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.provider import Provider
+from llm_service.domain.provider import Provider, RateLimits, UpstreamTimeouts
+from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.storage import rows
+from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.tables import providers as table
+
+DEFAULT_PRIORITY = 100
+DEFAULT_WEIGHT = 1
+
+_LISTED = Listed(
+    {
+        "tenant": Field(table.c.tenant),
+        "provider_id": Field(table.c.provider_id),
+        "uid": Field(table.c.uid),
+        "kind": Field(table.c.kind),
+        "display_name": Field(table.c.display_name),
+        "description": Field(table.c.description),
+        "base_uri": Field(table.c.base_uri),
+        "default_credential": Field(table.c.default_credential),
+        "disabled": Field(table.c.disabled, Kind.BOOLEAN),
+        "priority": Field(func.coalesce(table.c.priority, DEFAULT_PRIORITY), Kind.INTEGER),
+        "weight": Field(func.coalesce(table.c.weight, DEFAULT_WEIGHT), Kind.INTEGER),
+        "create_time": Field(table.c.create_time, Kind.TIME),
+        "update_time": Field(table.c.update_time, Kind.TIME),
+        "delete_time": Field(table.c.delete_time, Kind.TIME, nullable=True),
+        "purge_time": Field(table.c.purge_time, Kind.TIME, nullable=True),
+        "settings": Field(table.c.settings, Kind.MAP),
+        "labels": Field(table.c.labels, Kind.MAP),
+    },
+    key=("tenant", "provider_id"),
+)
 
 
 class Providers:
     """The providers of all tenants; each method but `purge_expired` says whose."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
 
     async def get(
         self,
@@ -22,24 +61,42 @@ class Providers:
         Raises:
             ResourceNotFound: the tenant has none of that id, or it is deleted.
         """
-        raise NotImplementedError
+        statement = _visible(show_deleted=show_deleted).where(
+            table.c.tenant == tenant, table.c.provider_id == provider_id
+        )
+        if for_update:
+            statement = statement.with_for_update()
+        row = (await self._connection.execute(statement)).first()
+        if row is None:
+            raise ResourceNotFound("no such provider")
+        return _to_provider(row)
 
     async def add(self, provider: Provider) -> None:
         """Store a new provider.
 
         Raises:
             AlreadyExists: the tenant has one of that id, maybe soft-deleted. Nothing was written.
+            InvalidField: a value does not fit its column.
         """
-        raise NotImplementedError
+        statement = rows.insert_new(self._connection.dialect, table)
+        values = rows.check(table, _to_values(provider))
+        result = await self._connection.execute(statement.values(values))
+        if result.rowcount == 0:
+            raise AlreadyExists("there is a provider of that id, maybe a deleted one")
 
     async def update(self, provider: Provider, expected_version: int) -> Provider:
         """Replace the provider of that uid, and give it back with its next version.
 
         Raises:
             EtagMismatch: it is no longer at `expected_version`.
+            InvalidField: a value does not fit its column.
             ResourceNotFound: it is gone.
         """
-        raise NotImplementedError
+        key = and_(table.c.tenant == provider.tenant, table.c.uid == provider.uid)
+        version = await rows.replace(
+            self._connection, table, key, expected_version, _to_values(provider)
+        )
+        return dataclasses.replace(provider, version=version)
 
     async def list(
         self, tenant: str | None, listing: Listing, *, show_deleted: bool = False
@@ -49,12 +106,83 @@ class Providers:
         Raises:
             InvalidField: `filter`, `order_by` or `page_token` asks for what cannot be.
         """
-        raise NotImplementedError
+        statement = _visible(show_deleted=show_deleted)
+        if tenant is not None:
+            statement = statement.where(table.c.tenant == tenant)
+        found, after = await _LISTED.page(self._connection, statement, listing)
+        return Page(tuple(_to_provider(row) for row in found), after)
 
     async def of_tenant(self, tenant: str) -> tuple[Provider, ...]:
         """All of a tenant's own providers that are not deleted, by id."""
-        raise NotImplementedError
+        statement = (
+            _visible(show_deleted=False)
+            .where(table.c.tenant == tenant)
+            .order_by(table.c.provider_id)
+        )
+        return tuple(_to_provider(row) for row in await self._connection.execute(statement))
 
     async def purge_expired(self, now: datetime) -> int:
         """Destroy soft-deleted providers past their purge time, with all under them. How many."""
-        raise NotImplementedError
+        expired = and_(table.c.delete_time.is_not(None), table.c.purge_time <= now)
+        return (await self._connection.execute(delete(table).where(expired))).rowcount
+
+
+def resource_name(row: Row[Any]) -> str:
+    """The name of the provider whose `tenant` and `provider_id` are in the row."""
+    prefix = f"tenants/{row.tenant}/" if row.tenant else ""
+    return f"{prefix}providers/{row.provider_id}"
+
+
+def _visible(*, show_deleted: bool) -> Select[Any]:
+    statement = select(table)
+    return statement if show_deleted else statement.where(table.c.delete_time.is_(None))
+
+
+def _to_values(provider: Provider) -> rows.Values:
+    return {
+        "uid": provider.uid,
+        "tenant": provider.tenant,
+        "provider_id": provider.provider_id,
+        "kind": provider.kind,
+        "version": provider.version,
+        "display_name": provider.display_name,
+        "description": provider.description,
+        "base_uri": provider.base_uri,
+        "settings": dict(provider.settings),
+        "default_credential": provider.default_credential,
+        "disabled": provider.disabled,
+        "priority": provider.priority,
+        "weight": provider.weight,
+        "rate_limits": rows.document(provider.rate_limits),
+        "timeouts": rows.document(provider.timeouts),
+        "labels": dict(provider.labels),
+        "create_time": provider.create_time,
+        "update_time": provider.update_time,
+        "delete_time": provider.delete_time,
+        "purge_time": provider.purge_time,
+    }
+
+
+def _to_provider(row: Row[Any]) -> Provider:
+    return Provider(
+        tenant=row.tenant,
+        provider_id=row.provider_id,
+        uid=row.uid,
+        kind=row.kind,
+        create_time=row.create_time,
+        update_time=row.update_time,
+        version=row.version,
+        display_name=row.display_name,
+        description=row.description,
+        base_uri=row.base_uri,
+        settings=row.settings,
+        default_credential=row.default_credential,
+        disabled=row.disabled,
+        priority=row.priority,
+        weight=row.weight,
+        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
+        timeouts=msgspec.convert(row.timeouts, UpstreamTimeouts),
+        labels=row.labels,
+        delete_time=row.delete_time,
+        purge_time=row.purge_time,
+    )

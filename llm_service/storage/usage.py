@@ -1,17 +1,76 @@
 """Usage records as rows: what upstream attempts used and cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from llm_service.domain.completion import (
+    Attempt,
+    Attribution,
+    CallError,
+    Cost,
+    CostItem,
+    FinishReason,
+    ModalityTokens,
+    ServedBy,
+    TokenUsage,
+)
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRecord, UsageRow
+from llm_service.storage import reports, rows
+from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.tables import usage_records as table
+
+BATCH = 500
+"""Records sent to the database in one go."""
+
+_BILLED = func.coalesce(table.c.cost_nano_usd, 0)
+_LISTED = Listed(
+    {
+        "record_id": Field(table.c.record_id),
+        "completion_id": Field(table.c.completion_id),
+        "create_time": Field(table.c.create_time, Kind.TIME),
+        "finish_reason": Field(
+            table.c.finish_reason, nullable=True, members=FinishReason, prefix="FINISH_REASON_"
+        ),
+        "error_reason": Field(table.c.error_reason),
+        "trace_id": Field(table.c.trace_id),
+        "attribution.tenant": Field(table.c.tenant),
+        "attribution.agent": Field(table.c.agent),
+        "attribution.user": Field(table.c.user_id),
+        "attribution.interaction": Field(table.c.interaction),
+        "attribution.session": Field(table.c.session),
+        "attribution.labels": Field(table.c.labels, Kind.MAP),
+        "attempt.target.provider": Field(table.c.provider),
+        "attempt.target.model": Field(table.c.model),
+        "attempt.target.credential": Field(table.c.credential),
+        "attempt.start_time": Field(table.c.start_time, Kind.TIME),
+        "attempt.cost.total_nano_usd": Field(_BILLED, Kind.INTEGER),
+    },
+    key=("create_time", "record_id"),
+)
 
 
 class UsageRecords:
     """Immutable rows, one per upstream attempt. `tenant` None means all tenants: operators only."""
 
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
     async def add_many(self, records: Sequence[UsageRecord]) -> None:
-        """Store records; those already there, by `record_id`, are left as they are."""
-        raise NotImplementedError
+        """Store records; those already there, by `record_id`, are left as they are.
+
+        Text a provider or caller sent too long is cut: a record is never lost for it.
+        """
+        statement = rows.insert_new(self._connection.dialect, table)
+        for start in range(0, len(records), BATCH):
+            batch = [
+                rows.clip(table, _to_values(record)) for record in records[start : start + BATCH]
+            ]
+            await self._connection.execute(statement, batch)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[UsageRecord]:
         """One page of records, oldest first unless `order_by` says otherwise.
@@ -19,22 +78,181 @@ class UsageRecords:
         Raises:
             InvalidField: `filter`, `order_by` or `page_token` asks for what cannot be.
         """
-        raise NotImplementedError
+        statement = _of(tenant, select(table))
+        found, after = await _LISTED.page(self._connection, statement, listing)
+        return Page(tuple(_to_record(row) for row in found), after)
 
     async def latest(self, tenant: str | None) -> str:
         """The greatest record id; "" if there is none."""
-        raise NotImplementedError
+        statement = _of(tenant, select(func.max(table.c.record_id)))
+        return (await self._connection.execute(statement)).scalar_one() or ""
 
     async def since(
         self, record_id: str, tenant: str | None, limit: int
     ) -> tuple[UsageRecord, ...]:
-        """Up to `limit` records whose ids come after `record_id` ("": all), in order of id."""
-        raise NotImplementedError
+        """Up to `limit` records whose ids come after `record_id` ("": all), in order of id.
+
+        Replicas write in batches, so a record may arrive after another with a greater id: a feed
+        must stay behind the present by more than the longest batch waits.
+        """
+        statement = (
+            _of(tenant, select(table))
+            .where(table.c.record_id > record_id)
+            .order_by(table.c.record_id)
+            .limit(limit)
+        )
+        return tuple(_to_record(row) for row in await self._connection.execute(statement))
 
     async def query(self, query: UsageQuery) -> tuple[tuple[UsageRow, ...], UsageMetrics]:
         """A report's rows, by bucket and then dimensions, and the metrics over the whole range.
 
+        A row counts what happened in [bucket_start_time, bucket_end_time): the first and the last
+        bucket are cut to the query's range. A record's time is its `create_time`.
+
         Raises:
             InvalidField: an unknown dimension or time zone, or too many rows or buckets.
         """
-        raise NotImplementedError
+        return await reports.run(self._connection, query)
+
+
+def _of(tenant: str | None, statement: Select[Any]) -> Select[Any]:
+    return statement if tenant is None else statement.where(table.c.tenant == tenant)
+
+
+def _to_values(record: UsageRecord) -> rows.Values:
+    who, attempt = record.attribution, record.attempt
+    return {
+        "record_id": record.record_id,
+        "completion_id": record.completion_id,
+        "create_time": record.create_time,
+        "tenant": who.tenant,
+        "agent": who.agent,
+        "user_id": who.user,
+        "interaction": who.interaction,
+        "session": who.session,
+        "labels": dict(who.labels),
+        "provider": attempt.target.provider,
+        "model": attempt.target.model,
+        "credential": attempt.target.credential,
+        "provider_model": attempt.target.provider_model,
+        "provider_request_id": attempt.target.provider_request_id,
+        "model_config": attempt.target.model_config,
+        "start_time": attempt.start_time,
+        "duration_us": _microseconds(attempt.duration),
+        "first_token_us": _microseconds(record.first_token),
+        "finish_reason": record.finish_reason and record.finish_reason.value,
+        "error_reason": record.error_reason,
+        "trace_id": record.trace_id,
+        **_error_values(attempt.error),
+        **_usage_values(attempt.usage),
+        **_cost_values(attempt.cost),
+    }
+
+
+def _error_values(error: CallError | None) -> rows.Values:
+    return {
+        "attempt_error_reason": error and error.reason,
+        "error_message": error.message if error else "",
+        "retry_delay_us": _microseconds(error.retry_delay) if error else None,
+        "http_status": error.http_status if error else 0,
+        "provider_code": error.provider_code if error else "",
+    }
+
+
+def _usage_values(usage: TokenUsage | None) -> rows.Values:
+    return {
+        "input_tokens": usage and usage.input_tokens,
+        "output_tokens": usage and usage.output_tokens,
+        "cache_read_input_tokens": usage and usage.cache_read_input_tokens,
+        "cache_write_input_tokens": usage and usage.cache_write_input_tokens,
+        "reasoning_output_tokens": usage and usage.reasoning_output_tokens,
+        "modality_tokens": rows.document(usage and usage.modality_tokens),
+        "usage_estimated": usage and usage.estimated,
+    }
+
+
+def _cost_values(cost: Cost | None) -> rows.Values:
+    unknown = cost is not None and cost.incomplete and cost.total_nano_usd == 0
+    return {
+        "cost_nano_usd": None if cost is None or unknown else cost.total_nano_usd,
+        "cost_items": rows.document(cost and cost.items),
+        "price_version": cost and cost.price_version,
+        "cost_estimated": cost and cost.estimated,
+        "cost_incomplete": cost and cost.incomplete,
+    }
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000_000)
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / 1_000_000
+
+
+def _to_record(row: Row[Any]) -> UsageRecord:
+    return UsageRecord(
+        record_id=row.record_id,
+        completion_id=row.completion_id,
+        attribution=Attribution(
+            row.tenant, row.agent, row.user_id, row.interaction, row.session, row.labels
+        ),
+        attempt=Attempt(
+            target=ServedBy(
+                provider=row.provider,
+                model=row.model,
+                credential=row.credential,
+                provider_model=row.provider_model,
+                provider_request_id=row.provider_request_id,
+                model_config=row.model_config,
+            ),
+            start_time=row.start_time,
+            duration=row.duration_us / 1_000_000,
+            error=_to_error(row),
+            usage=_to_usage(row),
+            cost=_to_cost(row),
+        ),
+        create_time=row.create_time,
+        finish_reason=row.finish_reason and FinishReason(row.finish_reason),
+        error_reason=row.error_reason,
+        trace_id=row.trace_id,
+        first_token=_seconds(row.first_token_us),
+    )
+
+
+def _to_error(row: Row[Any]) -> CallError | None:
+    if row.attempt_error_reason is None:
+        return None
+    return CallError(
+        reason=row.attempt_error_reason,
+        message=row.error_message,
+        retry_delay=_seconds(row.retry_delay_us),
+        http_status=row.http_status,
+        provider_code=row.provider_code,
+    )
+
+
+def _to_usage(row: Row[Any]) -> TokenUsage | None:
+    if row.input_tokens is None:
+        return None
+    return TokenUsage(
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cache_read_input_tokens=row.cache_read_input_tokens,
+        cache_write_input_tokens=row.cache_write_input_tokens,
+        reasoning_output_tokens=row.reasoning_output_tokens,
+        modality_tokens=msgspec.convert(row.modality_tokens, tuple[ModalityTokens, ...]),
+        estimated=row.usage_estimated,
+    )
+
+
+def _to_cost(row: Row[Any]) -> Cost | None:
+    if row.cost_incomplete is None:
+        return None
+    return Cost(
+        total_nano_usd=row.cost_nano_usd or 0,
+        items=msgspec.convert(row.cost_items, tuple[CostItem, ...]),
+        price_version=row.price_version,
+        estimated=row.cost_estimated,
+        incomplete=row.cost_incomplete,
+    )

@@ -1,0 +1,86 @@
+"""Calendar buckets: where hours, days, weeks and months begin in a time zone."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from llm_service.domain.usage import TimeBucket
+from llm_service.errors import InvalidField, Violation
+
+MAX_BUCKETS = 10_000
+"""More than a year of hours."""
+
+LAST_YEAR = 9990
+"""Calendar arithmetic needs room after it."""
+
+Bucket = tuple[datetime, datetime]
+
+
+def zone(name: str) -> ZoneInfo:
+    """The IANA time zone of that name.
+
+    Raises:
+        InvalidField: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # absent; malformed; a folder of the database
+        raise InvalidField(Violation("time_zone", "is not the name of an IANA zone")) from None
+
+
+def cut(start: datetime, end: datetime, bucket: TimeBucket | None, where: ZoneInfo) -> list[Bucket]:
+    """The buckets that make up [start, end), the first and the last cut to it. UTC.
+
+    A local hour or midnight that a clock change skips begins at the change; one that it repeats
+    begins the first time. Weeks begin on Monday.
+
+    Raises:
+        InvalidField: it ends too late, or there are more than `MAX_BUCKETS`.
+    """
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    if end.year > LAST_YEAR:
+        raise InvalidField(Violation("end_time", f"is after the year {LAST_YEAR}"))
+    if bucket is None:
+        return [(start, end)]
+    edges = [start]
+    for boundary in _boundaries(start, bucket, where):
+        if boundary >= end:
+            break
+        edges.append(boundary)
+        if len(edges) > MAX_BUCKETS:
+            raise InvalidField(Violation("time_bucket", f"makes more than {MAX_BUCKETS} buckets"))
+    return list(pairwise([*edges, end]))
+
+
+def _boundaries(after: datetime, bucket: TimeBucket, where: ZoneInfo) -> Iterator[datetime]:
+    """Every boundary later than `after`, in order."""
+    if bucket is TimeBucket.HOUR:
+        yield from _hours(after, where)
+        return
+    day = _first_day(after.astimezone(where).date(), bucket)
+    while True:
+        day = _next(day, bucket)
+        boundary = datetime.combine(day, time(), where).astimezone(UTC)
+        if boundary > after:
+            yield boundary
+
+
+def _hours(after: datetime, where: ZoneInfo) -> Iterator[datetime]:
+    while True:
+        local = after.astimezone(where)
+        gone = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        after += timedelta(hours=1) - gone
+        yield after
+
+
+def _first_day(day: date, bucket: TimeBucket) -> date:
+    if bucket is TimeBucket.WEEK:
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if bucket is TimeBucket.MONTH else day
+
+
+def _next(day: date, bucket: TimeBucket) -> date:
+    if bucket is TimeBucket.MONTH:
+        return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return day + timedelta(days=7 if bucket is TimeBucket.WEEK else 1)

@@ -1,0 +1,105 @@
+"""Connections: pools, time limits and each database's settings."""
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+POOL_SIZE = 10
+"""Connections to PostgreSQL a process may hold, beside the one that listens for changes."""
+
+POOL_WAIT_SECONDS = 1.0
+"""How long a unit of work waits for a connection: a burst fits in, a breakdown is soon known."""
+
+RECYCLE_SECONDS = 1800
+
+SQLITE_READERS = 4
+SQLITE_WAIT_SECONDS = 5.0
+"""How long a writer waits for other writers, in this process or another."""
+
+# libpq's names. The connection's own time limits are the server's work: they hold whatever the
+# client does. Seconds, but for tcp_user_timeout and the two in options: milliseconds.
+_POSTGRESQL = {
+    "application_name": "llm-service",
+    "connect_timeout": 2,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": "-c statement_timeout=2000 -c idle_in_transaction_session_timeout=10000",
+}
+
+
+def create(url: str) -> "tuple[AsyncEngine, AsyncEngine]":
+    """A writer and a reader. Nothing is connected yet; dispose of both."""
+    target = make_url(url)
+    return _postgresql(target) if target.get_backend_name() == "postgresql" else _sqlite(target)
+
+
+def parameters(engine: "AsyncEngine") -> dict[str, Any]:
+    """What psycopg needs for a connection of its own, like the pool's."""
+    _, arguments = engine.dialect.create_connect_args(engine.url)
+    return {**arguments, **_limits(engine.url)}
+
+
+def _postgresql(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    engine = create_async_engine(
+        url,
+        connect_args=_limits(url),
+        hide_parameters=True,
+        max_overflow=0,
+        pool_pre_ping=True,  # a restarted server costs one round trip, not one failed call
+        pool_recycle=RECYCLE_SECONDS,
+        pool_size=POOL_SIZE,
+        pool_timeout=POOL_WAIT_SECONDS,
+    )
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine, snapshot
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """Our limits, where the operator's URL says nothing else."""
+    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+
+
+def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
+    """One connection that writes, so that writers queue in order, and some that cannot."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    engines = []
+    for size, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
+        engine = create_async_engine(
+            url,
+            connect_args={"timeout": SQLITE_WAIT_SECONDS},
+            hide_parameters=True,
+            max_overflow=0,
+            pool_size=size,
+            pool_timeout=SQLITE_WAIT_SECONDS,
+        )
+        _configure(engine, begin, query_only)
+        engines.append(engine)
+    return engines[0], engines[1]
+
+
+def _configure(engine: "AsyncEngine", begin: str, query_only: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"query_only = {query_only}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

@@ -1,0 +1,90 @@
+"""SQL that PostgreSQL and SQLite spell differently."""
+
+from typing import Any
+
+from sqlalchemy import Boolean, Integer, String
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class JsonMember(FunctionElement[str]):
+    """The text of a member of a JSON object, ordered by code point; NULL if it has none."""
+
+    name = "json_member"
+    type = String()
+    inherit_cache = True
+
+
+class JsonFlag(FunctionElement[bool]):
+    """A true or false member of a JSON object; NULL if it has none."""
+
+    name = "json_flag"
+    type = Boolean()
+    inherit_cache = True
+
+
+class JsonHas(FunctionElement[bool]):
+    """Whether a JSON list of texts holds one."""
+
+    name = "json_has"
+    type = Boolean()
+    inherit_cache = True
+
+
+class Position(FunctionElement[int]):
+    """Where a lower-case text starts in another of any case (A to Z), from 1; 0: nowhere."""
+
+    name = "position_of"
+    type = Integer()
+    inherit_cache = True
+
+
+def _arguments(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> tuple[str, str]:  # noqa: ANN401 - the compiler's own
+    first, second = element.clauses
+    return compiler.process(first, **kw), compiler.process(second, **kw)
+
+
+@compiles(JsonMember, "sqlite")
+@compiles(JsonFlag, "sqlite")
+def _sqlite_member(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, key = _arguments(element, compiler, **kw)
+    # Not json_extract: its paths cannot name a key that holds a quotation mark.
+    return f"(SELECT value FROM json_each({document}) WHERE key = {key})"  # noqa: S608 - bound
+
+
+@compiles(JsonMember, "postgresql")
+def _postgresql_member(element: JsonMember, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, key = _arguments(element, compiler, **kw)
+    return f'(({document} ->> {key}) COLLATE "C")'
+
+
+@compiles(JsonFlag, "postgresql")
+def _postgresql_flag(element: JsonFlag, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, key = _arguments(element, compiler, **kw)
+    return f"({document} ->> {key})::boolean"
+
+
+@compiles(JsonHas, "sqlite")
+def _sqlite_has(element: JsonHas, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, item = _arguments(element, compiler, **kw)
+    return f"EXISTS (SELECT 1 FROM json_each({document}) WHERE value = {item})"  # noqa: S608 - bound
+
+
+@compiles(JsonHas, "postgresql")
+def _postgresql_has(element: JsonHas, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, item = _arguments(element, compiler, **kw)
+    elements = f"jsonb_array_elements_text({document})"
+    return f"EXISTS (SELECT 1 FROM {elements} AS items (item) WHERE item = {item})"  # noqa: S608 - bound
+
+
+@compiles(Position, "sqlite")
+def _sqlite_position(element: Position, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    text, part = _arguments(element, compiler, **kw)
+    return f"instr(lower({text}), {part})"
+
+
+@compiles(Position, "postgresql")
+def _postgresql_position(element: Position, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    text, part = _arguments(element, compiler, **kw)
+    return f"strpos(lower({text}), {part})"

@@ -1,0 +1,144 @@
+"""Writing rows: domain values as columns, and the statements every table shares."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    Insert,
+    Table,
+    and_,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from llm_service.errors import EtagMismatch, InvalidField, ResourceNotFound, Violation
+
+Values = dict[str, Any]
+
+
+def document(value: object) -> Any:  # noqa: ANN401 - JSON
+    """A dataclass, tuple or mapping as JSON; None stays None."""
+    return msgspec.to_builtins(value)
+
+
+def check(table: Table, values: Mapping[str, Any]) -> Values:
+    """The values, once they are known to fit their columns.
+
+    Raises:
+        InvalidField: one per value that is too long, too large or holds a NUL character.
+    """
+    violations = [
+        Violation(name, problem)
+        for name, value in values.items()
+        if (problem := _problem(table.c[name].type, value))
+    ]
+    if violations:
+        raise InvalidField(*violations)
+    return dict(values)
+
+
+def clip(table: Table, values: Mapping[str, Any]) -> Values:
+    """The values, their texts cut to their columns and rid of NUL characters."""
+    return {name: _clipped(table.c[name].type, value) for name, value in values.items()}
+
+
+def insert_new(dialect: Dialect, table: Table) -> Insert:
+    """An insert that leaves rows alone whose key is taken."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+async def replace(
+    connection: AsyncConnection,
+    table: Table,
+    key: ColumnElement[bool],
+    expected_version: int,
+    values: Mapping[str, Any],
+) -> int:
+    """Write the row of that key if it is still at `expected_version`. Its next version."""
+    statement = update(table).where(and_(key, table.c.version == expected_version))
+    changed = {**check(table, values), "version": expected_version + 1}
+    result = await connection.execute(statement.values(changed))
+    if result.rowcount == 0:
+        await _explain(connection, table, key)
+    return expected_version + 1
+
+
+async def remove(
+    connection: AsyncConnection,
+    table: Table,
+    key: ColumnElement[bool],
+    expected_version: int | None,
+) -> None:
+    """Delete the row of that key, if it is still at `expected_version`; None: whatever it is at."""
+    statement = delete(table).where(key)
+    if expected_version is not None:
+        statement = statement.where(table.c.version == expected_version)
+    result = await connection.execute(statement)
+    if result.rowcount == 0:
+        await _explain(connection, table, key)
+
+
+async def _explain(connection: AsyncConnection, table: Table, key: ColumnElement[bool]) -> None:
+    noun = table.name.removesuffix("s")
+    if (await connection.execute(select(table.c.version).where(key))).first() is None:
+        raise ResourceNotFound(f"no such {noun}")
+    raise EtagMismatch(f"the {noun} has changed since it was read")
+
+
+def _problem(kind: object, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "" if -(2**63) <= value < 2**63 else "does not fit in 64 bits"
+    length = getattr(kind, "length", None)
+    if isinstance(value, str) and length is not None and len(value) > length:
+        return f"is longer than {length} characters"
+    if not all(map(_storable, _texts(value))):
+        return "holds a character that cannot be stored"
+    return ""
+
+
+def _clipped(kind: object, value: object) -> object:
+    if isinstance(value, str):
+        clean = value if _storable(value) else _cleaned(value)
+        return clean[: getattr(kind, "length", None)]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(max(value, -(2**63)), 2**63 - 1)
+    if isinstance(value, Mapping):
+        return {_clipped(None, key): _clipped(None, member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_clipped(None, item) for item in value]
+    return value
+
+
+def _storable(text: str) -> bool:
+    """Whether both databases take the text: no NUL, no half of a surrogate pair."""
+    if text.isascii():
+        return "\0" not in text
+    return _cleaned(text) == text
+
+
+def _cleaned(text: str) -> str:
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a column's value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _texts(key)
+            yield from _texts(member)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
