@@ -12,9 +12,9 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements-dev.lock > uv.lock.txt \
     && uv venv .venv \
     && uv pip install --no-deps --only-binary :all: --require-hashes -r requirements.lock
 COPY llm_service llm_service
-RUN pwd > "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/llm-service.pth" \
-    && printf '#!/app/.venv/bin/python\nfrom llm_service.__main__ import main\n\nmain()\n' > .venv/bin/llm-service \
-    && chmod +x .venv/bin/llm-service \
+COPY pyproject.toml ./
+COPY tools/link.py tools/
+RUN .venv/bin/python tools/link.py \
     && .venv/bin/python -m compileall -q llm_service
 
 FROM python:3.13-slim-bookworm

@@ -49,11 +49,11 @@ help: ## Say what each target does
 .PHONY: install
 install: $(DEV) ## Make .venv and install everything, tools included, from the hashed lock files
 
-$(RUNTIME): requirements.lock tools/setup.sh
+$(RUNTIME): requirements.lock pyproject.toml tools/setup.sh tools/link.py
 	@tools/setup.sh requirements.lock
 	@touch $@
 
-$(DEV): requirements-dev.lock requirements.lock tools/setup.sh
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.sh tools/link.py
 	@tools/setup.sh requirements-dev.lock
 	@touch $(RUNTIME) $@
 
@@ -85,7 +85,7 @@ coverage: $(DEV) ## Every test, with branch coverage of hand-written code; fails
 
 .PHONY: bench
 bench: $(DEV) ## CPU per chunk and per call beside a bare echo server and an SDK relay
-	$(BIN)/python -m bench
+	$(BIN)/python bench/run.py
 
 ##@ Check
 

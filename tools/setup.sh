@@ -1,8 +1,6 @@
 #!/bin/sh
 # Makes .venv, installs one hashed lock file into it, and puts this tree on its path:
 #   tools/setup.sh requirements.lock
-# The project itself is not built: a .pth file and a launcher do what an editable install would,
-# without a build backend among the packages that only run the service.
 set -eu
 cd "$(dirname "$0")/.."
 lock=$1
@@ -51,11 +49,4 @@ echo "setup: installing $lock into $venv with $("$venv/bin/python" -V)"
 # is whole, so nothing is resolved; and what is never imported is never compiled.
 pip --disable-pip-version-check install --quiet --no-deps --no-compile --only-binary :all: \
   --require-hashes -r "$lock"
-
-site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-pwd >"$site/llm-service.pth"
-cat >"$venv/bin/llm-service" <<EOF
-#!/bin/sh
-exec "$(pwd)/$venv/bin/python" -m llm_service "\$@"
-EOF
-chmod +x "$venv/bin/llm-service"
+"$venv/bin/python" tools/link.py
