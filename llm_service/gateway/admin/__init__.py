@@ -1,0 +1,1 @@
+"""What operators do: providers, their credentials and their models."""

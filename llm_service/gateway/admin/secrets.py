@@ -1,0 +1,136 @@
+"""The secrets of credentials: checked, sealed for storage, and shown by their ends at most."""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from llm_service.domain.provider import (
+    SEALED_SOURCES,
+    Credential,
+    Provider,
+    ProviderKind,
+    SourceType,
+)
+from llm_service.errors import Violation
+from llm_service.gateway.admin.drafts import Source
+from llm_service.gateway.manager import binding
+from llm_service.vault import Vault
+
+MAX_KEY_LENGTH = 4096  # characters
+MAX_DOCUMENT_LENGTH = 16 * 1024
+MIN_SHOWN_LENGTH = 20
+"""Of a shorter secret, four characters would be too much to show."""
+
+_KEY = re.compile(r"[\x21-\x7e]+")
+_VENDOR_FORMS = ("sk-ant-", "sk-proj-", "sk-or-", "sk-", "gsk_", "xai-", "AIza", "AKIA", "ASIA")
+
+
+class Secrets:
+    """The vault, and the environment variables that the operator lets credentials name."""
+
+    def __init__(self, vault: Vault, allowed_environment: Collection[str] = ()) -> None:
+        self._vault = vault
+        self._allowed = frozenset(allowed_environment)
+
+    def check(self, source: Source, kind: ProviderKind) -> Iterator[Violation]:
+        """What is wrong with a source, without a word of the secret."""
+        if source.type not in kind.credential_source_types:
+            taken = ", ".join(kind.credential_source_types) or "no credentials"
+            yield Violation(f"credential.{source.type}", f"kind {kind.kind} takes {taken}")
+        elif source.type is SourceType.ENVIRONMENT_VARIABLE:
+            # The same words whether it is unknown or forbidden: which exist is nobody's business.
+            if source.reference not in self._allowed:
+                yield Violation(
+                    "credential.environment_variable", "is not on the operator's allow-list"
+                )
+        elif source.type is SourceType.AWS_KEY:
+            yield from _check_aws_key(source.secret)
+        elif source.type is SourceType.SERVICE_ACCOUNT_JSON:
+            yield from _check_document(source.secret)
+        else:
+            yield from _check_key("credential.api_key", source.secret)
+
+    def stored(self, provider: Provider, credential: Credential, source: Source) -> Credential:
+        """The credential with this source in place of any other, sealed to its row and version.
+
+        Raises:
+            EncryptionKeyMissing: a secret must be sealed, and there is no key to do it with.
+        """
+        sealed = ""
+        if source.type in SEALED_SOURCES:
+            sealed = self._vault.seal(source.secret, binding(provider, credential))
+        return replace(
+            credential,
+            source_type=source.type,
+            sealed=sealed,
+            reference=source.reference,
+            obfuscated_secret=_obfuscated(source),
+            rejected=False,
+        )
+
+    def copied(self, provider: Provider, credential: Credential, copy: Credential) -> Credential:
+        """`copy` with the secret of `credential`, sealed to its own row.
+
+        Raises:
+            ProviderCredentialUnreadable: the stored secret cannot be opened.
+        """
+        if not credential.sealed:
+            return copy
+        secret = self._vault.open(credential.sealed, binding(provider, credential))
+        return replace(copy, sealed=self._vault.seal(secret, binding(provider, copy)))
+
+
+def cleared(credential: Credential) -> Credential:
+    """The credential without its secret: unusable until it is rotated."""
+    return replace(
+        credential,
+        sealed="",
+        reference="",
+        obfuscated_secret="",
+        rejected=True,
+        secret_version=credential.secret_version + 1,
+    )
+
+
+def _check_key(field: str, key: str) -> Iterator[Violation]:
+    if not key:
+        yield Violation(field, "must not be empty")
+    elif len(key) > MAX_KEY_LENGTH:
+        yield Violation(field, f"is longer than {MAX_KEY_LENGTH} characters")
+    elif not _KEY.fullmatch(key):
+        yield Violation(field, "must be printable ASCII without spaces or line breaks")
+
+
+def _check_aws_key(secret: str) -> Iterator[Violation]:
+    parts: dict[str, str] = json.loads(secret)
+    for name, key in parts.items():
+        if key or name != "session_token":
+            yield from _check_key(f"credential.aws_key.{name}", key)
+
+
+def _check_document(text: str) -> Iterator[Violation]:
+    field = "credential.service_account_json"
+    if len(text.encode()) > MAX_DOCUMENT_LENGTH:
+        yield Violation(field, f"is longer than {MAX_DOCUMENT_LENGTH} bytes")
+        return
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        yield Violation(field, "must be a JSON object")
+
+
+def _obfuscated(source: Source) -> str:
+    """At most a vendor's well-known prefix and the last four characters."""
+    if source.type is SourceType.AWS_KEY:
+        shown = str(json.loads(source.secret)["access_key_id"])
+    elif source.type is SourceType.API_KEY:
+        shown = source.secret
+    else:
+        return ""
+    if len(shown) < MIN_SHOWN_LENGTH:
+        return ""
+    prefix = next((form for form in _VENDOR_FORMS if shown.startswith(form)), "")
+    return f"{prefix}...{shown[-4:]}"
