@@ -19,27 +19,52 @@ SIBLING_IMPORT = re.compile(r"^from llmservice\.v1 import ", re.MULTILINE)
 
 
 def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        made = generate(Path(folder))
+        for old in STUBS.glob("*_pb2*"):
+            old.unlink()
+        for path in made:
+            (STUBS / path.name).write_bytes(path.read_bytes())
+    print(f"{len(made)} files -> {STUBS.relative_to(ROOT)}")
+    return 0
+
+
+def generate(out: Path) -> list[Path]:
+    """Write into `out` what belongs into the stubs' folder; returns the files."""
     protos = sorted(
         str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto")
     )
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        run(
-            f"--python_out={out}",
-            f"--grpc_python_out={out}",
-            f"--mypy_out=relax_strict_optional_primitives:{out}",
-            f"--mypy_grpc_out={out}",
-            *protos,
-        )
-        run(
-            "--include_imports",
-            "--include_source_info",
-            f"--descriptor_set_out={out / DESCRIPTOR_SET}",
-            *protos,
-        )
-        replace_stubs(out)
-    print(f"{len(protos)} protos -> {STUBS.relative_to(ROOT)}")
-    return 0
+    run(
+        f"--python_out={out}",
+        f"--grpc_python_out={out}",
+        f"--mypy_out=quiet,relax_strict_optional_primitives:{out}",
+        f"--mypy_grpc_out=quiet:{out}",
+        *protos,
+    )
+    descriptors = out / "llmservice" / "v1" / DESCRIPTOR_SET
+    run(
+        "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}", *protos
+    )
+    stubs = stubs_in(descriptors.parent)
+    for stub in stubs:
+        rewrite_imports(stub)
+    return [descriptors, *stubs]
+
+
+def stubs_in(folder: Path) -> list[Path]:
+    """Every stub; protoc also writes an empty `_pb2_grpc` for a file without a service."""
+    return sorted(
+        path
+        for path in folder.glob("*_pb2*")
+        if "_pb2_grpc" not in path.name or path.name.split("_pb2")[0].endswith("_service")
+    )
+
+
+def rewrite_imports(stub: Path) -> None:
+    text = SIBLING_IMPORT.sub("from . import ", stub.read_text())
+    if "llmservice.v1 import" in text:
+        sys.exit(f"{stub.name}: an import was not rewritten")
+    stub.write_text(text)
 
 
 def run(*arguments: str) -> None:
@@ -51,19 +76,6 @@ def run(*arguments: str) -> None:
     ]
     if protoc.main(["protoc", *includes, *plugins, *arguments]) != 0:
         sys.exit("protoc failed")
-
-
-def replace_stubs(out: Path) -> None:
-    for old in STUBS.glob("*_pb2*"):
-        old.unlink()
-    for path in sorted((out / "llmservice" / "v1").iterdir()):
-        if "_pb2_grpc" in path.name and not path.name.split("_pb2")[0].endswith("_service"):
-            continue  # protoc writes an empty one for a file without a service
-        text = SIBLING_IMPORT.sub("from . import ", path.read_text())
-        if "llmservice.v1 import" in text:
-            sys.exit(f"{path.name}: an import was not rewritten")
-        (STUBS / path.name).write_text(text)
-    (STUBS / DESCRIPTOR_SET).write_bytes((out / DESCRIPTOR_SET).read_bytes())
 
 
 if __name__ == "__main__":
