@@ -1,0 +1,1 @@
+"""The Chat Completions dialect, which OpenAI made and many vendors speak."""

@@ -1,0 +1,335 @@
+"""A streamed answer, from bytes to events.
+
+This runs for every chunk of every stream: it builds nothing but the events.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from llm_service.domain.completion import (
+    ContentFilter,
+    DeltaKind,
+    FilterStage,
+    FinishReason,
+    TokenUsage,
+    UsageUpdate,
+    Warning,
+)
+from llm_service.errors import GatewayError, ProviderProtocolError, ProviderUnavailable
+from llm_service.providers.base import Accepted, AdapterEvent, Ended
+from llm_service.providers.chat import extras, failures, wire
+from llm_service.providers.chat.parts import Parts
+from llm_service.providers.chat.tool_calls import Piece
+from llm_service.providers.chat.usage import token_usage
+from llm_service.providers.sse import EventReader
+
+_FINISH = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP_SEQUENCE,
+    "length": FinishReason.MAX_OUTPUT_TOKENS,
+    "max_tokens": FinishReason.MAX_OUTPUT_TOKENS,
+    "max_output_tokens": FinishReason.MAX_OUTPUT_TOKENS,
+    "model_length": FinishReason.CONTEXT_WINDOW,
+    "model_context_window_exceeded": FinishReason.CONTEXT_WINDOW,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "sensitive": FinishReason.CONTENT_FILTER,
+    "refusal": FinishReason.REFUSAL,
+}
+# Words by which a vendor says that it broke off: what came is not the whole answer.
+_BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error"})
+_DONE = b"[DONE]"
+_NO_JSON = (b"", _DONE)
+_SHORT = 16  # bytes; what is longer is not one of them
+
+
+class ChatDecoder:
+    """Reads one answer; a stream through `feed` and `end`, a whole one through `whole`.
+
+    Attributes:
+        done: the vendor ended the answer; `Ended` has been returned.
+        failure: what went wrong, to be raised once the events before it are delivered.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_choice",
+        "_fail",
+        "_filter",
+        "_finish",
+        "_id",
+        "_model",
+        "_parts",
+        "_reader",
+        "_request_id",
+        "_sources",
+        "_usage",
+        "_usage_is_news",
+        "_warnings",
+        "done",
+        "failure",
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        fail: Callable[[failures.VendorError], GatewayError],
+        *,
+        request_id: str = "",
+        warnings: tuple[Warning, ...] = (),
+    ) -> None:
+        """Start an answer.
+
+        Args:
+            kind: the provider kind, which stamps provider state.
+            fail: makes the failure of an error inside the answer.
+            request_id: the vendor's id of the request; "": the answer's own id stands in.
+            warnings: for `Accepted`.
+        """
+        self.done = False
+        self.failure: GatewayError | None = None
+        self._fail = fail
+        self._request_id = request_id
+        self._warnings = warnings
+        self._reader = EventReader()
+        self._parts = Parts(kind)
+        self._accepted = False
+        self._id = ""
+        self._model = ""
+        self._choice: int | None = None  # the index of the one choice we read
+        self._finish = ""
+        self._filter: ContentFilter | None = None
+        self._usage: TokenUsage | None = None
+        self._usage_is_news = False
+        self._sources = extras.Sources()
+
+    @property
+    def has_content(self) -> bool:
+        """A part has started."""
+        return self._parts.count > 0
+
+    def feed(self, data: bytes) -> list[AdapterEvent]:
+        """The events of what has arrived."""
+        return self._read(self._reader.feed(data))
+
+    def end(self) -> list[AdapterEvent]:
+        """The events of the end of the bytes: `Ended` if the answer is whole, else a failure."""
+        # Once a reason to finish was given, the rest of an unfinished event is of no interest.
+        events = [] if self._finish else self._read(self._reader.end())
+        if not self.done and self.failure is None:
+            events += self._read((_DONE,))
+        return events
+
+    def whole(self, data: bytes) -> list[AdapterEvent]:
+        """The events of an answer that came in one piece.
+
+        Raises:
+            GatewayError: it is an error, or holds no answer.
+        """
+        events = self._parts.events = []
+        chunk = wire.read(data)
+        for choice in chunk.choices or ():
+            choice.delta = choice.message or choice.delta
+            for position, call in enumerate((choice.delta and choice.delta.tool_calls) or ()):
+                call.index = position
+        self._take(chunk, data)
+        if not self.done:
+            if not chunk.choices:
+                raise ProviderProtocolError("the provider's answer holds no choice")
+            self._end(FinishReason.OTHER)
+        return events
+
+    def _read(self, payloads: Iterable[bytes]) -> list[AdapterEvent]:
+        events: list[AdapterEvent] = []
+        self._parts.events = events
+        try:
+            for payload in payloads:
+                if len(payload) < _SHORT and payload.strip() in _NO_JSON:
+                    if payload.strip():
+                        self._end(None)
+                else:
+                    self._take(wire.read(payload), payload)
+                if self.done:
+                    break
+        except GatewayError as failure:
+            self.failure = failure
+        if self._usage_is_news and not self.done and self._usage is not None:
+            self._usage_is_news = False
+            events.append(UsageUpdate(self._usage))
+        return events
+
+    def _take(self, chunk: wire.Chunk, data: bytes) -> None:
+        if chunk.error or not chunk.choices:
+            self._take_without_answer(chunk, data)
+            if self.done:
+                return
+        if not self._accepted:
+            self._accept(chunk)
+        if chunk.usage is not None:
+            self._count(chunk.usage)
+        elif type(chunk.x_groq) is dict:
+            self._count(chunk.x_groq.get("usage"))
+        if chunk.citations is not None or chunk.search_results is not None:
+            self._sources.note(chunk.citations, chunk.search_results)
+        for choice in chunk.choices or ():
+            self._take_choice(choice)
+
+    def _take_without_answer(self, chunk: wire.Chunk, data: bytes) -> None:
+        """Tell errors from the events that carry only usage, filter results or nothing we know."""
+        if not self._model and type(chunk.model) is str:
+            self._model = chunk.model
+        if not (chunk.error or chunk.object == "error" or chunk.choices is None):
+            return
+        said = msgspec.json.decode(data)
+        if not (chunk.error or chunk.object == "error" or "message" in said or "detail" in said):
+            return
+        error = failures.from_object(said)
+        stage = FilterStage.OUTPUT if self.has_content else FilterStage.INPUT
+        self._filter = failures.content_filter(error, stage)
+        if self._filter is None:
+            raise self._fail(error)
+        if not self._accepted:
+            self._accept(chunk)
+        self._finish = "content_filter"
+        self._end(None)
+
+    def _accept(self, chunk: wire.Chunk) -> None:
+        self._accepted = True
+        self._id = chunk.id if type(chunk.id) is str else ""
+        self._model = chunk.model if type(chunk.model) is str else ""
+        request_id = self._request_id or self._id
+        self._parts.events.append(Accepted(self._model, request_id, self._warnings))
+
+    def _count(self, said: Any) -> None:  # noqa: ANN401 - as it lies on the wire
+        usage = token_usage(said)
+        if usage is not None and usage != self._usage:
+            self._usage = usage
+            self._usage_is_news = True
+
+    def _take_choice(self, choice: wire.Choice) -> None:
+        if type(choice.index) is int:
+            if self._choice is None:
+                self._choice = choice.index
+            elif choice.index != self._choice:
+                return
+        if choice.delta is not None:
+            self._take_delta(choice.delta, choice.logprobs)
+        if choice.usage is not None:
+            self._count(choice.usage)
+        if choice.finish_reason and type(choice.finish_reason) is str:
+            self._finish = choice.finish_reason
+            if _FINISH.get(self._finish) is FinishReason.CONTENT_FILTER:
+                categories = failures.struck(choice.content_filter_results)
+                self._filter = ContentFilter(FilterStage.OUTPUT, categories)
+
+    def _take_delta(self, delta: wire.Delta, logprobs: Any) -> None:  # noqa: ANN401
+        parts = self._parts
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning and type(reasoning) is str:
+            parts.grow(DeltaKind.THINKING, reasoning)
+        content = delta.content
+        if content and type(content) is list:
+            self._take_blocks(content)
+        elif logprobs is not None:
+            self._take_probable(delta, logprobs)
+        elif content and type(content) is str:
+            parts.grow(DeltaKind.TEXT, content)
+        if delta.refusal and type(delta.refusal) is str and logprobs is None:
+            parts.grow(DeltaKind.REFUSAL, delta.refusal)
+        if delta.tool_calls is not None or delta.function_call is not None:
+            self._take_calls(delta)
+        if delta.annotations or delta.audio:
+            self._take_attachments(delta)
+
+    def _take_probable(self, delta: wire.Delta, said: Any) -> None:  # noqa: ANN401
+        """Text with the probabilities of its tokens, of which one may be no whole character."""
+        for kind, said_text, name in (
+            (DeltaKind.TEXT, delta.content, "content"),
+            (DeltaKind.REFUSAL, delta.refusal, "refusal"),
+        ):
+            tokens = extras.logprobs(said, name)
+            text = _text(said_text)
+            if text or tokens:
+                self._parts.grow(kind, text, tokens)
+
+    def _take_blocks(self, blocks: list[Any]) -> None:
+        """Content as a list of typed blocks, as Mistral sends it."""
+        for block in blocks:
+            kind = block.get("type") if type(block) is dict else None
+            if kind == "text" and type(block.get("text")) is str:
+                self._grow(DeltaKind.TEXT, block["text"])
+            elif kind == "refusal" and type(block.get("refusal")) is str:
+                self._grow(DeltaKind.REFUSAL, block["refusal"])
+            elif kind == "thinking" and type(block.get("thinking")) in (str, list):
+                self._grow(DeltaKind.THINKING, _thinking(block["thinking"]))
+            else:
+                self._parts.opaque("block", block)
+
+    def _grow(self, kind: DeltaKind, text: str) -> None:
+        if text:
+            self._parts.grow(kind, text)
+
+    def _take_calls(self, delta: wire.Delta) -> None:
+        for call in delta.tool_calls or ():
+            index = call.index if type(call.index) is int else None
+            call_id = _text(call.id)
+            if call.function is not None:
+                said = Piece(
+                    index, call_id, _text(call.function.name), _text(call.function.arguments)
+                )
+            elif call.custom is not None:
+                said = Piece(index, call_id, _text(call.custom.name), _text(call.custom.input))
+            else:
+                said = Piece(index, call_id, "", "")
+            self._parts.call(said, self._id)
+        if (function := delta.function_call) is not None:
+            self._parts.call(
+                Piece(None, "", _text(function.name), _text(function.arguments)), self._id
+            )
+
+    def _take_attachments(self, delta: wire.Delta) -> None:
+        for annotation in delta.annotations if type(delta.annotations) is list else ():
+            citation = extras.url_citation(annotation)
+            if citation is not None:
+                self._parts.cite(citation)
+            else:
+                self._parts.opaque("annotation", annotation)
+        if type(delta.audio) is dict:
+            audio = delta.audio
+            if transcript := _text(audio.get("transcript")):
+                self._parts.grow(DeltaKind.TEXT, transcript)
+            if audio.get("id") or audio.get("data"):
+                self._parts.audio(_text(audio.get("id")), _text(audio.get("data")))
+
+    def _end(self, otherwise: FinishReason | None) -> None:
+        """Close the answer; `otherwise` is why it finished if the vendor gave no reason."""
+        if not self._finish and otherwise is None:
+            raise ProviderProtocolError("the provider's stream ended before its answer did")
+        if self._finish in _BROKEN_OFF:
+            raise ProviderUnavailable("the provider broke off its answer")
+        for citation in self._sources.all():
+            self._parts.cite(citation)
+        self._parts.close(self._id)
+        reason = _FINISH.get(self._finish, FinishReason.OTHER)
+        if reason is FinishReason.STOP and self._parts.refused:
+            reason = FinishReason.REFUSAL
+        self._parts.events.append(
+            Ended(reason, self._finish, self._usage, self._model, self._filter)
+        )
+        self.done = True
+
+
+def _thinking(said: str | list[Any]) -> str:
+    if type(said) is str:
+        return said
+    return "".join(_text(block.get("text")) for block in said if type(block) is dict)
+
+
+def _text(said: Any) -> str:  # noqa: ANN401
+    return said if type(said) is str else ""

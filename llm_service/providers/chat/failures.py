@@ -1,0 +1,227 @@
+"""What a Chat Completions vendor means when it says no."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from llm_service import errors
+from llm_service.domain.completion import ContentFilter, FilterStage
+from llm_service.providers.retry_after import retry_delay
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NO_WORD = frozenset({"", "none", "null", "error", "unknown"})
+
+# The vendors' own words, which say more than the status: OpenAI answers 429 for a rate limit and
+# for an empty account, Moonshot for an overload. Generic types ("invalid_request_error") are left
+# out: there the status says more.
+_BY_WORD: dict[str, type[errors.GatewayError]] = {
+    "context_length_exceeded": errors.ContextLengthExceeded,
+    "context_window_exceeded": errors.ContextLengthExceeded,
+    "model_context_window_exceeded": errors.ContextLengthExceeded,
+    "exceed_context_size_error": errors.ContextLengthExceeded,
+    "insufficient_quota": errors.ProviderQuotaExhausted,
+    "insufficient_balance": errors.ProviderQuotaExhausted,
+    "insufficient_credits": errors.ProviderQuotaExhausted,
+    "billing_hard_limit_reached": errors.ProviderQuotaExhausted,
+    "billing_not_active": errors.ProviderQuotaExhausted,
+    "exceeded_current_quota_error": errors.ProviderQuotaExhausted,
+    "arrearage": errors.ProviderQuotaExhausted,
+    "rate_limit_exceeded": errors.ProviderRateLimited,
+    "rate_limit_error": errors.ProviderRateLimited,
+    "rate_limit_reached_error": errors.ProviderRateLimited,
+    "too_many_requests": errors.ProviderRateLimited,
+    "toomanyrequests": errors.ProviderRateLimited,
+    "invalid_api_key": errors.ProviderCredentialRejected,
+    "incorrect_api_key": errors.ProviderCredentialRejected,
+    "invalid_authentication_error": errors.ProviderCredentialRejected,
+    "incorrect_api_key_error": errors.ProviderCredentialRejected,
+    "authentication_error": errors.ProviderCredentialRejected,
+    "account_deactivated": errors.ProviderCredentialRejected,
+    "model_not_found": errors.ModelNotFound,
+    "model_not_exist": errors.ModelNotFound,
+    "unknown_model": errors.ModelNotFound,
+    "invalid_model": errors.ModelNotFound,
+    "deploymentnotfound": errors.ModelNotFound,
+    "permission_error": errors.ProviderPermissionDenied,
+    "permission_denied": errors.ProviderPermissionDenied,
+    "permission_denied_error": errors.ProviderPermissionDenied,
+    "unsupported_country_region_territory": errors.ProviderPermissionDenied,
+    "request_too_large": errors.RequestTooLarge,
+    "engine_overloaded_error": errors.ProviderUnavailable,
+    "overloaded_error": errors.ProviderUnavailable,
+    "overloaded": errors.ProviderUnavailable,
+    "service_unavailable": errors.ProviderUnavailable,
+    "capacity_exceeded": errors.ProviderUnavailable,
+    "unsupported_parameter": errors.ProviderRejectedRequest,
+    "unsupported_value": errors.ProviderRejectedRequest,
+}
+
+_BY_STATUS: dict[int, type[errors.GatewayError]] = {
+    401: errors.ProviderCredentialRejected,
+    402: errors.ProviderQuotaExhausted,
+    403: errors.ProviderPermissionDenied,
+    404: errors.ModelNotFound,
+    408: errors.ProviderTimeout,
+    409: errors.ProviderUnavailable,
+    413: errors.RequestTooLarge,
+    424: errors.ProviderUnavailable,
+    425: errors.ProviderUnavailable,
+    429: errors.ProviderRateLimited,
+    451: errors.ProviderPermissionDenied,
+    498: errors.ProviderUnavailable,  # Groq: capacity
+}
+
+# For an error inside an answer of status 200, when no word above decides.
+_BY_TYPE: dict[str, type[errors.GatewayError]] = {
+    "invalid_request_error": errors.ProviderRejectedRequest,
+    "badrequesterror": errors.ProviderRejectedRequest,
+    "not_found_error": errors.ModelNotFound,
+    "timeout": errors.ProviderTimeout,
+    "timeout_error": errors.ProviderTimeout,
+}
+
+# Many servers have no code for these, only prose. It is matched here and goes nowhere else.
+_BY_PROSE = (
+    (
+        re.compile(r"context (length|window|size)|prompt is too long|too many tokens", re.I),
+        errors.ContextLengthExceeded,
+    ),
+    (
+        re.compile(r"(incorrect|invalid) api key|api key not valid", re.I),
+        errors.ProviderCredentialRejected,
+    ),
+    (re.compile(r"model[^.]{0,100}(does not exist|not exist\b)", re.I), errors.ModelNotFound),
+)
+_PROSE_STATUSES = frozenset({200, 400, 403, 413, 422, 500})
+
+_MESSAGES: dict[type[errors.GatewayError], str] = {
+    errors.ContextLengthExceeded: "the request is longer than the model's context window",
+    errors.RequestTooLarge: "the request has more bytes than the provider takes",
+    errors.ProviderRejectedRequest: "the provider rejected the request",
+    errors.ModelNotFound: "the provider has no such model",
+    errors.ProviderCredentialRejected: "the provider refused the credential",
+    errors.ProviderPermissionDenied: "the provider does not let this account make the call",
+    errors.ProviderQuotaExhausted: "the account with the provider has nothing left to spend",
+    errors.ProviderRateLimited: "the provider's rate limit is reached",
+    errors.ProviderUnavailable: "the provider failed to serve the call",
+    errors.ProviderTimeout: "the provider gave up waiting for its model",
+    errors.ProviderProtocolError: "the provider answered what is not an answer",
+}
+
+_FILTER_WORDS = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "data_inspection_failed",
+        "datainspectionfailed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VendorError:
+    """An error as a vendor put it. `status` is HTTP's or the body's; 200: neither says.
+
+    `message` is the vendor's: match on it, never show it.
+    """
+
+    status: int
+    words: tuple[str, ...] = ()
+    message: str = field(default="", repr=False)
+    inner: Any = field(default=None, repr=False)
+
+
+def read_error(status: int, body: bytes) -> VendorError:
+    """Understand an error body; anything, also a page or nothing, is one."""
+    try:
+        said = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return VendorError(status)
+    return from_object(said, status)
+
+
+def from_object(said: Any, status: int = 200) -> VendorError:  # noqa: ANN401 - as it lies on the wire
+    """Understand an error object: `{"error": {...}}`, its inside, or one of the flat forms."""
+    if type(said) is not dict:
+        return VendorError(status, message=said[:2000] if type(said) is str else "")
+    error = said.get("error")
+    if type(error) is not dict:
+        error = {**said, "message": error} if type(error) is str else said
+    words = tuple(word for word in (error.get("code"), error.get("type")) if type(word) is str)
+    message = error.get("message") or error.get("detail")
+    code = error.get("code")
+    if status == 200 and type(code) is int and 400 <= code <= 599:  # noqa: PLR2004
+        status = code
+    return VendorError(
+        status, words, message[:2000] if type(message) is str else "", error.get("innererror")
+    )
+
+
+def content_filter(error: VendorError, stage: FilterStage) -> ContentFilter | None:
+    """The filter, when the error is one that struck: that is a result and no failure."""
+    inner = error.inner if type(error.inner) is dict else {}
+    words = (*error.words, inner.get("code"))
+    if not any(type(word) is str and word.lower() in _FILTER_WORDS for word in words):
+        return None
+    return ContentFilter(stage, struck(inner.get("content_filter_result")))
+
+
+def struck(results: Any) -> tuple[str, ...]:  # noqa: ANN401 - as it lies on the wire
+    """The categories of Azure's filter results that were filtered."""
+    if type(results) is not dict:
+        return ()
+    return tuple(
+        name
+        for name, result in results.items()
+        if type(result) is dict and result.get("filtered") is True
+    )
+
+
+def failure(
+    error: VendorError, headers: Mapping[str, str], *, hide: str = ""
+) -> errors.GatewayError:
+    """The failure to raise. `hide` is the secret: a code that holds it is not passed on."""
+    kind = _kind(error)
+    return kind(
+        _MESSAGES[kind],
+        retry_delay=retry_delay(headers) if kind.retriable else None,
+        http_status=error.status,
+        provider_code=_code(error.words, hide),
+    )
+
+
+def _kind(error: VendorError) -> type[errors.GatewayError]:
+    for word in error.words:
+        if (kind := _BY_WORD.get(word.lower())) is not None:
+            return kind
+    if error.status in _PROSE_STATUSES:
+        for pattern, kind in _BY_PROSE:
+            if pattern.search(error.message):
+                return kind
+    if error.status == 200:  # noqa: PLR2004
+        types = (_BY_TYPE.get(word.lower()) for word in error.words)
+        return next((kind for kind in types if kind), errors.ProviderUnavailable)
+    return _by_status(error.status)
+
+
+def _by_status(status: int) -> type[errors.GatewayError]:
+    if (kind := _BY_STATUS.get(status)) is not None:
+        return kind
+    if status >= 500:  # noqa: PLR2004
+        return errors.ProviderUnavailable
+    if status >= 400:  # noqa: PLR2004
+        return errors.ProviderRejectedRequest
+    return errors.ProviderProtocolError
+
+
+def _code(words: tuple[str, ...], hide: str) -> str:
+    for word in words:
+        if word.lower() in _NO_WORD or (hide and hide in word):
+            continue
+        if _CODE.fullmatch(word):
+            return word
+    return ""

@@ -1,0 +1,36 @@
+"""OpenAI, by its Chat Completions API."""
+
+from llm_service.domain.provider import ProviderKind, SourceType
+from llm_service.providers.base import Account, Adapter
+from llm_service.providers.chat.connect import open_account, settings
+from llm_service.providers.chat.dialect import Dialect
+from llm_service.providers.egress import Egress
+
+KIND = ProviderKind(
+    kind="openai",
+    display_name="OpenAI",
+    default_base_uri="https://api.openai.com/v1",
+    settings_schema_json=(
+        '{"type":"object","properties":{'
+        '"organization":{"type":"string","description":"Id of the organization to bill."},'
+        '"project":{"type":"string","description":"Id of the project to bill."}'
+        '},"additionalProperties":false}'
+    ),
+    credential_source_types=(
+        SourceType.API_KEY,
+        SourceType.ENVIRONMENT_VARIABLE,
+        SourceType.SECRET_REFERENCE,
+    ),
+    discovers_models=True,
+    telemetry_name="openai",
+)
+
+_DIALECT = Dialect(kind=KIND.kind, max_tokens_field="max_completion_tokens", allowed_tools=True)
+_HEADERS = {"organization": "openai-organization", "project": "openai-project"}
+
+
+def connect(account: Account, egress: Egress) -> Adapter:
+    """Open an account with OpenAI; see `open_account` for what it raises."""
+    headers = [("authorization", f"Bearer {account.secret}")] if account.secret else []
+    headers += [(_HEADERS[name], value) for name, value in settings(account, [*_HEADERS]).items()]
+    return open_account(_DIALECT, account, egress, KIND.default_base_uri, headers)

@@ -1,0 +1,70 @@
+"""Any server that speaks OpenAI's Chat Completions API: a vendor without a kind, or one's own."""
+
+import re
+
+from llm_service import errors
+from llm_service.domain.provider import ProviderKind, SourceType
+from llm_service.providers.base import Account, Adapter
+from llm_service.providers.chat.connect import open_account, settings
+from llm_service.providers.chat.dialect import Dialect
+from llm_service.providers.egress import Egress
+
+KIND = ProviderKind(
+    kind="openai-compatible",
+    display_name="OpenAI-compatible server",
+    default_base_uri="",
+    settings_schema_json=(
+        '{"type":"object","properties":{'
+        '"auth_header":{"type":"string","pattern":"^[A-Za-z0-9-]{1,64}$","description":'
+        '"Header that carries the bare key, e.g. api-key. Default: authorization, with Bearer."}'
+        '},"additionalProperties":false}'
+    ),
+    credential_source_types=(
+        SourceType.API_KEY,
+        SourceType.ENVIRONMENT_VARIABLE,
+        SourceType.SECRET_REFERENCE,
+    ),
+    discovers_models=True,
+    telemetry_name="openai-compatible",
+    credential_optional=True,
+)
+
+_DIALECT = Dialect(kind=KIND.kind, needs_secret=False)
+_HEADER = re.compile(r"[a-z0-9-]{1,64}")
+# They frame the message or are set elsewhere.
+_NOT_FOR_KEYS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+
+
+def connect(account: Account, egress: Egress) -> Adapter:
+    """Open an account with a compatible server; see `open_account` for what it raises."""
+    name = settings(account, ["auth_header"]).get("auth_header", "").lower()
+    if name and (not _HEADER.fullmatch(name) or name in _NOT_FOR_KEYS):
+        raise errors.InvalidField(
+            errors.Violation("provider.settings.auth_header", "is no header for a key")
+        )
+    return open_account(_DIALECT, account, egress, "", _authentication(account, name))
+
+
+def _authentication(account: Account, name: str) -> list[tuple[str, str]]:
+    if not account.secret:
+        return []
+    if name and name != "authorization":
+        return [(name, account.secret)]
+    return [("authorization", f"Bearer {account.secret}")]

@@ -1,0 +1,116 @@
+"""Recorded answers of ten vendors: what we make of the bytes is what the openai SDK makes of them."""
+
+from dataclasses import replace
+
+import pytest
+from openai_oracle import Told, read_answer, read_stream
+from recordings import answers, arrivals, streams
+
+from llm_service.domain.completion import PartFinished, PartStarted
+from llm_service.domain.content import Refusal, Text, Thinking, ToolCall
+from llm_service.errors import ProviderProtocolError
+from llm_service.providers.base import Accepted, Ended
+from llm_service.providers.chat import failures
+from llm_service.providers.chat.decoder import ChatDecoder
+from llm_service.providers.chat.fold import fold
+
+
+def decoder() -> ChatDecoder:
+    return ChatDecoder("openai", lambda error: failures.failure(error, {}))
+
+
+def read(pieces) -> list:
+    reader = decoder()
+    events = [event for piece in pieces for event in reader.feed(piece)]
+    if not reader.done:
+        events += reader.end()
+    if reader.failure is not None:
+        raise reader.failure
+    return events
+
+
+def told(answer) -> Told:
+    contents = [part.content for part in answer.parts]
+
+    def joined(kind):
+        return "".join(content.text for content in contents if isinstance(content, kind))
+
+    calls = [c for c in contents if isinstance(c, ToolCall)]
+    return Told(
+        joined(Text),
+        joined(Thinking),
+        joined(Refusal),
+        [(call.id, call.name, call.arguments_json) for call in calls],
+        answer.provider_finish_reason or None,
+        None,
+    )
+
+
+def assert_same_usage(ours, theirs: dict | None) -> None:
+    if theirs is None:
+        assert ours is None
+        return
+    asked = theirs["prompt_tokens_details"] or {}
+    answered = theirs["completion_tokens_details"] or {}
+    reasoning = answered.get("reasoning_tokens") or 0
+    output = theirs["completion_tokens"]
+    if theirs["total_tokens"] == theirs["prompt_tokens"] + output + reasoning:
+        output += reasoning  # our totals are inclusive, also where a vendor's are not
+    assert ours.input_tokens == theirs["prompt_tokens"]
+    assert ours.output_tokens == output
+    assert ours.reasoning_output_tokens == reasoning
+    assert ours.cache_read_input_tokens == (
+        asked.get("cached_tokens") or theirs.get("cached_tokens") or 0
+    )
+
+
+def assert_same(answer, theirs: Told) -> None:
+    assert told(answer) == replace(theirs, usage=None)
+    assert_same_usage(answer.usage, theirs.usage)
+
+
+@pytest.mark.parametrize("data", answers())
+async def test_a_whole_answer_is_what_the_sdk_says(data):
+    theirs = await read_answer(data)
+
+    answer = fold(decoder().whole(data))
+
+    assert_same(answer, theirs)
+
+
+@pytest.mark.parametrize("data", streams())
+def test_a_stream_is_what_the_sdk_says(data):
+    theirs = read_stream(data)
+
+    answer = fold(read([data]))
+
+    assert_same(answer, theirs)
+
+
+@pytest.mark.parametrize("data", streams())
+def test_a_stream_is_the_same_answer_however_it_arrives(data):
+    whole, by_byte, by_event = (fold(read(pieces)) for pieces in arrivals(data).values())
+
+    assert whole == by_byte == by_event
+
+
+@pytest.mark.parametrize("data", streams())
+def test_a_stream_keeps_to_the_grammar(data):
+    events = read(arrivals(data)["by event"])
+
+    assert isinstance(events[0], Accepted)
+    assert isinstance(events[-1], Ended)
+    started = [event.index for event in events if isinstance(event, PartStarted)]
+    finished = [event.index for event in events if isinstance(event, PartFinished)]
+    assert started == list(range(len(started)))
+    assert sorted(finished) == started
+
+
+@pytest.mark.parametrize("data", streams())
+def test_a_stream_cut_anywhere_before_its_reason_to_finish_never_ends(data):
+    finish = data.index(b'"finish_reason":"')
+    cuts = range(0, finish, max(1, finish // 15))
+
+    for cut in cuts:
+        with pytest.raises(ProviderProtocolError):
+            read([data[:cut]] if cut else [])

@@ -1,0 +1,106 @@
+"""A vendor on a local port that says what a test tells it to say, and remembers what it was asked."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Reply:
+    """Pieces are written one by one. `cut`: the connection closes before the body's proper end."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    pieces: Sequence[bytes] = ()
+    cut: bool = False
+    hold: asyncio.Event | None = None
+    """Waited for after the last piece, before the end."""
+
+
+@dataclass
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Vendor:
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.asked: list[Asked] = []
+        self.hung_up = asyncio.Event()
+        self.connections = 0
+        self.port = 0
+
+    @property
+    def base_uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def say(self, *pieces: bytes, status: int = 200, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.replies.append(Reply(status, named, pieces))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while (asked := await _request(reader)) is not None:
+                self.asked.append(asked)
+                if not await _answer(writer, self.replies.pop(0)):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.hung_up.set()
+        finally:
+            writer.close()
+        self.hung_up.set()
+
+
+@asynccontextmanager
+async def vendor_server() -> AsyncIterator[Vendor]:
+    vendor = Vendor()
+    server = await asyncio.start_server(vendor.serve, "127.0.0.1", 0)
+    vendor.port = server.sockets[0].getsockname()[1]
+    try:
+        yield vendor
+    finally:
+        server.close()
+
+
+async def _request(reader: asyncio.StreamReader) -> Asked | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.decode().split("\r\n")[:-2]
+    method, path, _ = first.split(" ")
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Asked(method, path, headers, body)
+
+
+async def _answer(writer: asyncio.StreamWriter, reply: Reply) -> bool:
+    headers = {"content-type": "application/json", **reply.headers, "transfer-encoding": "chunked"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
+    for piece in reply.pieces:
+        writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+    if reply.hold is not None:
+        await reply.hold.wait()
+    if reply.cut:
+        return False
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
