@@ -1,0 +1,225 @@
+"""The environment, read once into a frozen value."""
+# ruff: noqa: RUF009 - _setting and _derived return a dataclass field
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+from llm_service.settings import values
+from llm_service.settings.values import Address, DatabaseUrl, LogFormat, LogLevel
+
+__all__ = ["Address", "DatabaseUrl", "LogFormat", "LogLevel", "Settings", "SettingsError"]
+
+DATA_DIR = Path(".data")
+KEY_VARIABLES = ("LLM_ENCRYPTION_KEY", "ENCRYPTION_KEY")
+EMBEDDED_CREDENTIALS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "GROK_API_KEY",
+)
+# Older names operators may have set already; nothing reads them.
+IGNORED = frozenset(
+    {
+        "LLM_PROVIDER",
+        "LLM_RATE_LIMIT_PER_MINUTE",
+        "LLM_RATE_LIMIT_PER_DAY",
+        "LLM_DAILY_COST_ALERT_THRESHOLD",
+    }
+)
+
+_PREFIX = "LLM_"
+_NEAR_MISS = 0.7  # likeness, prefix left out, from which an unknown name counts as a typo
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """Everything wrong with the environment, one line for each variable; no value is shown."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"{name}: {problem}" for name, problem in problems.items()))
+        self.problems = dict(problems)
+
+
+def _setting(variable: str, read: Callable[[str], T], default: T) -> T:
+    metadata = {"variable": variable, "read": read}
+    return field(default=default, metadata=metadata)
+
+
+def _derived(variable: str, read: Callable[[str], T]) -> T:
+    """A setting whose default depends on others: see `_complete`."""
+    metadata = {"variable": variable, "read": read}
+    made: T = field(metadata=metadata)
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process runs. The repr holds no secret. Text that is not set is ""."""
+
+    # Storage. By default an SQLite file in the data folder.
+    data_dir: Path = _setting("LLM_DATA_DIR", values.folder, DATA_DIR)
+    database_url: DatabaseUrl = _derived("LLM_DATABASE_URL", values.database_url)
+
+    # The listener. A client CA makes client certificates required: mutual TLS.
+    listen: Address = _setting("LLM_LISTEN", values.address, Address("127.0.0.1", 50051))
+    tls_cert_file: Path | None = _setting("LLM_TLS_CERT_FILE", values.path, None)
+    tls_key_file: Path | None = _setting("LLM_TLS_KEY_FILE", values.path, None)
+    tls_client_ca_file: Path | None = _setting("LLM_TLS_CLIENT_CA_FILE", values.path, None)
+    allow_insecure_remote: bool = _setting(
+        "LLM_ALLOW_INSECURE_REMOTE", values.override, default=False
+    )
+
+    # Keys. At most one of the two is set; neither: the embedded default makes a key file.
+    keyring_file: Path | None = _setting("LLM_KEYRING_FILE", values.path, None)
+    encryption_key: str = field(default="", repr=False)
+
+    # What may be dialled beyond the public internet, and whom to trust there besides.
+    egress_allow: tuple[str, ...] = _setting("LLM_EGRESS_ALLOW", values.egress_entries, ())
+    egress_ca_file: Path | None = _setting("LLM_EGRESS_CA_FILE", values.path, None)
+
+    # Names credentials may refer to, by default vendors' usual ones with SQLite and none with
+    # PostgreSQL; and the values of those that are set.
+    credential_env_allow: tuple[str, ...] = _derived(
+        "LLM_CREDENTIAL_ENV_ALLOW", values.variable_names
+    )
+    credential_environment: Mapping[str, str] = field(repr=False)
+
+    default_model: str = _setting("LLM_DEFAULT_MODEL", values.text, "")
+
+    # Telemetry. The log format is by default text when embedded, else json. The sample ratio is
+    # the share of new traces recorded.
+    log_level: LogLevel = _setting("LLM_LOG_LEVEL", values.log_level, "INFO")
+    log_format: LogFormat = _derived("LLM_LOG_FORMAT", values.log_format)
+    otlp_endpoint: str = _setting("LLM_OTLP_ENDPOINT", values.endpoint, "")
+    prometheus_listen: Address | None = _setting("LLM_PROMETHEUS_LISTEN", values.address, None)
+    trace_sample_ratio: float = _setting("LLM_TRACE_SAMPLE_RATIO", values.number(0, 1), 1.0)
+    deployment_environment: str = _setting("LLM_DEPLOYMENT_ENVIRONMENT", values.text, "")
+
+    # Limits of this process. Bytes of one message, either way; calls in flight; seconds.
+    max_message_bytes: int = _setting(
+        "LLM_MAX_MESSAGE_BYTES", values.integer(4096, 1 << 30), 32 << 20
+    )
+    max_concurrent_calls: int = _setting(
+        "LLM_MAX_CONCURRENT_CALLS", values.integer(1, 100_000), 1000
+    )
+    max_call_seconds: float = _setting("LLM_MAX_CALL_SECONDS", values.number(1, 86_400), 600.0)
+    drain_seconds: float = _setting("LLM_DRAIN_SECONDS", values.number(0, 86_400), 30.0)
+
+    # Waiting for a provider, in seconds: to connect, for the first token, between two tokens.
+    connect_timeout_seconds: float = _setting(
+        "LLM_CONNECT_TIMEOUT_SECONDS", values.number(0.1, 300), 3.0
+    )
+    first_token_timeout_seconds: float = _setting(
+        "LLM_FIRST_TOKEN_TIMEOUT_SECONDS", values.number(0.1, 3600), 60.0
+    )
+    idle_timeout_seconds: float = _setting(
+        "LLM_IDLE_TIMEOUT_SECONDS", values.number(0.1, 3600), 30.0
+    )
+
+    # Seconds between two looks at the database for changed configuration.
+    config_poll_seconds: float = _setting("LLM_CONFIG_POLL_SECONDS", values.number(0.05, 300), 1.0)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> Self:
+        """Read every variable. One that is set to nothing counts as not set.
+
+        Raises:
+            SettingsError: names every variable that is wrong, not only the first.
+        """
+        problems: dict[str, str] = {}
+        found: dict[str, Any] = {}
+        for each in fields(cls):
+            variable = each.metadata.get("variable", "")
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                found[each.name] = each.metadata["read"](text)
+            except ValueError as error:
+                problems[variable] = str(error)
+        settings = cls(**_complete(found, environment))
+        for name, problem in (*settings._contradictions(), *_key_conflicts(environment)):
+            problems.setdefault(name, problem)
+        problems.update(_misspelled(environment, settings.credential_env_allow))
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """Every variable that is read, in order; not those credentials refer to."""
+        names = [each.metadata["variable"] for each in fields(cls) if "variable" in each.metadata]
+        return (*names, *KEY_VARIABLES)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the listener."""
+        return self.listen.is_loopback
+
+    @property
+    def embedded(self) -> bool:
+        """One process for one machine: SQLite behind a loopback listener."""
+        return self.database_url.is_sqlite and self.is_loopback
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.tls_key_file and not self.tls_cert_file:
+            yield "LLM_TLS_CERT_FILE", "must be set when LLM_TLS_KEY_FILE is"
+        if self.tls_cert_file and not self.tls_key_file:
+            yield "LLM_TLS_KEY_FILE", "must be set when LLM_TLS_CERT_FILE is"
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            yield "LLM_TLS_CLIENT_CA_FILE", "needs LLM_TLS_CERT_FILE and LLM_TLS_KEY_FILE"
+        authenticated = self.tls_cert_file and self.tls_key_file and self.tls_client_ca_file
+        if not (self.is_loopback or authenticated or self.allow_insecure_remote):
+            yield (
+                "LLM_LISTEN",
+                "is reachable from other machines: set LLM_TLS_CERT_FILE, LLM_TLS_KEY_FILE and "
+                "LLM_TLS_CLIENT_CA_FILE, or listen on 127.0.0.1 (to serve anybody, unencrypted: "
+                f"LLM_ALLOW_INSECURE_REMOTE={values.OVERRIDE})",
+            )
+        if IGNORED.union(self.variables()).intersection(self.credential_env_allow):
+            yield "LLM_CREDENTIAL_ENV_ALLOW", "must not name a variable of this service itself"
+
+
+def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Add the values that follow from others."""
+    data_dir = found.get("data_dir", DATA_DIR)
+    default = f"sqlite+aiosqlite:///{(data_dir / 'llm-service.db').as_posix()}"
+    url = found.setdefault("database_url", DatabaseUrl(default))
+    on_loopback = "listen" not in found or found["listen"].is_loopback
+    found.setdefault("log_format", "text" if url.is_sqlite and on_loopback else "json")
+    # Set to nothing, it allows nothing.
+    usual = url.is_sqlite and "LLM_CREDENTIAL_ENV_ALLOW" not in environment
+    allowed = found.setdefault("credential_env_allow", EMBEDDED_CREDENTIALS if usual else ())
+    found["credential_environment"] = MappingProxyType(
+        {name: environment[name] for name in allowed if environment.get(name)}
+    )
+    keys = [key for name in KEY_VARIABLES if (key := environment.get(name, "").strip())]
+    return found | {"encryption_key": next(iter(keys), "")}
+
+
+def _key_conflicts(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    keys = {name: key for name in KEY_VARIABLES if (key := environment.get(name, "").strip())}
+    if environment.get("LLM_KEYRING_FILE", "").strip():
+        for name in keys:
+            yield name, "must not be set beside LLM_KEYRING_FILE: move the key into that file"
+    elif len(set(keys.values())) > 1:
+        yield KEY_VARIABLES[1], f"differs from {KEY_VARIABLES[0]}: set one of them"
+
+
+def _misspelled(environment: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
+    """Unknown names that look like ours: a typo in a security setting must not pass silently."""
+    ours = [name for name in Settings.variables() if name.startswith(_PREFIX)]
+    tails = [name.removeprefix(_PREFIX) for name in ours]
+    problems = {}
+    for name in sorted(environment.keys() - IGNORED - set(ours) - set(allowed)):
+        if not name.upper().startswith(_PREFIX):
+            continue
+        tail = name.upper().removeprefix(_PREFIX)
+        for match in difflib.get_close_matches(tail, tails, n=1, cutoff=_NEAR_MISS):
+            problems[name] = f"is not a variable of this service; did you mean {_PREFIX}{match}?"
+    return problems
