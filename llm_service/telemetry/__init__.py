@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from opentelemetry.trace import Tracer
-
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry import spans
 from llm_service.telemetry.export import Pipeline
@@ -20,7 +18,7 @@ class Telemetry:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._tracer: Tracer = pipeline.tracer
+        self._tracer = pipeline.tracer
         self._metrics = Metrics(pipeline.meter)
 
     @classmethod

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, cast
 from urllib.parse import urlsplit
 
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Meter, NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBasedTraceIdRatio
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import Tracer
 
 from llm_service.telemetry.conventions import SCOPE
@@ -21,9 +22,9 @@ FLUSH_MILLISECONDS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A tracer, a meter, and how to stop what stands behind them."""
+    """A tracer if anybody reads spans, a meter, and how to stop what stands behind them."""
 
-    tracer: Tracer
+    tracer: Tracer | None
     meter: Meter
     closers: tuple[Callable[[], object], ...]
 
@@ -42,20 +43,18 @@ class Pipeline:
         resource = _resource(service_version, environment)
         processor = cast("SpanProcessor | None", span_processor) or _otlp_spans(otlp_endpoint)
         readers, closers = _metric_readers(otlp_endpoint, prometheus_listen, metric_reader)
-        # With nobody to read them, spans are only ids: the sampler keeps them from being made.
         traces = TracerProvider(
-            sampler=ParentBasedTraceIdRatio(sample_ratio) if processor else ALWAYS_OFF,
-            resource=resource,
-            shutdown_on_exit=False,
+            sampler=ParentBasedTraceIdRatio(sample_ratio), resource=resource, shutdown_on_exit=False
         )
         if processor:
             traces.add_span_processor(processor)
+        tracer = traces.get_tracer(SCOPE, service_version) if processor else None
+        if not readers:  # an SDK instrument costs its microseconds even when nobody reads it
+            return cls(tracer, NoOpMeter(SCOPE), (traces.shutdown,))
         meters = MeterProvider(readers, resource, shutdown_on_exit=False)
-        return cls(
-            traces.get_tracer(SCOPE, service_version),
-            meters.get_meter(SCOPE, service_version),
-            (traces.shutdown, lambda: meters.shutdown(FLUSH_MILLISECONDS), *closers),
-        )
+        meter = meters.get_meter(SCOPE, service_version)
+        stop_meters = partial(meters.shutdown, FLUSH_MILLISECONDS)
+        return cls(tracer, meter, (traces.shutdown, stop_meters, *closers))
 
     def stop(self) -> None:
         """Flush and close. Blocks until the exporters answer or their time is up."""

@@ -7,13 +7,26 @@ from types import TracebackType
 from typing import Self
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_service.errors import GatewayError
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry.metrics import Metrics
 
+_IDS = RandomIdGenerator()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _PARENT_HEADERS = ("traceparent", "tracestate")
 _NO_TRACE = "0" * 32
@@ -31,7 +44,7 @@ class ServerCall:
 
     def __init__(
         self,
-        tracer: Tracer,
+        tracer: Tracer | None,
         metrics: Metrics,
         method: str,
         metadata: Iterable[tuple[str, str | bytes]],
@@ -40,13 +53,18 @@ class ServerCall:
         self._metrics = metrics
         self._code = "OK"
         self._reason = ""
-        self._span = tracer.start_span(
-            self._method,
-            context=_parent(metadata),
-            kind=SpanKind.SERVER,
-            attributes={names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._method},
-            record_exception=False,
-            set_status_on_exception=False,
+        parent = _parent(metadata)
+        self._span = (
+            tracer.start_span(
+                self._method,
+                context=parent,
+                kind=SpanKind.SERVER,
+                attributes={names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._method},
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+            if tracer
+            else _only_ids(parent)
         )
         self._token: Token[ServerCall | None] | None = None
 
@@ -105,7 +123,7 @@ class AttemptSpan:
     __slots__ = ("_error", "_labels", "_metrics", "_span", "_started")
 
     def __init__(
-        self, tracer: Tracer, metrics: Metrics, attributes: dict[str, str | bool | int]
+        self, tracer: Tracer | None, metrics: Metrics, attributes: dict[str, str | bool | int]
     ) -> None:
         operation = str(attributes[names.OPERATION])
         model = str(attributes[names.REQUEST_MODEL])
@@ -113,13 +131,17 @@ class AttemptSpan:
         self._metrics = metrics
         self._labels = metrics.labels(operation, str(attributes[names.PROVIDER]), model)
         self._error = ""
-        self._span: Span = tracer.start_span(
-            f"{operation} {model}",
-            context=call.context() if call else None,
-            kind=SpanKind.CLIENT,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
+        self._span: Span = (
+            tracer.start_span(
+                f"{operation} {model}",
+                context=call.context() if call else Context(),
+                kind=SpanKind.CLIENT,
+                attributes=attributes,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+            if tracer
+            else INVALID_SPAN
         )
 
     def first_chunk(self, seconds: float) -> None:
@@ -193,6 +215,13 @@ def _parent(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
         key: value for key, value in metadata if key in _PARENT_HEADERS and isinstance(value, str)
     }
     return _PROPAGATOR.extract(carrier, Context()) if carrier else Context()
+
+
+def _only_ids(parent: Context) -> Span:
+    """A span nobody will read: it has the caller's trace id, or a new one."""
+    inherited = get_current_span(parent).get_span_context()
+    trace_id = inherited.trace_id if inherited.is_valid else _IDS.generate_trace_id()
+    return NonRecordingSpan(SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,218 @@
+"""What happens around every call: its span, and the status of its failure."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+from grpc.aio import AbortError
+
+from llm_service.errors import GatewayError
+from llm_service.rpc.status import TRACE_ID_KEY, internal_status, to_status
+from llm_service.telemetry import ServerCall, Telemetry
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Around(grpc.aio.ServerInterceptor):
+    """Runs each call inside `around`, whether its reply is one message or a stream.
+
+    A handler that yields its replies is drained inside `around` too, so a failure between two
+    chunks is seen just like one before the first. A handler is wrapped once, at its first call.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Handler] = {}
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
+        raise NotImplementedError
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Handler:
+        behave = handler.unary_stream or handler.unary_unary
+
+        async def awaited(request: Any, context: Context) -> Any:
+            async with self.around(method, context):
+                return await behave(request, context)
+
+        async def drained(request: Any, context: Context) -> None:
+            # Writing, not yielding again: a chunk passes no second generator, and all of it, also
+            # the end of a cancelled stream, runs in the one task of the call.
+            async with self.around(method, context), aclosing(behave(request, context)) as replies:
+                write = context.write
+                async for reply in replies:
+                    await write(reply)
+
+        wrapped: Any = drained if inspect.isasyncgenfunction(behave) else awaited
+        make: Any = (
+            grpc.unary_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return made
+
+
+class Spans(Around):
+    """One server span and one measurement per call, and the trace id in its trailing metadata.
+
+    The standard services (health, reflection) are not traced: a probe every second says nothing,
+    and a watch lasts as long as its client.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._active = 0
+
+    async def until_idle(self) -> None:
+        """Return when no call is in progress, each with its `finally` blocks behind it."""
+        await self._idle.wait()
+
+    def entered(self) -> None:
+        self._active += 1
+        if self._active == 1:
+            self._idle.clear()
+
+    def left(self) -> None:
+        self._active -= 1
+        if self._active == 0:
+            self._idle.set()
+
+    def _wrap(self, method: str, handler: Any) -> Handler:
+        if method.startswith("/grpc."):
+            untouched: Handler = handler
+            return untouched
+        return super()._wrap(method, handler)
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
+        metadata: Any = context.invocation_metadata() or ()
+        return _CallSpan(self, self._telemetry.server_call(method, metadata), context)
+
+
+class _CallSpan:
+    __slots__ = ("_call", "_context", "_owner", "_started")
+
+    def __init__(self, owner: Spans, call: ServerCall, context: Context) -> None:
+        self._owner = owner
+        self._call = call
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        self._started = monotonic()
+        self._owner.entered()
+        self._call.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        code = self._code(error)
+        if code is not StatusCode.OK:
+            self._call.status(code.name)
+        if error is None:
+            own: Any = ((TRACE_ID_KEY, self._call.trace_id),)
+            self._context.set_trailing_metadata((*(self._context.trailing_metadata() or ()), *own))
+        self._call.__exit__(kind, error, trace)
+        self._owner.left()
+
+    def _code(self, error: BaseException | None) -> StatusCode:
+        if error is None or isinstance(error, AbortError):
+            return _as_code(self._context.code())
+        if isinstance(error, Exception):
+            return StatusCode.UNKNOWN  # what grpc.aio answers for an exception nobody translated
+        return self._why_cancelled()
+
+    def _why_cancelled(self) -> StatusCode:
+        """The caller left, or its deadline passed: grpc.aio cancels the handler in both cases.
+
+        The client's clock runs out first: on the wire a timeout is rounded up, by as much as 1 %.
+        """
+        left = self._context.time_remaining()
+        if left is None:
+            return StatusCode.CANCELLED
+        elapsed = monotonic() - self._started
+        return (
+            StatusCode.DEADLINE_EXCEEDED if left <= 0.02 + elapsed / 100 else StatusCode.CANCELLED
+        )
+
+
+class Errors(Around):
+    """Failures on purpose become their status; anything else is logged and becomes INTERNAL."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
+        return _Translated(self._telemetry, method, context)
+
+
+class _Translated:
+    __slots__ = ("_context", "_method", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, method: str, context: Context) -> None:
+        self._telemetry = telemetry
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, AbortError):
+            return
+        trace_id = self._telemetry.trace_id()
+        if isinstance(error, GatewayError):
+            self._telemetry.note_reason(error.reason)
+            log.debug("%s failed: %s%s", self._method, error.reason, _cause(error))
+            await self._context.abort_with_status(to_status(error, trace_id=trace_id))
+        self._telemetry.note_reason("INTERNAL")
+        log.error("%s broke", self._method, exc_info=error)
+        await self._context.abort_with_status(internal_status(trace_id))
+
+
+def _cause(error: GatewayError) -> str:
+    return f", caused by {type(error.__cause__).__name__}" if error.__cause__ else ""
+
+
+def _as_code(code: Any) -> StatusCode:
+    """`context.code()` is 0 or None until somebody sets it, and the number after an abort."""
+    if isinstance(code, StatusCode):
+        return code
+    return _BY_NUMBER.get(code or 0, StatusCode.UNKNOWN)
+
+
+_BY_NUMBER = {code.value[0]: code for code in StatusCode}

@@ -1,0 +1,166 @@
+"""The gRPC server: its services, interceptors and limits, and how it stops."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from llm_service.rpc.health import SERVICE as HEALTH
+from llm_service.rpc.health import Health
+from llm_service.rpc.interceptors import Errors, Spans
+from llm_service.rpc.reflection import SERVICES as REFLECTION
+from llm_service.rpc.reflection import Reflection
+from llm_service.telemetry import Telemetry
+
+SETTLE_SECONDS = 10.0
+"""How long calls cut off by a drain get for their `finally` blocks."""
+
+Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]
+"""A generated `add_…Servicer_to_server`, and the servicer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take. Sizes in bytes, times in seconds."""
+
+    receive_bytes: int = 32 * 1024 * 1024
+    send_bytes: int = 32 * 1024 * 1024
+    metadata_bytes: int = 16 * 1024
+    handshake: float = 10.0
+    min_ping_interval: float = 10.0
+    streams_per_connection: int = 1000
+    concurrent_calls: int | None = 4000
+    connection_age: float = 1800.0
+    longest_call: float = 600.0
+    reuse_port: bool = False
+
+
+class Serving:
+    """A server with its health and its drain."""
+
+    def __init__(self, server: grpc.aio.Server, health: Health, spans: Spans) -> None:
+        self.server = server
+        self._health = health
+        self._spans = spans
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Bind "host:port", by TLS if there are credentials; returns the port.
+
+        Raises:
+            RuntimeError: the address cannot be bound.
+        """
+        if credentials is None:
+            return self.server.add_insecure_port(address)
+        return self.server.add_secure_port(address, credentials)
+
+    async def start(self) -> None:
+        """Accept calls, and report every service as serving."""
+        await self.server.start()
+        await self._health.start()
+
+    async def drain(
+        self, *, grace: float, delay: float = 0.0, hurry: asyncio.Event | None = None
+    ) -> None:
+        """Stop: report not serving, wait `delay`, refuse new calls, let running ones finish.
+
+        Calls still running after `grace` seconds, or once `hurry` is set, are cancelled. Returns
+        when the last call has run its `finally` blocks, which may take `SETTLE_SECONDS` more.
+        """
+        hurry = hurry or asyncio.Event()
+        await self._health.drain()
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait([hurried], timeout=delay)
+        stopped = asyncio.create_task(self.server.stop(grace))
+        await asyncio.wait([stopped, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if not hurried.cancel():  # it is done: somebody hurries
+            await self.server.stop(0)
+        await stopped
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._spans.until_idle()
+        except TimeoutError:
+            return
+
+    async def until_signalled(self, *, grace: float, delay: float = 0.0) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal hurries the drain."""
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def signalled() -> None:
+            (hurry if stop.is_set() else stop).set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled)
+        try:
+            await stop.wait()
+            await self.drain(grace=grace, delay=delay, hurry=hurry)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+def build_server(
+    services: Iterable[Registration], *, telemetry: Telemetry, limits: Limits | None = None
+) -> Serving:
+    """A server with these services, health and reflection, not listening yet."""
+    limits = limits or Limits()
+    spans = Spans(telemetry)
+    server = grpc.aio.server(
+        interceptors=(spans, Errors(telemetry)),
+        options=_options(limits),
+        maximum_concurrent_rpcs=limits.concurrent_calls,
+    )
+    names = [_register(add, servicer, server) for add, servicer in services]
+    health = Health(names)
+    health.register(server)
+    Reflection([*names, HEALTH, *REFLECTION]).register(server)
+    return Serving(server, health, spans)
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.receive_bytes),
+        ("grpc.max_send_message_length", limits.send_bytes),
+        # Two different limits would refuse what lies between them at random.
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.handshake)),
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            _milliseconds(limits.min_ping_interval),
+        ),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A caller whose machine died must not keep a provider's meter running.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection),
+        ("grpc.max_connection_age_ms", _milliseconds(limits.connection_age)),
+        # A shorter grace would cut healthy streams in the middle.
+        ("grpc.max_connection_age_grace_ms", _milliseconds(limits.longest_call + 60)),
+        ("grpc.so_reuseport", int(limits.reuse_port)),
+    ]
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _register(add: Callable[[Any, Any], None], servicer: object, server: grpc.aio.Server) -> str:
+    """Register a servicer; returns its service's full name, which only its handler knows."""
+    names: list[str] = []
+
+    class Recorder:
+        def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+            handlers = tuple(handlers)
+            names.extend(handler.service_name() for handler in handlers)
+            server.add_generic_rpc_handlers(handlers)
+
+        def add_registered_method_handlers(self, name: str, handlers: Any) -> None:
+            server.add_registered_method_handlers(name, handlers)
+
+    add(servicer, Recorder())
+    (name,) = names
+    return name
