@@ -271,9 +271,11 @@ def _refuse_oddities(base_uri: str) -> None:
         raise ValueError(f"the URI is longer than {MAX_URI_LENGTH} characters")
     if not base_uri.isascii() or not base_uri.isprintable() or " " in base_uri:
         raise ValueError("the URI has characters that are not printable ASCII")
-    for character, what in (("@", "user information"), ("?", "a query"), ("#", "a fragment")):
-        if character in base_uri.partition("://")[2].partition("/")[0 if character == "@" else 2]:
+    for mark, what in (("?", "a query"), ("#", "a fragment")):
+        if mark in base_uri:
             raise ValueError(f"the URI has {what}")
+    if "@" in base_uri.partition("://")[2].partition("/")[0]:
+        raise ValueError("the URI has user information")
 
 
 def _host_header(endpoint: Endpoint) -> str:
