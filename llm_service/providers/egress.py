@@ -8,7 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from ipaddress import ip_address
 
@@ -284,6 +284,7 @@ def _host_header(endpoint: Endpoint) -> str:
     return host if endpoint.port == default else f"{host}:{endpoint.port}"
 
 
+@cache  # reading the system's certificates takes some 20 ms
 def _tls_context(ca_file: str) -> ssl.SSLContext:
     # As ssl.create_default_context, which beyond it logs session keys if SSLKEYLOGFILE says so.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
