@@ -1,0 +1,225 @@
+"""The processes of a run: how each is built, started on its core, made ready, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import load
+from machine import Cores, pinned_to
+from shape import Shape
+
+from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
+from llm_service.rpc.stubs import provider_admin_service_pb2_grpc as admin_grpc
+from llm_service.rpc.stubs import provider_pb2
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / "build"
+NAMES = ("echo", "service", "naive")
+_READY_SECONDS = 30
+
+
+class NotReady(Exception):
+    """A process of the run did not come up; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A server under test, up and answering."""
+
+    name: str
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mock:
+    """The upstream, up and answering; `compiled` is false where there was no C compiler."""
+
+    pid: int
+    port: int
+    compiled: bool
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def compile_mock() -> Path | None:
+    """The mock's executable, or None where there is no C compiler."""
+    BUILD.mkdir(exist_ok=True)
+    source, target = HERE / "mock.c", BUILD / "mock"
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([compiler, "-O2", "-o", target, source], check=True)
+    return target
+
+
+@asynccontextmanager
+async def mock(cores: Cores) -> AsyncGenerator[Mock]:
+    binary = compile_mock()
+    command = [str(binary)] if binary else [sys.executable, str(HERE / "mock.py")]
+    async with _process("mock", command, cores.rig) as process:
+        yield Mock(process.pid, await _printed_port(process), compiled=binary is not None)
+
+
+@asynccontextmanager
+async def system(name: str, upstream: Mock, core: int, folder: Path) -> AsyncGenerator[System]:
+    """Starts `name` on `core`; `folder` is where the service may keep its data.
+
+    Raises:
+        NotReady: it did not come up.
+    """
+    starting = {
+        "echo": lambda: _printing("echo", ["echo_server.py"], core),
+        "naive": lambda: _printing("naive", ["naive_relay.py", upstream.uri], core),
+        "service": lambda: service(service_command(), core, folder),
+    }[name]
+    async with starting() as started:
+        if not pinned_to(started.pid, core):
+            raise NotReady(f"{name} runs outside core {core}")
+        yield started
+
+
+@asynccontextmanager
+async def _printing(name: str, script: list[str], core: int) -> AsyncGenerator[System]:
+    """One of our own servers: it prints the port it took."""
+    async with _process(
+        name, [sys.executable, str(HERE / script[0]), *script[1:]], core
+    ) as process:
+        yield System(name, process.pid, await _printed_port(process))
+
+
+@asynccontextmanager
+async def service(command: list[str], core: int, folder: Path) -> AsyncGenerator[System]:
+    """The service as `command` starts it, its data in `folder`."""
+    port = _free_port()
+    environment = {
+        "LLM_DATA_DIR": str(folder),
+        "LLM_LISTEN": f"127.0.0.1:{port}",
+        "LLM_EGRESS_ALLOW": "127.0.0.1",
+    }
+    async with _process("service", command, core, environment) as process:
+        await _answering(process, port)
+        yield System("service", process.pid, port)
+
+
+def service_command() -> list[str]:
+    return [str(Path(sys.executable).with_name("llm-service")), "serve"]
+
+
+async def configure(started: System, upstream: Mock, shapes: Sequence[Shape]) -> None:
+    """Tells the service of one provider per shape; the others read the shape from the model."""
+    if started.name != "service":
+        return
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{started.port}") as channel:
+        admin = admin_grpc.ProviderAdminServiceStub(channel)
+        for shape in shapes:
+            await admin.CreateProvider(
+                admin_pb.CreateProviderRequest(
+                    provider_id=shape.name,
+                    provider=provider_pb2.Provider(
+                        kind="openai-compatible", base_uri=f"{upstream.uri}/{shape.name}/v1"
+                    ),
+                    credential=provider_pb2.Credential(api_key="sk-bench-0000000000000000"),
+                )
+            )
+
+
+async def first_call(started: System, shape: Shape) -> None:
+    """One streamed call, so that what is loaded late is loaded.
+
+    Raises:
+        NotReady: it failed.
+    """
+    try:
+        async with load.Client(started.port, connections=1) as client:
+            load.check_streams([await client.stream(load.body(shape))], shape)
+    except (grpc.aio.AioRpcError, load.Void) as error:
+        raise NotReady(f"{started.name} does not complete: {error}") from error
+
+
+@asynccontextmanager
+async def _process(
+    name: str, command: list[str], core: int, environment: dict[str, str] | None = None
+) -> AsyncGenerator[asyncio.subprocess.Process]:
+    log = BUILD / f"{name}.log"
+    with log.open("wb") as errors, _on_core(core):
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": str(HERE.parent), **(environment or {})},
+            )
+        except OSError as error:
+            raise NotReady(f"{name}: cannot run {command[0]}: {error.strerror}") from error
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+@contextlib.contextmanager
+def _on_core(core: int):
+    """A child inherits the affinity of the thread that starts it: no moment on the wrong core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), 15)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _printed_port(process: asyncio.subprocess.Process) -> int:
+    assert process.stdout is not None
+    word, _, number = (await process.stdout.readline()).decode().partition(" ")
+    if word != "port":
+        raise NotReady(f"a process ended at once: see {BUILD.name}/*.log")
+    return int(number)
+
+
+async def _answering(process: asyncio.subprocess.Process, port: int) -> None:
+    """Waits until the service serves, not only listens: its stdout is drained meanwhile."""
+    assert process.stdout is not None
+    drain = asyncio.create_task(process.stdout.read())
+    process_ended = asyncio.create_task(process.wait())
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline and not process_ended.done():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                check = channel.unary_unary("/grpc.health.v1.Health/Check")
+                if await check(b"", timeout=2) == b"\x08\x01":
+                    return
+        await asyncio.sleep(0.1)
+    drain.cancel()
+    raise NotReady(f"the service is not serving: see {(BUILD / 'service.log').name} in bench/build")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
