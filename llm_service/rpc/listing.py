@@ -240,7 +240,8 @@ def _tokens(text: str) -> list[_Token]:
     while not _TRAILING_SPACE.match(text, position):
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
-            raise _wrong(position + 1, "cannot be read")
+            blank = len(text) - len(text[position:].lstrip())
+            raise _wrong(blank + 1, "cannot be read")
         kind = match.lastgroup
         tokens.append(_Token(kind, match[kind], match.start(kind) + 1))
         position = match.end()

@@ -10,7 +10,6 @@ ALL_TENANTS = "tenants/-"
 DEFAULT_TENANT = "default"
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-MODEL_ID = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 
 _PROVIDER_FORM = '"providers/{provider}" or "tenants/{tenant}/providers/{provider}"'
 
@@ -54,12 +53,12 @@ def provider(text: str, field: str = "name") -> ProviderName:
 
 def credential(text: str, field: str = "name") -> ChildName:
     """The parts of "{provider}/credentials/{credential}"."""
-    return _child(text, "credentials", ID, field)
+    return _child(text, "credentials", field)
 
 
 def model(text: str, field: str = "name") -> ChildName:
     """The parts of "{provider}/models/{model}"."""
-    return _child(text, "models", MODEL_ID, field)
+    return _child(text, "models", field)
 
 
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:
@@ -77,17 +76,17 @@ def parent_tenants(text: str, *, empty: str = "") -> str | None:
     return None if text == ALL_TENANTS else parent_tenant(text, empty=empty)
 
 
-def new_id(text: str, field: str, pattern: re.Pattern[str] = ID) -> str:
+def new_id(text: str, field: str) -> str:
     """An id that a caller chose for a new resource."""
-    if not pattern.fullmatch(text):
-        raise InvalidField(Violation(field, f"must match ^{pattern.pattern}$"))
+    if not ID.fullmatch(text):
+        raise InvalidField(Violation(field, f"must match ^{ID.pattern}$"))
     return text
 
 
 def is_model(text: str) -> bool:
     """A model's resource name rather than an alias."""
     head, _, model_id = text.rpartition("/models/")
-    return bool(_provider(head) and MODEL_ID.fullmatch(model_id))
+    return bool(_provider(head) and ID.fullmatch(model_id))
 
 
 def _provider(text: str) -> ProviderName | None:
@@ -101,10 +100,10 @@ def _provider(text: str) -> ProviderName | None:
     return None
 
 
-def _child(text: str, collection: str, pattern: re.Pattern[str], field: str) -> ChildName:
+def _child(text: str, collection: str, field: str) -> ChildName:
     head, _, child_id = text.rpartition(f"/{collection}/")
     parent = _provider(head)
-    if parent is None or not pattern.fullmatch(child_id):
+    if parent is None or not ID.fullmatch(child_id):
         singular = collection.removesuffix("s")
         form = f'"{{provider}}/{collection}/{{{singular}}}"'
         raise InvalidField(Violation(field, f"must be {form}"))

@@ -277,9 +277,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
     ) -> pb.CreateModelResponse:
         wrong: list[Violation] = []
         parent = attempt(wrong, lambda: names.provider(request.parent, "parent"))
-        model_id = attempt(
-            wrong, lambda: names.new_id(request.model_id, "model_id", names.MODEL_ID)
-        )
+        model_id = attempt(wrong, lambda: names.new_id(request.model_id, "model_id"))
         draft = attempt(
             wrong, lambda: to_model(request.model, str(parent), model_id or "", "model")
         )

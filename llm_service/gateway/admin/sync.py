@@ -1,6 +1,6 @@
 """What a provider's own model list changes in the catalogue."""
 
-import re
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from llm_service.domain.provider import (
     Provider,
 )
 
-MAX_ID_LENGTH = 128
+MAX_ID_LENGTH = 63
 _FACTS = (
     "display_name",
     "description",
@@ -60,7 +60,7 @@ def plan(
         discovered = _with_facts(provider, model, now)
         row = by_upstream_id.get(model.provider_model)
         if row is None:
-            model_id = _slug(model.provider_model, taken)
+            model_id = _new_id(model.provider_model, taken)
             taken.add(model_id)
             added.append(replace(discovered, model_id=model_id))
         elif row.origin is ModelOrigin.DISCOVERED and (fresh := _filled(row, discovered)) != row:
@@ -120,13 +120,10 @@ def _capabilities(known: ModelCapabilities, other: ModelCapabilities) -> ModelCa
     )
 
 
-def _slug(provider_model: str, taken: Collection[str]) -> str:
-    """An id for an upstream's id: lower case, other characters as "-", made unique by a number."""
-    slug = re.sub(r"[^a-z0-9._-]+", "-", provider_model.lower())[:MAX_ID_LENGTH].strip("-._")
-    slug = slug or "model"
+def _new_id(provider_model: str, taken: Collection[str]) -> str:
+    """The id for an upstream's id, made unique by a number."""
+    slug = catalog.model_id(provider_model)
     if slug not in taken:
         return slug
-    number = 2
-    while f"{slug[: MAX_ID_LENGTH - 6]}-{number}" in taken:
-        number += 1
-    return f"{slug[: MAX_ID_LENGTH - 6]}-{number}"
+    stem = slug[: MAX_ID_LENGTH - 6].rstrip("-")
+    return next(f"{stem}-{n}" for n in itertools.count(2) if f"{stem}-{n}" not in taken)

@@ -1,0 +1,179 @@
+"""The administrative services on a real port over a real database, with a scripted vendor."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.json_format import MessageToJson
+from google.rpc import error_details_pb2, status_pb2
+
+from llm_service.domain.provider import Model, ModelOrigin
+from llm_service.domain.usage import UsageRecord
+from llm_service.gateway.admin.checks import Checks
+from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.models import Models
+from llm_service.gateway.admin.providers import Providers
+from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.usage_reports import UsageReports
+from llm_service.providers.base import Account
+from llm_service.providers.egress import Egress
+from llm_service.rpc.model import ModelServicer
+from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
+from llm_service.rpc.server import build_server
+from llm_service.rpc.stubs import (
+    model_service_pb2_grpc,
+    provider_admin_service_pb2_grpc,
+    usage_service_pb2_grpc,
+)
+from llm_service.rpc.usage import UsageServicer
+from llm_service.storage.database import Database
+from llm_service.telemetry import Telemetry
+from llm_service.vault import Keyring, Scheme, Vault, generate_key
+from tests.fakes import FakeAdapter
+
+ENVIRONMENT = {"OPENAI_API_KEY": "env-canary-0123456789-value"}
+LOCAL = "127.0.0.1:9999"
+
+
+class ListingAdapter(FakeAdapter):
+    """Lists `listed`, or raises `failure`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[Model] = []
+        self.failure: Exception | None = None
+
+    def lists(self, *upstream_ids: str) -> None:
+        self.listed = [Model("", "", one, ModelOrigin.DISCOVERED) for one in upstream_ids]
+
+    async def models(self, deadline: float) -> tuple[Model, ...]:
+        if self.failure is not None:
+            raise self.failure
+        return tuple(self.listed)
+
+
+@dataclass
+class Vendor:
+    """Stands in for `providers.connect`: remembers accounts, gives the test's adapter."""
+
+    adapter: ListingAdapter = field(default_factory=ListingAdapter)
+    accounts: list[Account] = field(default_factory=list)
+
+    def connect(self, kind, account, egress):
+        self.accounts.append(account)
+        return self.adapter
+
+
+@dataclass
+class Pending:
+    """A ledger's queue: records that only `flush` brings into the database."""
+
+    database: Database
+    records: list[UsageRecord] = field(default_factory=list)
+
+    async def flush(self) -> None:
+        if self.records:
+            async with self.database.begin() as tx:
+                await tx.usage.add_many(self.records)
+            self.records.clear()
+
+
+@dataclass
+class Administered:
+    admin: provider_admin_service_pb2_grpc.ProviderAdminServiceStub
+    models: model_service_pb2_grpc.ModelServiceStub
+    usage: usage_service_pb2_grpc.UsageServiceStub
+    database: Database
+    vault: Vault
+    vendor: Vendor
+    pending: Pending
+
+
+@asynccontextmanager
+async def administered(url: str, *, keyring: bool = True) -> AsyncIterator[Administered]:
+    ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
+    egress = Egress([LOCAL])
+    telemetry = Telemetry.start(service_version="test")
+    async with Database.open(url) as database:
+        vault = Vault(ring, "deployment")
+        vendor, pending = Vendor(), Pending(database)
+        secrets = Secrets(vault, ENVIRONMENT)
+        administration = Administration(
+            Providers(database, secrets, egress),
+            Credentials(database, secrets),
+            Models(database),
+            Checks(database, vault, egress, ENVIRONMENT, vendor.connect),
+        )
+        serving = build_server(
+            [
+                (
+                    provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server,
+                    ProviderAdminServicer(administration),
+                ),
+                (
+                    model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+                    ModelServicer(ModelCatalogue(database)),
+                ),
+                (
+                    usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
+                    UsageServicer(UsageReports(database, pending.flush, poll_seconds=0.01)),
+                ),
+            ],
+            telemetry=telemetry,
+        )
+        port = serving.listen("127.0.0.1:0")
+        await serving.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield Administered(
+                    provider_admin_service_pb2_grpc.ProviderAdminServiceStub(channel),
+                    model_service_pb2_grpc.ModelServiceStub(channel),
+                    usage_service_pb2_grpc.UsageServiceStub(channel),
+                    database,
+                    vault,
+                    vendor,
+                    pending,
+                )
+        finally:
+            await serving.drain(grace=0)
+            await telemetry.shutdown()
+            await egress.aclose()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A failed call: its code, reason, the fields named, and everything in it as text."""
+
+    code: grpc.StatusCode
+    reason: str
+    fields: tuple[str, ...]
+    text: str
+
+
+async def refusal(call) -> Refusal:
+    """How the call fails; that it does not is an AssertionError."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return _refusal(error)
+    raise AssertionError(f"answered: {answer}")
+
+
+def _refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    status = status_pb2.Status()
+    trailing = dict(error.trailing_metadata() or ())
+    status.ParseFromString(trailing.get("grpc-status-details-bin", b""))
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    fields = tuple(violation.field for violation in bad.field_violations)
+    text = f"{error.details()} {info} {bad} {trailing}"
+    return Refusal(error.code(), info.reason, fields, text)
+
+
+def as_text(message) -> str:
+    """Every way a message is likely to be printed, and its bytes."""
+    return f"{message} {message!r} {MessageToJson(message)} {message.SerializeToString()!r}"
