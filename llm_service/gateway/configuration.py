@@ -106,7 +106,7 @@ class Configuration:
             if owner not in self._owned:
                 self._owned[owner] = await self._read(owner)
             self._owned.move_to_end(owner)
-        view = _view(self._generation, self._owned[SHARED], self._owned[tenant], tenant)
+        view = view_of(self._generation, self._owned[SHARED], self._owned[tenant], tenant)
         self._views[tenant] = view
         self._forget_least_used()
         return view
@@ -136,7 +136,7 @@ def _grouped(items: Sequence[T], key: str) -> dict[str, tuple[T, ...]]:
     return {name: tuple(group) for name, group in groups.items()}
 
 
-def _view(generation: int, shared: Owned, own: Owned, tenant: str) -> View:
+def view_of(generation: int, shared: Owned, own: Owned, tenant: str) -> View:
     owners = (shared,) if tenant == SHARED else (own, shared)
     providers = {provider.name: provider for owner in owners for provider in owner.providers}
     credentials = {uid: group for owner in owners for uid, group in owner.credentials.items()}

@@ -28,8 +28,8 @@ class Target:
 def targets(view: View, request: CompletionRequest, default_model: str) -> tuple[Target, ...]:
     """The chain to try, first choice first; never empty.
 
-    Among models of one name: lower priority first, then by weight (drawn by `affinity_key`, if given,
-    so that the same key meets the same target).
+    Among models of one name: lower priority first, then by weight (drawn by `affinity_key`, if
+    given, so that the same key meets the same target).
 
     Raises:
         ModelNotFound: the caller named a model nobody serves.

@@ -1,8 +1,8 @@
 """The database: one unit of work at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, literal, select, text
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 PING_SECONDS = 2.0
+
+Follower = Callable[[], Awaitable[None]]
 
 _SQLITE_ERROR = 1  # a statement that is wrong, not a database that is ill
 
@@ -44,6 +46,7 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._local = changes.LocalChanges()
+        self._followers: list[Follower] = []
 
     @property
     def dialect(self) -> str:
@@ -76,6 +79,17 @@ class Database:
                 yield transaction
         if transaction.config.bumped:
             self._local.announce()
+            for follower in self._followers:
+                # The change is committed: a follower that cannot read it now will see it later.
+                with suppress(StorageUnavailable):
+                    await follower()
+
+    def after_change(self, follower: Follower) -> None:
+        """Await `follower` after each change of configuration made here, before its caller goes on.
+
+        So that whoever changed something can use it with the next call.
+        """
+        self._followers.append(follower)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:

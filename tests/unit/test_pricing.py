@@ -1,0 +1,172 @@
+"""Money is exact, rounded once, and never nothing for want of a price."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_service.domain.completion import ModalityTokens, TokenUsage
+from llm_service.domain.content import Modality
+from llm_service.domain.provider import Price, PriceItem
+from llm_service.gateway import pricing
+from tests.fakes import a_model, a_provider
+
+PRICE = Price(
+    "v1",
+    (
+        PriceItem("input-tokens", 150_000_000),
+        PriceItem("cache-read-input-tokens", 75_000_000),
+        PriceItem("output-tokens", 600_000_000),
+    ),
+)
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def test_each_disjoint_bucket_is_charged_once():
+    usage = TokenUsage(100, 10, cache_read_input_tokens=40)
+
+    cost = pricing.cost_of(usage, PRICE)
+
+    assert cost.total_nano_usd == 60 * 150 + 40 * 75 + 10 * 600
+    assert {item.meter: item.quantity for item in cost.items} == {
+        "input-tokens": 60,
+        "cache-read-input-tokens": 40,
+        "output-tokens": 10,
+    }
+    assert cost.price_version == "v1"
+    assert not cost.incomplete
+
+
+def test_an_unknown_price_is_incomplete_and_not_free():
+    cost = pricing.cost_of(TokenUsage(1, 1), None)
+
+    assert cost.incomplete
+    assert cost.price_version == ""
+
+
+def test_a_free_model_is_complete_at_zero():
+    free = Price("built-in", (PriceItem("input-tokens", 0), PriceItem("output-tokens", 0)))
+
+    cost = pricing.cost_of(TokenUsage(5, 5), free)
+
+    assert cost.total_nano_usd == 0
+    assert not cost.incomplete
+
+
+def test_a_meter_without_a_price_makes_the_cost_incomplete():
+    only_input = Price("v", (PriceItem("input-tokens", 1_000_000),))
+
+    cost = pricing.cost_of(TokenUsage(5, 5), only_input)
+
+    assert cost.total_nano_usd == 5
+    assert cost.incomplete
+
+
+def test_cached_tokens_without_a_price_of_their_own_are_charged_as_input():
+    plain = Price("v", (PriceItem("input-tokens", 2_000_000), PriceItem("output-tokens", 0)))
+
+    cost = pricing.cost_of(TokenUsage(10, 0, cache_read_input_tokens=4), plain)
+
+    assert cost.total_nano_usd == 20
+
+
+def test_sound_is_charged_by_its_own_meter():
+    price = Price(
+        "v",
+        (
+            PriceItem("input-tokens", 1_000_000),
+            PriceItem("input-audio-tokens", 9_000_000),
+            PriceItem("output-tokens", 0),
+        ),
+    )
+    usage = TokenUsage(10, 0, modality_tokens=(ModalityTokens(Modality.AUDIO, input_tokens=3),))
+
+    cost = pricing.cost_of(usage, price)
+
+    assert cost.total_nano_usd == 7 * 1 + 3 * 9
+
+
+@pytest.mark.parametrize(
+    ("input_tokens", "rate"),
+    [pytest.param(200_000, 1, id="below"), pytest.param(200_001, 2, id="reached")],
+)
+def test_a_tier_applies_to_all_tokens_once_the_request_reaches_it(input_tokens, rate):
+    price = Price(
+        "v",
+        (
+            PriceItem("input-tokens", 2_000_000, min_input_tokens=200_001),
+            PriceItem("input-tokens", 1_000_000),
+            PriceItem("output-tokens", 0),
+        ),
+    )
+
+    cost = pricing.cost_of(TokenUsage(input_tokens, 0), price)
+
+    assert cost.total_nano_usd == input_tokens * rate
+
+
+@pytest.mark.parametrize(
+    ("millionths", "whole"),
+    [(499_999, 0), (500_000, 0), (500_001, 1), (1_500_000, 2), (2_500_000, 2), (2_500_001, 3)],
+)
+def test_a_tie_goes_to_the_even_neighbour(millionths, whole):
+    assert pricing.round_half_even(millionths) == whole
+
+
+@given(
+    tokens=st.tuples(*[st.integers(0, 10**7)] * 4),
+    rates=st.tuples(*[st.integers(0, 10**12)] * 4),
+)
+def test_the_items_add_up_to_the_total_and_the_total_is_rounded_once(tokens, rates):
+    fresh, read, write, out = tokens
+    meters = (
+        "input-tokens",
+        "cache-read-input-tokens",
+        "cache-write-input-tokens",
+        "output-tokens",
+    )
+    price = Price("v", tuple(PriceItem(m, r) for m, r in zip(meters, rates, strict=True)))
+    usage = TokenUsage(fresh + read + write, out, read, write)
+
+    cost = pricing.cost_of(usage, price)
+
+    exact = sum(t * r for t, r in zip((fresh, read, write, out), rates, strict=True))
+    assert sum(item.nano_usd for item in cost.items) == cost.total_nano_usd
+    assert abs(cost.total_nano_usd * 1_000_000 - exact) <= 500_000
+    assert all(item.nano_usd >= 0 for item in cost.items)
+
+
+def test_the_public_list_prices_a_dated_model():
+    provider = a_provider(kind="openai")
+
+    price = pricing.price_of("openai", a_model(provider, "gpt-4o-mini-2024-07-18"), NOON)
+
+    assert price is not None
+    assert price.version.startswith("genai-prices/")
+    assert PriceItem("input-tokens", 150_000_000) in price.items
+    assert PriceItem("output-tokens", 600_000_000) in price.items
+
+
+def test_a_price_that_depends_on_the_time_of_day_is_looked_up_by_the_calls_time():
+    model = a_model(a_provider(kind="deepseek"), "deepseek-chat")
+    night = datetime(2026, 11, 20, 17, tzinfo=UTC)
+
+    assert pricing.price_of("deepseek", model, NOON) != pricing.price_of("deepseek", model, night)
+
+
+@pytest.mark.parametrize("kind", ["openai", "openai-compatible"])
+def test_a_model_nobody_lists_has_no_price(kind):
+    assert pricing.price_of(kind, a_model(a_provider(), "no-such-model-at-all"), NOON) is None
+
+
+def test_a_models_own_price_wins_over_the_public_list():
+    model = a_model(a_provider(kind="openai"), "gpt-4o-mini", price=PRICE)
+
+    assert pricing.price_of("openai", model, NOON) is PRICE
+
+
+def test_an_estimate_without_a_price_or_an_output_is_unknown():
+    assert pricing.estimate(None, 10, 10) is None
+    assert pricing.estimate(PRICE, 10, None) is None
+    assert pricing.estimate(PRICE, 10, 10) == 10 * 150 + 10 * 600

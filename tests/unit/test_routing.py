@@ -1,0 +1,197 @@
+"""Which targets may serve a call, and in which order."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llm_service.domain.completion import RoutingOptions
+from llm_service.errors import ModelNotFound, NoRoute, ProviderDisabled
+from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.routing import targets
+from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
+
+OPENAI = a_provider("one", kind="openai-compatible")
+SPARE = a_provider("two", kind="openai-compatible")
+
+
+def a_view(*providers, models=(), credentials=(), tenant="default", own=()):
+    def owned(owners):
+        uids = {p.uid for p in owners}
+        names = {p.name for p in owners}
+        return Owned(
+            tuple(owners),
+            {uid: tuple(c for c in credentials if c.provider_uid == uid) for uid in uids},
+            {name: tuple(m for m in models if m.provider_name == name) for name in names},
+        )
+
+    return view_of(1, owned(providers), owned(own), tenant)
+
+
+def names(chain):
+    return [target.model.name for target in chain]
+
+
+@pytest.mark.parametrize("asked", ["m", "upstream/M:1", "fast", "providers/one/models/m"])
+def test_a_model_answers_to_its_id_its_upstream_id_its_aliases_and_its_name(asked):
+    model = a_model(OPENAI, "m", provider_model="upstream/M:1", aliases=("fast",))
+
+    chain = targets(a_view(OPENAI, models=[model]), a_request(asked), "")
+
+    assert names(chain) == ["providers/one/models/m"]
+    assert chain[0].model.provider_model == "upstream/M:1"
+
+
+def test_a_built_in_model_of_an_enabled_provider_is_served_without_a_row():
+    chain = targets(a_view(a_provider("e", kind="echo")), a_request("echo-1"), "")
+
+    assert names(chain) == ["providers/e/models/echo-1"]
+
+
+def test_a_model_nobody_listed_works_when_its_provider_is_named():
+    chain = targets(a_view(OPENAI), a_request("providers/one/models/Org/New:free"), "")
+
+    assert chain[0].model.provider_model == "Org/New:free"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "nothing",
+        "providers/none/models/m",
+        "providers/one/models/",
+        "tenants/x/providers/one/models/m",
+    ],
+)
+def test_a_model_nobody_serves_is_not_found(asked):
+    with pytest.raises(ModelNotFound):
+        targets(a_view(OPENAI), a_request(asked), "")
+
+
+def test_another_tenants_provider_looks_like_none():
+    theirs = a_provider("one", kind="openai-compatible", tenant="theirs")
+    view = a_view(tenant="mine")
+
+    with pytest.raises(ModelNotFound):
+        targets(view, a_request(f"{theirs.name}/models/m"), "")
+
+
+def test_a_disabled_provider_is_named_in_the_refusal():
+    off = replace(OPENAI, disabled=True)
+
+    with pytest.raises(ProviderDisabled, match="providers/one is disabled"):
+        targets(a_view(off, models=[a_model(off)]), a_request("m"), "")
+
+
+def test_a_disabled_model_is_passed_over_while_another_serves_the_name():
+    models = [a_model(OPENAI, disabled=True), a_model(SPARE)]
+
+    chain = targets(a_view(OPENAI, SPARE, models=models), a_request("m"), "")
+
+    assert names(chain) == ["providers/two/models/m"]
+
+
+def test_without_a_model_the_default_serves():
+    chain = targets(a_view(OPENAI, models=[a_model(OPENAI)]), a_request(""), "m")
+
+    assert names(chain) == ["providers/one/models/m"]
+
+
+@pytest.mark.parametrize("default", ["", "gone"])
+def test_without_a_model_and_a_served_default_there_is_no_route(default):
+    with pytest.raises(NoRoute):
+        targets(a_view(OPENAI), a_request(""), default)
+
+
+def test_lower_priority_comes_first_and_the_models_own_wins_over_its_providers():
+    first = replace(OPENAI, priority=10)
+    second = replace(SPARE, priority=50)
+    models = [a_model(first, priority=60), a_model(second)]
+
+    chain = targets(a_view(first, second, models=models), a_request("m"), "")
+
+    assert names(chain) == ["providers/two/models/m", "providers/one/models/m"]
+
+
+def test_fallback_models_follow_in_order_and_nobody_is_tried_twice():
+    models = [a_model(OPENAI, "a"), a_model(SPARE, "b")]
+    request = a_request("a", routing=RoutingOptions(fallback_models=("b", "a")))
+
+    chain = targets(a_view(OPENAI, SPARE, models=models), request, "")
+
+    assert names(chain) == ["providers/one/models/a", "providers/two/models/b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        pytest.param(RoutingOptions(disable_fallback=True), 1, id="disabled"),
+        pytest.param(RoutingOptions(max_attempts=2), 2, id="limited"),
+        pytest.param(RoutingOptions(), 3, id="default"),
+    ],
+)
+def test_the_chain_is_as_long_as_asked(options, length):
+    providers = [a_provider(f"p{n}", kind="openai-compatible") for n in range(5)]
+    models = [a_model(provider) for provider in providers]
+
+    chain = targets(a_view(*providers, models=models), a_request("m", routing=options), "")
+
+    assert len(chain) == length
+
+
+def test_only_allowed_and_not_excluded_providers_serve():
+    models = [a_model(OPENAI), a_model(SPARE)]
+    view = a_view(OPENAI, SPARE, models=models)
+    only = RoutingOptions(allowed_providers=("providers/two",))
+    neither = RoutingOptions(excluded_providers=("providers/one", "providers/two"))
+
+    assert names(targets(view, a_request("m", routing=only), "")) == ["providers/two/models/m"]
+    with pytest.raises(NoRoute):
+        targets(view, a_request("m", routing=neither), "")
+
+
+def test_equal_priorities_share_by_weight():
+    heavy, light = replace(OPENAI, weight=3), replace(SPARE, weight=1)
+    view = a_view(heavy, light, models=[a_model(heavy), a_model(light)])
+
+    firsts = Counter(names(targets(view, a_request("m"), ""))[0] for _ in range(4000))
+
+    assert 0.70 < firsts["providers/one/models/m"] / 4000 < 0.80
+
+
+def test_an_affinity_key_always_meets_the_same_target():
+    view = a_view(OPENAI, SPARE, models=[a_model(OPENAI), a_model(SPARE)])
+    by_key = {
+        key: {
+            names(targets(view, a_request("m", routing=RoutingOptions(affinity_key=key)), ""))[0]
+            for _ in range(20)
+        }
+        for key in map(str, range(40))
+    }
+
+    assert all(len(met) == 1 for met in by_key.values())
+    assert len(set.union(*by_key.values())) == 2
+
+
+def test_the_default_credential_is_used_while_it_is_usable():
+    default, other = a_credential(OPENAI, "main"), a_credential(OPENAI, "other")
+    provider = replace(OPENAI, default_credential=default.name)
+    model = a_model(provider)
+
+    for credentials, expected in [
+        ((default, other), "main"),
+        ((replace(default, disabled=True), other), "other"),
+        ((replace(default, rejected=True), other), "other"),
+        ((replace(default, expire_time=NOW - timedelta(days=365)), other), "other"),
+    ]:
+        chain = targets(
+            a_view(provider, models=[model], credentials=credentials), a_request("m"), ""
+        )
+        assert chain[0].credential.credential_id == expected
+
+
+def test_a_provider_without_a_usable_credential_is_tried_without_one():
+    chain = targets(a_view(OPENAI, models=[a_model(OPENAI)]), a_request("m"), "")
+
+    assert chain[0].credential is None
