@@ -14,6 +14,7 @@ from llm_service.domain.completion import (
     PartFinished,
     PartStarted,
     TokenUsage,
+    Warning,
 )
 from llm_service.domain.content import (
     Content,
@@ -39,6 +40,7 @@ from llm_service.providers.base import (
     Ended,
     TokenCount,
 )
+from llm_service.providers.dropped import Dropped
 from llm_service.providers.egress import Egress
 
 KIND = ProviderKind(
@@ -57,6 +59,16 @@ KIND = ProviderKind(
     telemetry_name="echo",
 )
 
+_NOT_TAKEN = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "reasoning",
+    "top_logprobs",
+)
 _WORD = re.compile(r"\S+\s*|\s+")
 _CALL = re.compile(r"call\s+(\S+)\s*(.*)", re.S)
 
@@ -114,12 +126,17 @@ class Echo:
         else:
             parts = (Part(Text("".join(reply.content))),) if reply.content else ()
         return Answer(
-            parts, reply.finish_reason, reply.finish_reason.value, reply.usage, call.provider_model
+            parts,
+            reply.finish_reason,
+            reply.finish_reason.value,
+            reply.usage,
+            call.provider_model,
+            warnings=_left_out(call),
         )
 
     async def stream(self, call: Call) -> AsyncGenerator[Sequence[AdapterEvent]]:
         reply = self._reply(call)
-        yield [Accepted(call.provider_model)]
+        yield [Accepted(call.provider_model, warnings=_left_out(call))]
         if isinstance(reply.content, ToolCall):
             yield _call_events(reply.content)
         elif reply.content:
@@ -151,6 +168,15 @@ class Echo:
             content, reason = _cut(self._prefix + text, call)
             output_tokens = sum(not word.isspace() for word in content)
         return _Reply(content, reason, TokenUsage(_input_tokens(call), output_tokens))
+
+
+def _left_out(call: Call) -> tuple[Warning, ...]:
+    """A warning for each parameter that changes nothing here."""
+    dropped = Dropped()
+    for name in _NOT_TAKEN:
+        if getattr(call.params, name) is not None:
+            dropped.parameter(name, "echo does not take it")
+    return dropped.warnings()
 
 
 def _call_events(call: ToolCall) -> list[AdapterEvent]:

@@ -1,32 +1,17 @@
-"""Recorded answers of ten vendors: what we make of the bytes is what the openai SDK makes of them."""
+"""Recorded answers of ten vendors: we make of the bytes what the openai SDK makes of them."""
 
 from dataclasses import replace
 
 import pytest
 from openai_oracle import Told, read_answer, read_stream
+from reading import decoder, read
 from recordings import answers, arrivals, streams
 
 from llm_service.domain.completion import PartFinished, PartStarted
 from llm_service.domain.content import Refusal, Text, Thinking, ToolCall
 from llm_service.errors import ProviderProtocolError
 from llm_service.providers.base import Accepted, Ended
-from llm_service.providers.chat import failures
-from llm_service.providers.chat.decoder import ChatDecoder
 from llm_service.providers.chat.fold import fold
-
-
-def decoder() -> ChatDecoder:
-    return ChatDecoder("openai", lambda error: failures.failure(error, {}))
-
-
-def read(pieces) -> list:
-    reader = decoder()
-    events = [event for piece in pieces for event in reader.feed(piece)]
-    if not reader.done:
-        events += reader.end()
-    if reader.failure is not None:
-        raise reader.failure
-    return events
 
 
 def told(answer) -> Told:

@@ -1,4 +1,4 @@
-"""A vendor on a local port that says what a test tells it to say, and remembers what it was asked."""
+"""A vendor on a local port: says what a test tells it to say, remembers what it was asked."""
 
 import asyncio
 import json
@@ -10,14 +10,17 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """Pieces are written one by one. `cut`: the connection closes before the body's proper end."""
+    """What to answer. Pieces are written one by one.
+
+    `cut`: the connection closes before the body's proper end. `held`: the end never comes; the
+    connection stays open until the client closes it.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     pieces: Sequence[bytes] = ()
     cut: bool = False
-    hold: asyncio.Event | None = None
-    """Waited for after the last piece, before the end."""
+    held: bool = False
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Vendor:
     def __init__(self) -> None:
         self.replies: list[Reply] = []
         self.asked: list[Asked] = []
+        self.heard = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.connections = 0
         self.port = 0
@@ -55,13 +59,32 @@ class Vendor:
         try:
             while (asked := await _request(reader)) is not None:
                 self.asked.append(asked)
-                if not await _answer(writer, self.replies.pop(0)):
+                self.heard.set()
+                if not await self._answer(reader, writer, self.replies.pop(0)):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up.set()
         finally:
             writer.close()
         self.hung_up.set()
+
+    async def _answer(self, reader, writer, reply: Reply) -> bool:
+        headers = {"content-type": "application/json", **reply.headers}
+        headers["transfer-encoding"] = "chunked"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
+        for piece in reply.pieces:
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0)
+        if reply.held:
+            await reader.read(1)  # returns when the client hangs up
+            return False
+        if reply.cut:
+            return False
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
 
 
 @asynccontextmanager
@@ -87,20 +110,3 @@ async def _request(reader: asyncio.StreamReader) -> Asked | None:
     }
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Asked(method, path, headers, body)
-
-
-async def _answer(writer: asyncio.StreamWriter, reply: Reply) -> bool:
-    headers = {"content-type": "application/json", **reply.headers, "transfer-encoding": "chunked"}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
-    for piece in reply.pieces:
-        writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-        await writer.drain()
-        await asyncio.sleep(0)
-    if reply.hold is not None:
-        await reply.hold.wait()
-    if reply.cut:
-        return False
-    writer.write(b"0\r\n\r\n")
-    await writer.drain()
-    return True

@@ -29,6 +29,7 @@ from llm_service.providers.egress import Egress, Endpoint, Response
 _PATH = "/chat/completions"
 _ERROR_BODY_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
+_ID_LENGTH = 128
 _FILTERED = "content_filter"
 
 
@@ -212,7 +213,7 @@ def _is_json(response: Response) -> bool:
 
 def _request_id(response: Response) -> str:
     headers = response.headers
-    return headers.get("x-request-id") or headers.get("request-id") or ""
+    return (headers.get("x-request-id") or headers.get("request-id") or "")[:_ID_LENGTH]
 
 
 async def _error_body(response: Response, by: float) -> bytes:

@@ -4,6 +4,7 @@ Only the structure is typed. Leaves are `Any`, for vendors differ in them (a `co
 list, an `index` may be missing); whoever reads a leaf checks it. Other fields are skipped unparsed.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -85,6 +86,20 @@ def read(data: bytes) -> Chunk:
         ProviderProtocolError: not JSON, or not of this shape.
     """
     try:
-        return _decode(data)
+        try:
+            return _decode(data)
+        except msgspec.DecodeError:
+            if b"\\u" not in data:
+                raise
+            return _decode(_mended(data))
     except (ValueError, RecursionError) as error:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+
+
+def _mended(data: bytes) -> bytes:
+    """The same JSON with U+FFFD for each half of a surrogate pair.
+
+    Servers that cut text by UTF-16 units send a character outside the BMP as two such halves.
+    """
+    text = json.dumps(json.loads(data), ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -1,0 +1,31 @@
+"""Reads streams with our decoder, as the adapter does."""
+
+from recordings import sse
+
+from llm_service.providers.chat import failures
+from llm_service.providers.chat.decoder import ChatDecoder
+from llm_service.providers.chat.fold import fold
+
+
+def decoder() -> ChatDecoder:
+    return ChatDecoder("openai", lambda error: failures.failure(error, {}))
+
+
+def read(pieces) -> list:
+    """The events of a stream that came in these pieces; raises its failure."""
+    reader = decoder()
+    events = []
+    for piece in pieces:
+        events += reader.feed(piece)
+        if reader.done or reader.failure:
+            break
+    else:
+        events += reader.end()
+    if reader.failure is not None:
+        raise reader.failure
+    return events
+
+
+def read_chunks(*chunks: bytes, done: bool = True):
+    """The answer of a stream of these payloads."""
+    return fold(read([sse(chunks, done=done)]))
