@@ -35,7 +35,7 @@ class _ModalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modality.Val
     MODALITY_EMBEDDING: _Modality.ValueType  # 6
 
 class Modality(_Modality, metaclass=_ModalityEnumTypeWrapper):
-    """May grow."""
+    """Kind of content. May grow."""
 
 MODALITY_UNSPECIFIED: Modality.ValueType  # 0
 MODALITY_TEXT: Modality.ValueType  # 1
@@ -48,8 +48,8 @@ Global___Modality: _TypeAlias = Modality  # noqa: Y015
 
 @_typing.final
 class Attribution(_message.Message):
-    """Who a call is for. Not a credential: the server checks every field against
-    the authenticated principal.
+    """Who a call is for. Not a credential: it says who pays and why, and narrows
+    nothing the caller may not have.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -81,17 +81,26 @@ class Attribution(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
-    """"tenants/{tenant}". Empty: the principal's own tenant."""
+    """"tenants/{tenant}". Empty: the caller's own tenant, "default" where there
+    are none.
+    """
     agent: _builtins.str
-    """Caller-chosen ids, [A-Za-z0-9._:-]{1,128}."""
+    """Caller-chosen id of the agent that calls: [A-Za-z0-9._:-]{1,128}."""
     user: _builtins.str
+    """Caller-chosen id of the end user; same form. Not an e-mail address or a
+    name.
+    """
     interaction: _builtins.str
-    """"reasoning", "tools", "subagents", "planning", "embeddings", or any other."""
+    """What the call is for: "reasoning", "tools", "subagents", "planning",
+    "embeddings", or any other id of the same form.
+    """
     session: _builtins.str
-    """Conversation or run."""
+    """Conversation or run; same form."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """For cost reports. At most 16; key 64, value 256 bytes."""
+        """For cost reports. At most 16; a key at most 64 characters, a value at most
+        256 bytes.
+        """
 
     def __init__(
         self,
@@ -113,8 +122,8 @@ Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
 
 @_typing.final
 class TokenUsage(_message.Message):
-    """input_tokens and output_tokens are inclusive totals; every other count is a
-    subset of one of them.
+    """Tokens of one call or attempt. input_tokens and output_tokens are inclusive
+    totals; every other count is a subset of one of them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -127,15 +136,24 @@ class TokenUsage(_message.Message):
     MODALITY_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
+    """All tokens of the prompt, those read from or written to a provider's cache
+    included.
+    """
     output_tokens: _builtins.int
+    """All tokens generated, reasoning included."""
     cache_read_input_tokens: _builtins.int
+    """Part of input_tokens that the provider read from its prompt cache."""
     cache_write_input_tokens: _builtins.int
+    """Part of input_tokens that the provider wrote to its prompt cache."""
     reasoning_output_tokens: _builtins.int
+    """Part of output_tokens spent on thinking, shown or not.
+    6-9 free: further common subsets.
+    """
     estimated: _builtins.bool
     """True: counted by the gateway, not reported by the provider."""
     @_builtins.property
     def modality_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModalityTokens]:
-        """6-9 free: further common subsets."""
+        """The totals by modality, where the provider tells."""
 
     def __init__(
         self,
@@ -158,6 +176,8 @@ Global___TokenUsage: _TypeAlias = TokenUsage  # noqa: Y015
 
 @_typing.final
 class ModalityTokens(_message.Message):
+    """Tokens of one modality: subsets of the totals."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODALITY_FIELD_NUMBER: _builtins.int
@@ -165,7 +185,9 @@ class ModalityTokens(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     modality: Global___Modality.ValueType
     input_tokens: _builtins.int
+    """Part of TokenUsage.input_tokens."""
     output_tokens: _builtins.int
+    """Part of TokenUsage.output_tokens."""
     def __init__(
         self,
         *,
@@ -183,8 +205,8 @@ Global___ModalityTokens: _TypeAlias = ModalityTokens  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
-    """All money in this API is int64 nano-USD (1e-9 USD), with the unit in the
-    field's name.
+    """What a call or an attempt cost. All money in this API is int64 nano-USD (1e-9
+    USD), with the unit in the field's name.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -195,14 +217,19 @@ class Cost(_message.Message):
     ESTIMATED_FIELD_NUMBER: _builtins.int
     INCOMPLETE_FIELD_NUMBER: _builtins.int
     total_nano_usd: _builtins.int
+    """Sum of the items, rounded half-even once per attempt."""
     price_version: _builtins.str
-    """Price.version the cost was computed with."""
+    """Price.version the cost was computed with. Empty: no price was known."""
     estimated: _builtins.bool
-    """True: from estimated tokens."""
+    """True: computed from estimated tokens."""
     incomplete: _builtins.bool
-    """True: no price is known for some meter; total leaves it out."""
+    """True: no price is known for some meter, and total_nano_usd leaves it out.
+    An unknown price is never "free".
+    """
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostItem]: ...
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostItem]:
+        """One per meter that counted something."""
+
     def __init__(
         self,
         *,
@@ -222,6 +249,8 @@ Global___Cost: _TypeAlias = Cost  # noqa: Y015
 
 @_typing.final
 class CostItem(_message.Message):
+    """What one meter cost."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     METER_FIELD_NUMBER: _builtins.int
@@ -230,6 +259,7 @@ class CostItem(_message.Message):
     meter: _builtins.str
     """Same vocabulary as PriceItem.meter."""
     quantity: _builtins.int
+    """How many units: tokens, requests, images, ..."""
     nano_usd: _builtins.int
     def __init__(
         self,
@@ -248,7 +278,7 @@ Global___CostItem: _TypeAlias = CostItem  # noqa: Y015
 
 @_typing.final
 class CallError(_message.Message):
-    """An error as data: a failed attempt, a failed check, a refused admin call."""
+    """An error as data: a failed attempt, a failed check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,13 +289,19 @@ class CallError(_message.Message):
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
     PROVIDER_CODE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """gRPC status code."""
+    """Number of the gRPC status code."""
     reason: _builtins.str
-    """Same vocabulary as ErrorInfo.reason."""
+    """Same vocabulary as ErrorInfo.reason; also CANCELLED and DEADLINE_EXCEEDED,
+    for an attempt the caller gave up.
+    """
     message: _builtins.str
+    """In the gateway's words; never the provider's text."""
     http_status: _builtins.int
-    """What the provider answered, if it answered."""
+    """What the provider answered. 0: it did not answer."""
     provider_code: _builtins.str
+    """The provider's own error type or code: at most 64 characters of
+    [A-Za-z0-9_.-]. Empty: none known.
+    """
     @_builtins.property
     def retry_delay(self) -> _duration_pb2.Duration:
         """Unset: trying again will not help."""

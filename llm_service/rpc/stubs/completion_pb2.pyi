@@ -32,14 +32,25 @@ class _ContentRetention:
 class _ContentRetentionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContentRetention.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONTENT_RETENTION_UNSPECIFIED: _ContentRetention.ValueType  # 0
+    """The tenant's setting."""
     CONTENT_RETENTION_NONE: _ContentRetention.ValueType  # 1
+    """Nothing."""
     CONTENT_RETENTION_FULL: _ContentRetention.ValueType  # 2
+    """Prompt and answer, if the tenant's setting allows it: a caller may lower
+    it, never raise it.
+    """
 
-class ContentRetention(_ContentRetention, metaclass=_ContentRetentionEnumTypeWrapper): ...
+class ContentRetention(_ContentRetention, metaclass=_ContentRetentionEnumTypeWrapper):
+    """What may be kept of a call's content."""
 
 CONTENT_RETENTION_UNSPECIFIED: ContentRetention.ValueType  # 0
+"""The tenant's setting."""
 CONTENT_RETENTION_NONE: ContentRetention.ValueType  # 1
+"""Nothing."""
 CONTENT_RETENTION_FULL: ContentRetention.ValueType  # 2
+"""Prompt and answer, if the tenant's setting allows it: a caller may lower
+it, never raise it.
+"""
 Global___ContentRetention: _TypeAlias = ContentRetention  # noqa: Y015
 
 class _FinishReason:
@@ -49,38 +60,66 @@ class _FinishReason:
 class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
+    """Never sent for a whole answer."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
+    """The model was done."""
     FINISH_REASON_STOP_SEQUENCE: _FinishReason.ValueType  # 2
+    """It wrote one of params.stop_sequences."""
     FINISH_REASON_MAX_OUTPUT_TOKENS: _FinishReason.ValueType  # 3
+    """It reached params.max_output_tokens, or the model's own limit."""
     FINISH_REASON_CONTEXT_WINDOW: _FinishReason.ValueType  # 4
+    """The model's window is full."""
     FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 5
+    """It wants tools to be called: run them and send the results."""
     FINISH_REASON_CONTENT_FILTER: _FinishReason.ValueType  # 6
+    """A filter of the provider blocked the prompt or the answer: see
+    content_filter. Status OK, and billed.
+    """
     FINISH_REASON_REFUSAL: _FinishReason.ValueType  # 7
+    """The model declined. Status OK, and billed."""
     FINISH_REASON_MALFORMED_TOOL_CALL: _FinishReason.ValueType  # 8
+    """It tried to call a tool and wrote something that is no call."""
     FINISH_REASON_PAUSED: _FinishReason.ValueType  # 9
     """The provider paused a long turn; send the conversation back to go on."""
     FINISH_REASON_OTHER: _FinishReason.ValueType  # 10
+    """Anything else: see provider_finish_reason."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
-    """May grow."""
+    """Why the model stopped. May grow: read provider_finish_reason for a value you
+    do not know.
+    """
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
+"""Never sent for a whole answer."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
+"""The model was done."""
 FINISH_REASON_STOP_SEQUENCE: FinishReason.ValueType  # 2
+"""It wrote one of params.stop_sequences."""
 FINISH_REASON_MAX_OUTPUT_TOKENS: FinishReason.ValueType  # 3
+"""It reached params.max_output_tokens, or the model's own limit."""
 FINISH_REASON_CONTEXT_WINDOW: FinishReason.ValueType  # 4
+"""The model's window is full."""
 FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 5
+"""It wants tools to be called: run them and send the results."""
 FINISH_REASON_CONTENT_FILTER: FinishReason.ValueType  # 6
+"""A filter of the provider blocked the prompt or the answer: see
+content_filter. Status OK, and billed.
+"""
 FINISH_REASON_REFUSAL: FinishReason.ValueType  # 7
+"""The model declined. Status OK, and billed."""
 FINISH_REASON_MALFORMED_TOOL_CALL: FinishReason.ValueType  # 8
+"""It tried to call a tool and wrote something that is no call."""
 FINISH_REASON_PAUSED: FinishReason.ValueType  # 9
 """The provider paused a long turn; send the conversation back to go on."""
 FINISH_REASON_OTHER: FinishReason.ValueType  # 10
+"""Anything else: see provider_finish_reason."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
 class CompletionRequest(_message.Message):
-    """Body of Complete, StreamComplete, CountTokens and EstimateCost."""
+    """A call of a model: what Complete and StreamComplete take, and what
+    CountTokens and EstimateCost look at.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,36 +157,63 @@ class CompletionRequest(_message.Message):
     PROVIDER_OPTIONS_JSON_FIELD_NUMBER: _builtins.int
     CONTENT_RETENTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """"" (resolve from model configs), an alias or model id ("gpt-4o-mini"), or
-    a resource name ("providers/openai/models/gpt-4o-mini").
+    """Empty (the configured default), an alias or model id ("gpt-4o-mini"), or a
+    resource name ("providers/openai/models/gpt-4o-mini"), which pins one
+    provider. At most 512 characters. Unknown: NOT_FOUND / MODEL_NOT_FOUND.
     """
     request_id: _builtins.str
-    """UUID. Same id and body within 24 h: one completion, one charge."""
+    """UUID. Same id and body within 24 h: one completion, one charge. Not
+    available in this version: INVALID_FIELD if set.
+    """
     content_retention: Global___ContentRetention.ValueType
-    """What the gateway may keep of the content. Unset: the tenant's setting.
+    """What the gateway may keep of the content. Unset: the tenant's setting. This
+    version keeps none.
     14-15 free: next hot fields.
     """
     @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]: ...
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """The conversation, oldest first. 1 to 10,000, each with at least one part."""
+
     @_builtins.property
-    def params(self) -> _generation_pb2.GenerationParams: ...
+    def params(self) -> _generation_pb2.GenerationParams:
+        """Unset: the model's defaults."""
+
     @_builtins.property
-    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]: ...
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]:
+        """What the model may call. At most 1024, names unique."""
+
     @_builtins.property
-    def tool_choice(self) -> _tool_pb2.ToolChoice: ...
+    def tool_choice(self) -> _tool_pb2.ToolChoice:
+        """Unset: MODE_AUTO when there are tools."""
+
     @_builtins.property
-    def response_format(self) -> _tool_pb2.ResponseFormat: ...
+    def response_format(self) -> _tool_pb2.ResponseFormat:
+        """Unset: text."""
+
     @_builtins.property
-    def routing(self) -> _generation_pb2.RoutingOptions: ...
+    def routing(self) -> _generation_pb2.RoutingOptions:
+        """Unset: stored defaults, else one chain by priority."""
+
     @_builtins.property
-    def attribution(self) -> _common_pb2.Attribution: ...
+    def attribution(self) -> _common_pb2.Attribution:
+        """Who the call is for; copied into its usage records."""
+
     @_builtins.property
-    def stream_options(self) -> Global___StreamOptions: ...
+    def stream_options(self) -> Global___StreamOptions:
+        """Read by StreamComplete only."""
+
     @_builtins.property
-    def response_cache(self) -> Global___ResponseCache: ...
+    def response_cache(self) -> Global___ResponseCache:
+        """The gateway's own cache of answers. Not available in this version: ignored,
+        with a Warning.
+        """
+
     @_builtins.property
     def provider_options_json(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Provider.kind -> JSON object text, merged into the upstream body."""
+        """Provider.kind -> JSON object text, merged into the upstream body when a
+        provider of that kind serves. The way to options this API has no field for.
+        A kind refuses keys that would change where or as whom it calls.
+        """
 
     def __init__(
         self,
@@ -176,6 +242,8 @@ Global___CompletionRequest: _TypeAlias = CompletionRequest  # noqa: Y015
 
 @_typing.final
 class StreamOptions(_message.Message):
+    """How an answer is streamed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _MidStreamFailure:
@@ -191,7 +259,9 @@ class StreamOptions(_message.Message):
         MID_STREAM_FAILURE_RESTART: StreamOptions._MidStreamFailure.ValueType  # 2
         """Send `fallback`, then start over on the next target."""
 
-    class MidStreamFailure(_MidStreamFailure, metaclass=_MidStreamFailureEnumTypeWrapper): ...
+    class MidStreamFailure(_MidStreamFailure, metaclass=_MidStreamFailureEnumTypeWrapper):
+        """What to do about a stream that breaks in the middle."""
+
     MID_STREAM_FAILURE_UNSPECIFIED: StreamOptions.MidStreamFailure.ValueType  # 0
     """Same as ABORT."""
     MID_STREAM_FAILURE_ABORT: StreamOptions.MidStreamFailure.ValueType  # 1
@@ -205,9 +275,13 @@ class StreamOptions(_message.Message):
     include_completion: _builtins.bool
     """Put the assembled Completion in the last event."""
     mid_stream_failure: Global___StreamOptions.MidStreamFailure.ValueType
+    """What to do when a provider breaks off after the caller has content."""
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
-        """Off unless set. Any event sent ends the client library's own retries."""
+        """Send a heartbeat after this long without an event; more than 0 and at most
+        600 s. Off unless set, because any event sent, a heartbeat too, ends the
+        client library's own retries.
+        """
 
     def __init__(
         self,
@@ -235,8 +309,11 @@ class ResponseCache(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
+    """Answer from the cache if it has this very request, and keep the answer."""
     @_builtins.property
-    def ttl(self) -> _duration_pb2.Duration: ...
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the answer may be kept. Unset: the service's default."""
+
     def __init__(
         self,
         *,
@@ -253,6 +330,8 @@ Global___ResponseCache: _TypeAlias = ResponseCache  # noqa: Y015
 
 @_typing.final
 class Completion(_message.Message):
+    """A whole answer, with who gave it and what it cost."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -269,18 +348,33 @@ class Completion(_message.Message):
     RESPONSE_CACHE_HIT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """The call's id: the same in trailing metadata `llmservice-completion-id`, in
+    usage records, and in CompletionFailure.
+    """
     finish_reason: Global___FinishReason.ValueType
+    """Why the model stopped. Look at it: an answer blocked by a filter is OK too."""
     provider_finish_reason: _builtins.str
     """The provider's own word, for reasons this enum does not have."""
     response_cache_hit: _builtins.bool
+    """True: answered from the gateway's own cache, without an attempt."""
     @_builtins.property
-    def message(self) -> _content_pb2.Message: ...
+    def message(self) -> _content_pb2.Message:
+        """What the model said: role ROLE_ASSISTANT. Add it to `messages` unchanged to
+        go on.
+        """
+
     @_builtins.property
-    def usage(self) -> _common_pb2.TokenUsage: ...
+    def usage(self) -> _common_pb2.TokenUsage:
+        """Of the attempt that served."""
+
     @_builtins.property
-    def cost(self) -> _common_pb2.Cost: ...
+    def cost(self) -> _common_pb2.Cost:
+        """Of all attempts."""
+
     @_builtins.property
-    def served_by(self) -> Global___ServedBy: ...
+    def served_by(self) -> Global___ServedBy:
+        """The target that answered."""
+
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Every upstream attempt in order; the last one served."""
@@ -292,9 +386,13 @@ class Completion(_message.Message):
         """Set with FINISH_REASON_CONTENT_FILTER."""
 
     @_builtins.property
-    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]: ...
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """What was done differently from what was asked."""
+
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the call came in."""
+
     def __init__(
         self,
         *,
@@ -322,6 +420,8 @@ Global___Completion: _TypeAlias = Completion  # noqa: Y015
 
 @_typing.final
 class ServedBy(_message.Message):
+    """Which target an attempt went to."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
@@ -331,14 +431,19 @@ class ServedBy(_message.Message):
     PROVIDER_REQUEST_ID_FIELD_NUMBER: _builtins.int
     MODEL_CONFIG_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Resource names."""
+    """Resource name."""
     model: _builtins.str
+    """Resource name."""
     credential: _builtins.str
+    """Resource name. Empty: the provider needs none."""
     provider_model: _builtins.str
     """What the provider says it ran, e.g. "gpt-4o-mini-2024-07-18"."""
     provider_request_id: _builtins.str
+    """The provider's id of the request, to quote to its support."""
     model_config: _builtins.str
-    """Resource name of the config that chose it; "" if the request did."""
+    """Resource name of the stored configuration that chose the target; empty if
+    the request did.
+    """
     def __init__(
         self,
         *,
@@ -359,6 +464,8 @@ Global___ServedBy: _TypeAlias = ServedBy  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
+    """One call of one provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TARGET_FIELD_NUMBER: _builtins.int
@@ -368,19 +475,29 @@ class Attempt(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def target(self) -> Global___ServedBy: ...
+    def target(self) -> Global___ServedBy:
+        """Where it went."""
+
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was dialled."""
+
     @_builtins.property
-    def duration(self) -> _duration_pb2.Duration: ...
+    def duration(self) -> _duration_pb2.Duration:
+        """Until its last byte, or its failure."""
+
     @_builtins.property
     def error(self) -> _common_pb2.CallError:
         """Unset: this attempt served."""
 
     @_builtins.property
-    def usage(self) -> _common_pb2.TokenUsage: ...
+    def usage(self) -> _common_pb2.TokenUsage:
+        """Unset: nothing was used, as far as is known."""
+
     @_builtins.property
-    def cost(self) -> _common_pb2.Cost: ...
+    def cost(self) -> _common_pb2.Cost:
+        """Unset: nothing was billed."""
+
     def __init__(
         self,
         *,
@@ -401,17 +518,25 @@ Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
+    """Where the time of a call went."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     QUEUE_DURATION_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_DURATION_FIELD_NUMBER: _builtins.int
     TOTAL_DURATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def queue_duration(self) -> _duration_pb2.Duration: ...
+    def queue_duration(self) -> _duration_pb2.Duration:
+        """From the call's arrival to its first attempt."""
+
     @_builtins.property
-    def first_token_duration(self) -> _duration_pb2.Duration: ...
+    def first_token_duration(self) -> _duration_pb2.Duration:
+        """From the call's arrival to the first content. Unset: there was none."""
+
     @_builtins.property
-    def total_duration(self) -> _duration_pb2.Duration: ...
+    def total_duration(self) -> _duration_pb2.Duration:
+        """From the call's arrival to its end."""
+
     def __init__(
         self,
         *,
@@ -429,6 +554,8 @@ Global___Timings: _TypeAlias = Timings  # noqa: Y015
 
 @_typing.final
 class ContentFilter(_message.Message):
+    """What a filter of the provider blocked."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Stage:
@@ -439,16 +566,23 @@ class ContentFilter(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STAGE_UNSPECIFIED: ContentFilter._Stage.ValueType  # 0
         STAGE_INPUT: ContentFilter._Stage.ValueType  # 1
+        """The prompt."""
         STAGE_OUTPUT: ContentFilter._Stage.ValueType  # 2
+        """The answer; what came before it may be in the message."""
 
-    class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
+    class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
+        """Where a filter can strike."""
+
     STAGE_UNSPECIFIED: ContentFilter.Stage.ValueType  # 0
     STAGE_INPUT: ContentFilter.Stage.ValueType  # 1
+    """The prompt."""
     STAGE_OUTPUT: ContentFilter.Stage.ValueType  # 2
+    """The answer; what came before it may be in the message."""
 
     STAGE_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     stage: Global___ContentFilter.Stage.ValueType
+    """Where it struck. Unspecified: the provider does not say."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The provider's vocabulary, e.g. "hate", "self_harm"."""
@@ -469,7 +603,7 @@ Global___ContentFilter: _TypeAlias = ContentFilter  # noqa: Y015
 
 @_typing.final
 class Warning(_message.Message):
-    """E.g. PARAMETER_DROPPED: the serving model does not take it."""
+    """Something done differently from what was asked."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -477,9 +611,13 @@ class Warning(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    """Upper case words, e.g. PARAMETER_DROPPED: the serving model does not take
+    it. May grow.
+    """
     field: _builtins.str
     """Path in CompletionRequest."""
     message: _builtins.str
+    """For people."""
     def __init__(
         self,
         *,
@@ -497,8 +635,10 @@ Global___Warning: _TypeAlias = Warning  # noqa: Y015
 
 @_typing.final
 class StreamCompleteResponse(_message.Message):
-    """Order: started, then parts (part_started, part_delta*, part_finished each,
-    possibly interleaved by index), then finished, then status OK.
+    """One event of a stream. Order: started, then parts (part_started, part_delta*,
+    part_finished each, possibly interleaved by index), then finished, then
+    status OK. A stream that ends OK without `finished` is a bug of the server.
+    Adjacent deltas of one part may arrive joined.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -557,7 +697,9 @@ Global___StreamCompleteResponse: _TypeAlias = StreamCompleteResponse  # noqa: Y0
 
 @_typing.final
 class CompletionStarted(_message.Message):
-    """Sent when a target has accepted the call, not before."""
+    """The first event but for heartbeats. Sent when a target has accepted the call,
+    not before: until then a client library may still retry.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -566,12 +708,19 @@ class CompletionStarted(_message.Message):
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Completion.id."""
     @_builtins.property
-    def served_by(self) -> Global___ServedBy: ...
+    def served_by(self) -> Global___ServedBy:
+        """The target that accepted."""
+
     @_builtins.property
-    def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
+    def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts that failed before it."""
+
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the call came in."""
+
     def __init__(
         self,
         *,
@@ -590,11 +739,14 @@ Global___CompletionStarted: _TypeAlias = CompletionStarted  # noqa: Y015
 
 @_typing.final
 class PartStarted(_message.Message):
+    """A part of the answer begins."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     index: _builtins.int
+    """Its place in the final Message.parts, from 0."""
     @_builtins.property
     def part(self) -> _content_pb2.ContentPart:
         """Its kind, with empty text; a tool call has its id and name."""
@@ -615,6 +767,8 @@ Global___PartStarted: _TypeAlias = PartStarted  # noqa: Y015
 
 @_typing.final
 class PartDelta(_message.Message):
+    """A part grows: append."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
@@ -626,13 +780,21 @@ class PartDelta(_message.Message):
     CITATION_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
+    """Which part."""
     text: _builtins.str
+    """More of ContentPart.text."""
     thinking: _builtins.str
+    """More of Thinking.text."""
     arguments_json: _builtins.str
+    """More of ToolCall.arguments_json. Parse at part_finished, not before."""
     audio: _builtins.bytes
+    """More of the audio's Media.data."""
     refusal: _builtins.str
+    """More of ContentPart.refusal."""
     @_builtins.property
-    def citation(self) -> _content_pb2.Citation: ...
+    def citation(self) -> _content_pb2.Citation:
+        """One more of ContentPart.citations."""
+
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.TokenLogprob]:
         """Of the tokens in this delta, in order; see ContentPart.logprobs."""
@@ -661,13 +823,18 @@ Global___PartDelta: _TypeAlias = PartDelta  # noqa: Y015
 
 @_typing.final
 class PartFinished(_message.Message):
+    """A part is complete."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
     PROVIDER_STATE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
+    """Which part."""
     @_builtins.property
-    def provider_state(self) -> _content_pb2.ProviderState: ...
+    def provider_state(self) -> _content_pb2.ProviderState:
+        """ContentPart.provider_state of the part."""
+
     def __init__(
         self,
         *,
@@ -684,7 +851,9 @@ Global___PartFinished: _TypeAlias = PartFinished  # noqa: Y015
 
 @_typing.final
 class UsageUpdate(_message.Message):
-    """Cumulative."""
+    """Counts so far: cumulative, and only from providers that give them while
+    streaming.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -719,9 +888,13 @@ class Fallback(_message.Message):
     FAILED_ATTEMPT_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def failed_attempt(self) -> Global___Attempt: ...
+    def failed_attempt(self) -> Global___Attempt:
+        """What broke."""
+
     @_builtins.property
-    def served_by(self) -> Global___ServedBy: ...
+    def served_by(self) -> Global___ServedBy:
+        """The target that starts over."""
+
     def __init__(
         self,
         *,
@@ -738,6 +911,8 @@ Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
+    """Nothing has happened for heartbeat_interval, and all is well."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -753,6 +928,10 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class CompletionFinished(_message.Message):
+    """The last event: the fields of Completion that are known only now, and
+    authoritative.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FINISH_REASON_FIELD_NUMBER: _builtins.int
@@ -767,6 +946,7 @@ class CompletionFinished(_message.Message):
     COMPLETION_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     provider_finish_reason: _builtins.str
+    """As in Completion, like all fields here."""
     response_cache_hit: _builtins.bool
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage: ...

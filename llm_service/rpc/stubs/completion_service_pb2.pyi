@@ -22,6 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CompleteResponse(_message.Message):
+    """Answer of Complete."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPLETION_FIELD_NUMBER: _builtins.int
@@ -42,11 +44,15 @@ Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
 
 @_typing.final
 class CountTokensRequest(_message.Message):
+    """What to count."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPLETION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def completion(self) -> _completion_pb2.CompletionRequest: ...
+    def completion(self) -> _completion_pb2.CompletionRequest:
+        """As it would be sent to Complete."""
+
     def __init__(
         self,
         *,
@@ -62,6 +68,8 @@ Global___CountTokensRequest: _TypeAlias = CountTokensRequest  # noqa: Y015
 
 @_typing.final
 class CountTokensResponse(_message.Message):
+    """The count, for the first target of the chain."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -71,10 +79,13 @@ class CountTokensResponse(_message.Message):
     model: _builtins.str
     """Resource name of the model the count is for."""
     input_tokens: _builtins.int
+    """Of the whole request: messages, tools, images."""
     estimated: _builtins.bool
     """True: local tokenizer or heuristic; false: the provider counted."""
     @_builtins.property
-    def modality_tokens(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModalityTokens]: ...
+    def modality_tokens(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModalityTokens]:
+        """The same by modality, where known."""
+
     def __init__(
         self,
         *,
@@ -93,6 +104,8 @@ Global___CountTokensResponse: _TypeAlias = CountTokensResponse  # noqa: Y015
 
 @_typing.final
 class EstimateCostRequest(_message.Message):
+    """What to price."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPLETION_FIELD_NUMBER: _builtins.int
@@ -103,7 +116,9 @@ class EstimateCostRequest(_message.Message):
     all_targets: _builtins.bool
     """One estimate per target of the chain instead of the first."""
     @_builtins.property
-    def completion(self) -> _completion_pb2.CompletionRequest: ...
+    def completion(self) -> _completion_pb2.CompletionRequest:
+        """As it would be sent to Complete."""
+
     def __init__(
         self,
         *,
@@ -123,11 +138,15 @@ Global___EstimateCostRequest: _TypeAlias = EstimateCostRequest  # noqa: Y015
 
 @_typing.final
 class EstimateCostResponse(_message.Message):
+    """The estimates."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ESTIMATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostEstimate]: ...
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostEstimate]:
+        """In the order the targets would be tried."""
+
     def __init__(
         self,
         *,
@@ -143,6 +162,8 @@ Global___EstimateCostResponse: _TypeAlias = EstimateCostResponse  # noqa: Y015
 
 @_typing.final
 class CostEstimate(_message.Message):
+    """What one target would charge."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -152,12 +173,20 @@ class CostEstimate(_message.Message):
     MAX_NANO_USD_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
+    """Resource name."""
     input_tokens: _builtins.int
     max_output_tokens: _builtins.int
+    """What the maximum is computed with: the request's limit, else the model's.
+    0: unbounded or unknown.
+    """
     expected_nano_usd: _builtins.int
+    """With EstimateCostRequest.expected_output_tokens. Unset: not asked for, or a
+    price is missing.
+    """
     max_nano_usd: _builtins.int
     """Unset: the output is unbounded or a price is missing."""
     price_version: _builtins.str
+    """Price.version used. Empty: no price is known."""
     def __init__(
         self,
         *,

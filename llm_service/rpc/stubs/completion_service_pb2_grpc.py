@@ -27,7 +27,9 @@ if _version_not_supported:
 
 
 class CompletionServiceStub:
-    """Model calls: the service agents need.
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
     """
 
     def __init__(self, channel):
@@ -59,11 +61,17 @@ class CompletionServiceStub:
 
 
 class CompletionServiceServicer:
-    """Model calls: the service agents need.
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
     """
 
     def Complete(self, request, context):
-        """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """Answers in one message. Prefer StreamComplete for long answers: a proxy may
+        cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
+        and, when every target failed, the reason of the failure with
+        CompletionFailure in the details.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -71,7 +79,10 @@ class CompletionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamComplete(self, request, context):
-        """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """Answers piece by piece, as the model writes. Nothing is sent before a
+        target has accepted the call; after that a failure ends the stream with its
+        status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -79,13 +90,16 @@ class CompletionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CountTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Counts the tokens of a request without calling the model. Free where the
+        provider counts for free, else estimated.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EstimateCost(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says what a request would cost, without calling the model.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -122,7 +136,9 @@ def add_CompletionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CompletionService:
-    """Model calls: the service agents need.
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
     """
 
     @staticmethod

@@ -28,41 +28,72 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CompletionServiceStub:
-    """Model calls: the service agents need."""
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CompletionServiceAsyncStub: ...
     Complete: _grpc.UnaryUnaryMultiCallable[_completion_pb2.CompletionRequest, _completion_service_pb2.CompleteResponse]
-    """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """Answers in one message. Prefer StreamComplete for long answers: a proxy may
+    cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
+    and, when every target failed, the reason of the failure with
+    CompletionFailure in the details.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     StreamComplete: _grpc.UnaryStreamMultiCallable[_completion_pb2.CompletionRequest, _completion_pb2.StreamCompleteResponse]
-    """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """Answers piece by piece, as the model writes. Nothing is sent before a
+    target has accepted the call; after that a failure ends the stream with its
+    status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_completion_service_pb2.CountTokensRequest, _completion_service_pb2.CountTokensResponse]
+    """Counts the tokens of a request without calling the model. Free where the
+    provider counts for free, else estimated.
+    """
     EstimateCost: _grpc.UnaryUnaryMultiCallable[_completion_service_pb2.EstimateCostRequest, _completion_service_pb2.EstimateCostResponse]
+    """Says what a request would cost, without calling the model."""
 
 @_typing.type_check_only
 class CompletionServiceAsyncStub(CompletionServiceStub):
-    """Model calls: the service agents need."""
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Complete: _aio.UnaryUnaryMultiCallable[_completion_pb2.CompletionRequest, _completion_service_pb2.CompleteResponse]  # type: ignore[assignment]
-    """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """Answers in one message. Prefer StreamComplete for long answers: a proxy may
+    cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
+    and, when every target failed, the reason of the failure with
+    CompletionFailure in the details.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     StreamComplete: _aio.UnaryStreamMultiCallable[_completion_pb2.CompletionRequest, _completion_pb2.StreamCompleteResponse]  # type: ignore[assignment]
-    """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """Answers piece by piece, as the model writes. Nothing is sent before a
+    target has accepted the call; after that a failure ends the stream with its
+    status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_completion_service_pb2.CountTokensRequest, _completion_service_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """Counts the tokens of a request without calling the model. Free where the
+    provider counts for free, else estimated.
+    """
     EstimateCost: _aio.UnaryUnaryMultiCallable[_completion_service_pb2.EstimateCostRequest, _completion_service_pb2.EstimateCostResponse]  # type: ignore[assignment]
+    """Says what a request would cost, without calling the model."""
 
 class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Model calls: the service agents need."""
+    """Model calls: the service agents need. Set a deadline: without one, or above
+    it, the server's own limit applies (600 s unless configured otherwise). To
+    cancel a call is to stop the provider's meter.
+    """
 
     @_abc_1.abstractmethod
     def Complete(
@@ -70,7 +101,11 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _completion_pb2.CompletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_completion_service_pb2.CompleteResponse, _abc.Awaitable[_completion_service_pb2.CompleteResponse]]:
-        """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """Answers in one message. Prefer StreamComplete for long answers: a proxy may
+        cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
+        and, when every target failed, the reason of the failure with
+        CompletionFailure in the details.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
@@ -80,7 +115,10 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _completion_pb2.CompletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_completion_pb2.StreamCompleteResponse], _abc.AsyncIterator[_completion_pb2.StreamCompleteResponse]]:
-        """buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """Answers piece by piece, as the model writes. Nothing is sent before a
+        target has accepted the call; after that a failure ends the stream with its
+        status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
@@ -89,13 +127,17 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _completion_service_pb2.CountTokensRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_completion_service_pb2.CountTokensResponse, _abc.Awaitable[_completion_service_pb2.CountTokensResponse]]: ...
+    ) -> _typing.Union[_completion_service_pb2.CountTokensResponse, _abc.Awaitable[_completion_service_pb2.CountTokensResponse]]:
+        """Counts the tokens of a request without calling the model. Free where the
+        provider counts for free, else estimated.
+        """
 
     @_abc_1.abstractmethod
     def EstimateCost(
         self,
         request: _completion_service_pb2.EstimateCostRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_completion_service_pb2.EstimateCostResponse, _abc.Awaitable[_completion_service_pb2.EstimateCostResponse]]: ...
+    ) -> _typing.Union[_completion_service_pb2.EstimateCostResponse, _abc.Awaitable[_completion_service_pb2.EstimateCostResponse]]:
+        """Says what a request would cost, without calling the model."""
 
 def add_CompletionServiceServicer_to_server(servicer: CompletionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

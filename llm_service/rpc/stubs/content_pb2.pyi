@@ -28,31 +28,49 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     ROLE_SYSTEM: _Role.ValueType  # 1
+    """Instructions. Where a provider takes them apart from the conversation, they
+    are lifted out of it.
+    """
     ROLE_USER: _Role.ValueType  # 2
+    """The user, or the program."""
     ROLE_ASSISTANT: _Role.ValueType  # 3
+    """The model."""
     ROLE_TOOL: _Role.ValueType  # 4
+    """Results of tools: its parts are tool_result."""
 
-class Role(_Role, metaclass=_RoleEnumTypeWrapper): ...
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """Who speaks."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_SYSTEM: Role.ValueType  # 1
+"""Instructions. Where a provider takes them apart from the conversation, they
+are lifted out of it.
+"""
 ROLE_USER: Role.ValueType  # 2
+"""The user, or the program."""
 ROLE_ASSISTANT: Role.ValueType  # 3
+"""The model."""
 ROLE_TOOL: Role.ValueType  # 4
+"""Results of tools: its parts are tool_result."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
+    """One turn of a conversation."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ROLE_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     PARTICIPANT_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
+    """Who speaks. Required."""
     participant: _builtins.str
     """Name of the speaker, for providers that take one."""
     @_builtins.property
-    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]: ...
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
+        """What they say: at least one."""
+
     def __init__(
         self,
         *,
@@ -70,6 +88,8 @@ Global___Message: _TypeAlias = Message  # noqa: Y015
 
 @_typing.final
 class ContentPart(_message.Message):
+    """A piece of a message."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -87,7 +107,9 @@ class ContentPart(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     refusal: _builtins.str
-    """10-15 free: next kinds of content."""
+    """The model's words of declining.
+    10-15 free: next kinds of content.
+    """
     @_builtins.property
     def image(self) -> Global___Media: ...
     @_builtins.property
@@ -104,14 +126,18 @@ class ContentPart(_message.Message):
     def thinking(self) -> Global___Thinking: ...
     @_builtins.property
     def cache_control(self) -> Global___CacheControl:
-        """Present: cache the prompt up to and including this part."""
+        """Present: cache the prompt up to and including this part. A hint: not every
+        provider takes it.
+        """
 
     @_builtins.property
     def provider_state(self) -> Global___ProviderState:
         """Opaque; send it back unchanged with the part."""
 
     @_builtins.property
-    def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]: ...
+    def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
+        """Sources of the part's text."""
+
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Of this part's tokens, in order. Only when GenerationParams.top_logprobs
@@ -184,6 +210,8 @@ Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
 
 @_typing.final
 class AlternativeToken(_message.Message):
+    """A token the model might have produced; fields as in TokenLogprob."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
@@ -209,6 +237,8 @@ Global___AlternativeToken: _TypeAlias = AlternativeToken  # noqa: Y015
 
 @_typing.final
 class Media(_message.Message):
+    """An image, a sound, a video or a document."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Resolution:
@@ -222,7 +252,9 @@ class Media(_message.Message):
         RESOLUTION_MEDIUM: Media._Resolution.ValueType  # 2
         RESOLUTION_HIGH: Media._Resolution.ValueType  # 3
 
-    class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper): ...
+    class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+        """How closely to look."""
+
     RESOLUTION_UNSPECIFIED: Media.Resolution.ValueType  # 0
     RESOLUTION_LOW: Media.Resolution.ValueType  # 1
     RESOLUTION_MEDIUM: Media.Resolution.ValueType  # 2
@@ -235,14 +267,21 @@ class Media(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    """The bytes themselves. Large media go by `uri`."""
     uri: _builtins.str
-    """https:, s3: or gs:. Not data: - use `data`."""
+    """https:, s3: or gs:, fetched by the provider, never by this service. Not
+    data: - use `data`.
+    """
     file_id: _builtins.str
     """A file the serving provider already holds."""
     mime_type: _builtins.str
-    """IANA media type, e.g. "image/png"."""
+    """IANA media type, e.g. "image/png". Required with `data`."""
     display_name: _builtins.str
+    """File name, for providers that show it to the model."""
     resolution: Global___Media.Resolution.ValueType
+    """How closely to look at an image: cost against detail. Unspecified: the
+    provider's choice.
+    """
     def __init__(
         self,
         *,
@@ -265,6 +304,8 @@ Global___Media: _TypeAlias = Media  # noqa: Y015
 
 @_typing.final
 class ToolCall(_message.Message):
+    """The model asks for a tool to be run."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -272,9 +313,13 @@ class ToolCall(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     SERVER_SIDE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Pairs the call with its ToolResult."""
     name: _builtins.str
+    """FunctionTool.name, or the type of a provider's tool."""
     arguments_json: _builtins.str
-    """As the model wrote it: normally a JSON object, possibly not valid JSON."""
+    """As the model wrote it: normally a JSON object, possibly not valid JSON.
+    Check it before use.
+    """
     server_side: _builtins.bool
     """True: the provider ran the tool; the caller must not."""
     def __init__(
@@ -295,6 +340,8 @@ Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
 
 @_typing.final
 class ToolResult(_message.Message):
+    """What a tool gave."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
@@ -302,10 +349,15 @@ class ToolResult(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     tool_call_id: _builtins.str
+    """ToolCall.id it answers. Required."""
     name: _builtins.str
+    """ToolCall.name, for providers that want it again."""
     failed: _builtins.bool
+    """True: the tool failed, and `content` says how."""
     @_builtins.property
-    def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]: ...
+    def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
+        """Any parts but tool calls and tool results."""
+
     def __init__(
         self,
         *,
@@ -324,6 +376,8 @@ Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
 
 @_typing.final
 class Thinking(_message.Message):
+    """What the model thought before it answered."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -372,12 +426,16 @@ Global___ProviderState: _TypeAlias = ProviderState  # noqa: Y015
 
 @_typing.final
 class CacheControl(_message.Message):
+    """A mark in the prompt for the provider's cache."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TTL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Unset: the provider's default."""
+        """How long to keep it; more than 0 and at most a day. Unset: the provider's
+        default.
+        """
 
     def __init__(
         self,
@@ -394,6 +452,8 @@ Global___CacheControl: _TypeAlias = CacheControl  # noqa: Y015
 
 @_typing.final
 class Citation(_message.Message):
+    """A source the model names."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     URI_FIELD_NUMBER: _builtins.int
@@ -405,8 +465,9 @@ class Citation(_message.Message):
     title: _builtins.str
     cited_text: _builtins.str
     start_index: _builtins.int
-    """Unicode code points in the part's text; end is exclusive."""
+    """Place in the part's text, in Unicode code points."""
     end_index: _builtins.int
+    """The same; exclusive."""
     def __init__(
         self,
         *,

@@ -28,108 +28,214 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """The request."""
+    ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
+    """A field is missing or wrong. BadRequest names every one that was found."""
     ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: _ErrorReason.ValueType  # 2
+    """More tokens than the model's window. Metadata, where known: limitTokens,
+    requestedTokens, model.
+    """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 3
+    """More bytes than the provider takes. Metadata, where known: limitBytes."""
     ERROR_REASON_CAPABILITY_NOT_SUPPORTED: _ErrorReason.ValueType  # 4
+    """The model lacks what the request needs: tools, a schema, images."""
     ERROR_REASON_PROVIDER_REJECTED_REQUEST: _ErrorReason.ValueType  # 5
+    """The provider calls the request wrong."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 6
+    """The caller named a model nobody serves."""
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 7
+    """No such provider, credential, model or record."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 8
+    """The id is taken."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 9
+    """The resource changed since it was read: read, merge, write."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 10
+    """The same request_id with another body. Not sent by this version."""
     ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 11
+    """The first call with this request_id still runs. Not sent by this version."""
     ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 12
+    """Something still refers to the resource.
+    The caller.
+    """
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
-    """The caller."""
+    """The caller has no credentials, or bad ones. Not sent by this version."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
+    """The caller lacks a role, or asks for another tenant. Not sent by this
+    version.
+    """
     ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 22
+    """Configuration forbids the model or locks the choice. Not sent by this
+    version.
+    The gateway's own limits.
+    """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 30
-    """The gateway's own limits."""
+    """The caller's own rate limit. Not sent by this version."""
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 31
+    """A budget is used up. Not sent by this version."""
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 32
+    """The estimate is above routing.max_cost_nano_usd. Nothing was called."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 33
+    """The gateway sheds load, or is stopping. Nothing was called.
+    Configuration an operator must fix.
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 50
-    """Configuration an operator must fix."""
+    """Nothing configured can serve the call. PreconditionFailure names what is
+    missing.
+    """
     ERROR_REASON_PROVIDER_DISABLED: _ErrorReason.ValueType  # 51
+    """The named provider is switched off."""
     ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 52
+    """The provider has no usable credential."""
     ERROR_REASON_PROVIDER_CREDENTIAL_REJECTED: _ErrorReason.ValueType  # 53
+    """The provider refused the stored key. Never UNAUTHENTICATED: the caller's
+    own credentials are fine.
+    """
     ERROR_REASON_PROVIDER_PERMISSION_DENIED: _ErrorReason.ValueType  # 54
+    """The provider's account may not: region, terms, model access."""
     ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 55
+    """The provider's account is empty, or at its monthly cap."""
     ERROR_REASON_ENCRYPTION_KEY_MISSING: _ErrorReason.ValueType  # 56
     """No encryption key is configured: a secret can be neither sealed nor opened."""
     ERROR_REASON_PROVIDER_CREDENTIAL_UNREADABLE: _ErrorReason.ValueType  # 57
     """A stored secret cannot be opened: its key is gone, or the row was altered."""
     ERROR_REASON_EGRESS_DENIED: _ErrorReason.ValueType  # 58
-    """The provider's address is not one the operator lets this service dial."""
+    """The provider's address is not one the operator lets this service dial.
+    The provider, now.
+    """
     ERROR_REASON_PROVIDER_RATE_LIMITED: _ErrorReason.ValueType  # 70
-    """The provider, now."""
+    """The provider asks to slow down. QuotaFailure names it."""
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 71
+    """The provider failed or is overloaded."""
     ERROR_REASON_PROVIDER_TIMEOUT: _ErrorReason.ValueType  # 72
+    """The attempt's or the first token's timeout passed, with time left to the
+    caller's deadline.
+    """
     ERROR_REASON_PROVIDER_UNREACHABLE: _ErrorReason.ValueType  # 73
+    """DNS, TLS, connect, or a reset before content."""
     ERROR_REASON_PROVIDER_PROTOCOL_ERROR: _ErrorReason.ValueType  # 74
+    """The provider's answer cannot be parsed."""
     ERROR_REASON_STREAM_INTERRUPTED: _ErrorReason.ValueType  # 75
+    """The provider broke off after the caller had content.
+    The gateway, now.
+    """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 90
-    """The gateway, now."""
+    """The gateway's database is away."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 91
+    """A bug. Metadata: incident, the trace id to quote to whoever runs the
+    service.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """ErrorInfo.reason is a value's name without the ERROR_REASON_ prefix. May
-    grow; code that does not know a reason decides by status code and RetryInfo.
+    """Why a call failed: ErrorInfo.reason is a value's name without the
+    ERROR_REASON_ prefix. May grow; code that does not know a reason decides by
+    status code and RetryInfo: RetryInfo present means a retry can help, absent
+    means it cannot.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """The request."""
+ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
+"""A field is missing or wrong. BadRequest names every one that was found."""
 ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: ErrorReason.ValueType  # 2
+"""More tokens than the model's window. Metadata, where known: limitTokens,
+requestedTokens, model.
+"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 3
+"""More bytes than the provider takes. Metadata, where known: limitBytes."""
 ERROR_REASON_CAPABILITY_NOT_SUPPORTED: ErrorReason.ValueType  # 4
+"""The model lacks what the request needs: tools, a schema, images."""
 ERROR_REASON_PROVIDER_REJECTED_REQUEST: ErrorReason.ValueType  # 5
+"""The provider calls the request wrong."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 6
+"""The caller named a model nobody serves."""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 7
+"""No such provider, credential, model or record."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 8
+"""The id is taken."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 9
+"""The resource changed since it was read: read, merge, write."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
+"""The same request_id with another body. Not sent by this version."""
 ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 11
+"""The first call with this request_id still runs. Not sent by this version."""
 ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 12
+"""Something still refers to the resource.
+The caller.
+"""
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
-"""The caller."""
+"""The caller has no credentials, or bad ones. Not sent by this version."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
+"""The caller lacks a role, or asks for another tenant. Not sent by this
+version.
+"""
 ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 22
+"""Configuration forbids the model or locks the choice. Not sent by this
+version.
+The gateway's own limits.
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 30
-"""The gateway's own limits."""
+"""The caller's own rate limit. Not sent by this version."""
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 31
+"""A budget is used up. Not sent by this version."""
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 32
+"""The estimate is above routing.max_cost_nano_usd. Nothing was called."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 33
+"""The gateway sheds load, or is stopping. Nothing was called.
+Configuration an operator must fix.
+"""
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 50
-"""Configuration an operator must fix."""
+"""Nothing configured can serve the call. PreconditionFailure names what is
+missing.
+"""
 ERROR_REASON_PROVIDER_DISABLED: ErrorReason.ValueType  # 51
+"""The named provider is switched off."""
 ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: ErrorReason.ValueType  # 52
+"""The provider has no usable credential."""
 ERROR_REASON_PROVIDER_CREDENTIAL_REJECTED: ErrorReason.ValueType  # 53
+"""The provider refused the stored key. Never UNAUTHENTICATED: the caller's
+own credentials are fine.
+"""
 ERROR_REASON_PROVIDER_PERMISSION_DENIED: ErrorReason.ValueType  # 54
+"""The provider's account may not: region, terms, model access."""
 ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 55
+"""The provider's account is empty, or at its monthly cap."""
 ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 56
 """No encryption key is configured: a secret can be neither sealed nor opened."""
 ERROR_REASON_PROVIDER_CREDENTIAL_UNREADABLE: ErrorReason.ValueType  # 57
 """A stored secret cannot be opened: its key is gone, or the row was altered."""
 ERROR_REASON_EGRESS_DENIED: ErrorReason.ValueType  # 58
-"""The provider's address is not one the operator lets this service dial."""
+"""The provider's address is not one the operator lets this service dial.
+The provider, now.
+"""
 ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 70
-"""The provider, now."""
+"""The provider asks to slow down. QuotaFailure names it."""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 71
+"""The provider failed or is overloaded."""
 ERROR_REASON_PROVIDER_TIMEOUT: ErrorReason.ValueType  # 72
+"""The attempt's or the first token's timeout passed, with time left to the
+caller's deadline.
+"""
 ERROR_REASON_PROVIDER_UNREACHABLE: ErrorReason.ValueType  # 73
+"""DNS, TLS, connect, or a reset before content."""
 ERROR_REASON_PROVIDER_PROTOCOL_ERROR: ErrorReason.ValueType  # 74
+"""The provider's answer cannot be parsed."""
 ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 75
+"""The provider broke off after the caller had content.
+The gateway, now.
+"""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 90
-"""The gateway, now."""
+"""The gateway's database is away."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 91
+"""A bug. Metadata: incident, the trace id to quote to whoever runs the
+service.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
 class CompletionFailure(_message.Message):
-    """Status detail of a completion or embedding call that reached routing."""
+    """Status detail of a call that reached routing. At most 4 KiB with the rest of
+    the status: what does not fit is left out.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -139,16 +245,21 @@ class CompletionFailure(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     CONTENT_SENT_FIELD_NUMBER: _builtins.int
     completion_id: _builtins.str
+    """As Completion.id."""
     content_sent: _builtins.bool
     """True: the caller had received content."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_completion_pb2.Attempt]:
-        """At most 5, error messages cut to 200 bytes, details dropped."""
+        """At most 5, error messages cut to 200 bytes."""
 
     @_builtins.property
-    def usage(self) -> _common_pb2.TokenUsage: ...
+    def usage(self) -> _common_pb2.TokenUsage:
+        """Of all attempts, so far."""
+
     @_builtins.property
-    def cost(self) -> _common_pb2.Cost: ...
+    def cost(self) -> _common_pb2.Cost:
+        """Of all attempts, so far."""
+
     def __init__(
         self,
         *,

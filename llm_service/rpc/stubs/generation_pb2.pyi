@@ -22,8 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GenerationParams(_message.Message):
-    """GenerationParams and RoutingOptions are sent in requests, stored as
-    defaults, and merged: every scalar has presence, and unset means "inherit".
+    """How to generate. Sent in requests, stored as defaults, and merged: every
+    scalar has presence, and unset means "inherit", in the end the provider's
+    default. What the serving model does not take is dropped, with a Warning.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -39,15 +40,25 @@ class GenerationParams(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
+    """0 to 2."""
     top_p: _builtins.float
+    """0 to 1."""
     top_k: _builtins.int
+    """1 or more."""
     max_output_tokens: _builtins.int
+    """1 or more; reasoning counts."""
     seed: _builtins.int
+    """For models that can repeat themselves."""
     frequency_penalty: _builtins.float
+    """-2 to 2."""
     presence_penalty: _builtins.float
+    """-2 to 2."""
     top_logprobs: _builtins.int
+    """0 to 20: report each token's log-probability, and this many alternatives."""
     @_builtins.property
-    def stop_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def stop_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 16, none empty. A list replaces the inherited one as a whole."""
+
     @_builtins.property
     def reasoning(self) -> Global___Reasoning: ...
     def __init__(
@@ -105,6 +116,8 @@ Global___GenerationParams: _TypeAlias = GenerationParams  # noqa: Y015
 
 @_typing.final
 class Reasoning(_message.Message):
+    """How much the model thinks before it answers."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Effort:
@@ -114,16 +127,22 @@ class Reasoning(_message.Message):
     class _EffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Reasoning._Effort.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EFFORT_UNSPECIFIED: Reasoning._Effort.ValueType  # 0
+        """Inherit."""
         EFFORT_NONE: Reasoning._Effort.ValueType  # 1
+        """Not at all."""
         EFFORT_MINIMAL: Reasoning._Effort.ValueType  # 2
         EFFORT_LOW: Reasoning._Effort.ValueType  # 3
         EFFORT_MEDIUM: Reasoning._Effort.ValueType  # 4
         EFFORT_HIGH: Reasoning._Effort.ValueType  # 5
         EFFORT_MAX: Reasoning._Effort.ValueType  # 6
 
-    class Effort(_Effort, metaclass=_EffortEnumTypeWrapper): ...
+    class Effort(_Effort, metaclass=_EffortEnumTypeWrapper):
+        """How hard to think."""
+
     EFFORT_UNSPECIFIED: Reasoning.Effort.ValueType  # 0
+    """Inherit."""
     EFFORT_NONE: Reasoning.Effort.ValueType  # 1
+    """Not at all."""
     EFFORT_MINIMAL: Reasoning.Effort.ValueType  # 2
     EFFORT_LOW: Reasoning.Effort.ValueType  # 3
     EFFORT_MEDIUM: Reasoning.Effort.ValueType  # 4
@@ -134,8 +153,13 @@ class Reasoning(_message.Message):
     BUDGET_TOKENS_FIELD_NUMBER: _builtins.int
     INCLUDE_THOUGHTS_FIELD_NUMBER: _builtins.int
     effort: Global___Reasoning.Effort.ValueType
+    """Mapped to what the serving model understands."""
     budget_tokens: _builtins.int
+    """At most this many tokens of thinking, for models that take a number. 0 or
+    more.
+    """
     include_thoughts: _builtins.bool
+    """Return what was thought, where the provider gives it."""
     def __init__(
         self,
         *,
@@ -160,6 +184,10 @@ Global___Reasoning: _TypeAlias = Reasoning  # noqa: Y015
 
 @_typing.final
 class RoutingOptions(_message.Message):
+    """Which targets may serve a call, in which order, for how long. Merged as
+    GenerationParams is.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Preference:
@@ -169,17 +197,29 @@ class RoutingOptions(_message.Message):
     class _PreferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RoutingOptions._Preference.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         PREFERENCE_UNSPECIFIED: RoutingOptions._Preference.ValueType  # 0
+        """Inherit; in the end PRIORITY."""
         PREFERENCE_PRIORITY: RoutingOptions._Preference.ValueType  # 1
+        """Provider.priority, lower first."""
         PREFERENCE_COST: RoutingOptions._Preference.ValueType  # 2
+        """The cheapest first."""
         PREFERENCE_LATENCY: RoutingOptions._Preference.ValueType  # 3
+        """The quickest to its first token first."""
         PREFERENCE_THROUGHPUT: RoutingOptions._Preference.ValueType  # 4
+        """The most tokens per second first."""
 
-    class Preference(_Preference, metaclass=_PreferenceEnumTypeWrapper): ...
+    class Preference(_Preference, metaclass=_PreferenceEnumTypeWrapper):
+        """What to order equal targets by."""
+
     PREFERENCE_UNSPECIFIED: RoutingOptions.Preference.ValueType  # 0
+    """Inherit; in the end PRIORITY."""
     PREFERENCE_PRIORITY: RoutingOptions.Preference.ValueType  # 1
+    """Provider.priority, lower first."""
     PREFERENCE_COST: RoutingOptions.Preference.ValueType  # 2
+    """The cheapest first."""
     PREFERENCE_LATENCY: RoutingOptions.Preference.ValueType  # 3
+    """The quickest to its first token first."""
     PREFERENCE_THROUGHPUT: RoutingOptions.Preference.ValueType  # 4
+    """The most tokens per second first."""
 
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     DISABLE_FALLBACK_FIELD_NUMBER: _builtins.int
@@ -192,28 +232,37 @@ class RoutingOptions(_message.Message):
     MAX_COST_NANO_USD_FIELD_NUMBER: _builtins.int
     AFFINITY_KEY_FIELD_NUMBER: _builtins.int
     disable_fallback: _builtins.bool
+    """True: one attempt, and its error."""
     preference: Global___RoutingOptions.Preference.ValueType
+    """What to order equal targets by."""
     max_attempts: _builtins.int
+    """Upstream attempts in all, 1 to 16. Unset: 3."""
     max_cost_nano_usd: _builtins.int
     """Refuse before calling when the estimate is higher."""
     affinity_key: _builtins.str
     """Same key: same provider and credential while healthy (prompt caches)."""
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Models or aliases, tried in order after the first choice."""
+        """Models or aliases, tried in order after the first choice. At most 16."""
 
     @_builtins.property
     def allowed_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Provider resource names."""
+        """Provider resource names, at most 16. Empty: all."""
 
     @_builtins.property
-    def excluded_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def excluded_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Provider resource names, at most 16."""
+
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:
-        """Per upstream attempt; the call's own deadline always wins."""
+        """Per upstream attempt, more than 0 and at most a day; the call's own
+        deadline always wins.
+        """
 
     @_builtins.property
-    def first_token_timeout(self) -> _duration_pb2.Duration: ...
+    def first_token_timeout(self) -> _duration_pb2.Duration:
+        """Per upstream attempt, until its first content."""
+
     def __init__(
         self,
         *,

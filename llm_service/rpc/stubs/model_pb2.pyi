@@ -25,6 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Model(_message.Message):
+    """A model of a provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Stage:
@@ -39,7 +41,9 @@ class Model(_message.Message):
         STAGE_DEPRECATED: Model._Stage.ValueType  # 3
         STAGE_RETIRED: Model._Stage.ValueType  # 4
 
-    class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
+    class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
+        """Where the model is in its life."""
+
     STAGE_UNSPECIFIED: Model.Stage.ValueType  # 0
     STAGE_PREVIEW: Model.Stage.ValueType  # 1
     STAGE_STABLE: Model.Stage.ValueType  # 2
@@ -54,14 +58,22 @@ class Model(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         ORIGIN_UNSPECIFIED: Model._Origin.ValueType  # 0
         ORIGIN_BUILT_IN: Model._Origin.ValueType  # 1
+        """Ships with the gateway."""
         ORIGIN_DISCOVERED: Model._Origin.ValueType  # 2
+        """Read from the provider by SyncModels."""
         ORIGIN_MANUAL: Model._Origin.ValueType  # 3
+        """Created by CreateModel."""
 
-    class Origin(_Origin, metaclass=_OriginEnumTypeWrapper): ...
+    class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+        """Where the entry comes from."""
+
     ORIGIN_UNSPECIFIED: Model.Origin.ValueType  # 0
     ORIGIN_BUILT_IN: Model.Origin.ValueType  # 1
+    """Ships with the gateway."""
     ORIGIN_DISCOVERED: Model.Origin.ValueType  # 2
+    """Read from the provider by SyncModels."""
     ORIGIN_MANUAL: Model.Origin.ValueType  # 3
+    """Created by CreateModel."""
 
     @_typing.final
     class LabelsEntry(_message.Message):
@@ -113,37 +125,59 @@ class Model(_message.Message):
     display_name: _builtins.str
     description: _builtins.str
     context_window_tokens: _builtins.int
-    """0: unknown."""
+    """Input and output together. 0: unknown."""
     max_output_tokens: _builtins.int
+    """0: unknown."""
     disabled: _builtins.bool
+    """True: no call is routed to it."""
     stage: Global___Model.Stage.ValueType
     replacement_model: _builtins.str
+    """Resource name or alias of what to use instead."""
     origin: Global___Model.Origin.ValueType
     etag: _builtins.str
+    """Of this version of the resource; send it back to change only what you read."""
     priority: _builtins.int
     """Among models that share an alias, lower first. Unset: the provider's."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names callers may use. Models that share an alias are interchangeable."""
+        """Names callers may use; at most 32. Models that share an alias are
+        interchangeable.
+        """
 
     @_builtins.property
-    def input_modalities(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Modality.ValueType]: ...
+    def input_modalities(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Modality.ValueType]:
+        """What it reads. Empty: unknown, and nothing is refused."""
+
     @_builtins.property
-    def output_modalities(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Modality.ValueType]: ...
+    def output_modalities(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Modality.ValueType]:
+        """What it writes. Empty: unknown."""
+
     @_builtins.property
     def capabilities(self) -> Global___ModelCapabilities: ...
     @_builtins.property
-    def price(self) -> Global___Price: ...
+    def price(self) -> Global___Price:
+        """Unset: the built-in price list, if it knows the model."""
+
     @_builtins.property
-    def rate_limits(self) -> _provider_pb2.RateLimits: ...
+    def rate_limits(self) -> _provider_pb2.RateLimits:
+        """Besides those of the provider and the credential."""
+
     @_builtins.property
-    def embedding(self) -> Global___EmbeddingInfo: ...
+    def embedding(self) -> Global___EmbeddingInfo:
+        """Set for models that embed."""
+
     @_builtins.property
-    def default_params(self) -> _generation_pb2.GenerationParams: ...
+    def default_params(self) -> _generation_pb2.GenerationParams:
+        """For requests that leave them unset."""
+
     @_builtins.property
-    def retire_time(self) -> _timestamp_pb2.Timestamp: ...
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider switches it off."""
+
     @_builtins.property
-    def sync_time(self) -> _timestamp_pb2.Timestamp: ...
+    def sync_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last seen in the provider's list."""
+
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -185,7 +219,7 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class ModelCapabilities(_message.Message):
-    """Unset: unknown, and unknown never blocks a call."""
+    """What a model can do. Unset: unknown, and unknown never blocks a call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -202,14 +236,16 @@ class ModelCapabilities(_message.Message):
     streaming: _builtins.bool
     tools: _builtins.bool
     parallel_tools: _builtins.bool
+    """Several tool calls in one turn."""
     json_object: _builtins.bool
     json_schema: _builtins.bool
     thinking: _builtins.bool
     prompt_caching: _builtins.bool
+    """Takes ContentPart.cache_control."""
     logprobs: _builtins.bool
     seed: _builtins.bool
     sampling: _builtins.bool
-    """temperature, top_p, top_k: newer models refuse them."""
+    """temperature, top_p, top_k: newer models refuse them, and they are dropped."""
     def __init__(
         self,
         *,
@@ -273,14 +309,19 @@ Global___ModelCapabilities: _TypeAlias = ModelCapabilities  # noqa: Y015
 
 @_typing.final
 class EmbeddingInfo(_message.Message):
+    """What an embedding model gives."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     VARIABLE_DIMENSIONS_FIELD_NUMBER: _builtins.int
     MAX_INPUTS_FIELD_NUMBER: _builtins.int
     dimensions: _builtins.int
+    """Length of its vectors."""
     variable_dimensions: _builtins.bool
+    """True: the caller may ask for fewer."""
     max_inputs: _builtins.int
+    """Texts per call. 0: unknown."""
     def __init__(
         self,
         *,
@@ -298,14 +339,19 @@ Global___EmbeddingInfo: _TypeAlias = EmbeddingInfo  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
+    """What a model costs."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    """Copied into every Cost, so that an old bill can be explained."""
     @_builtins.property
-    def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it holds."""
+
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceItem]: ...
     def __init__(
@@ -325,8 +371,8 @@ Global___Price: _TypeAlias = Price  # noqa: Y015
 
 @_typing.final
 class PriceItem(_message.Message):
-    """cost = sum(quantity * nano_usd_per_million) / 1_000_000, rounded half-even
-    once per attempt.
+    """The price of one meter. cost = sum(quantity * nano_usd_per_million) /
+    1_000_000, rounded half-even once per attempt.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -339,6 +385,7 @@ class PriceItem(_message.Message):
     "cache-write-input-tokens", "request", "image", "web-search", ...
     """
     nano_usd_per_million: _builtins.int
+    """Nano-USD for a million units: $0.15 per million tokens is 150000000."""
     min_input_tokens: _builtins.int
     """Tier: applies from this many input tokens in the request."""
     def __init__(

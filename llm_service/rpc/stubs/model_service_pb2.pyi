@@ -21,11 +21,15 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetModelRequest(_message.Message):
+    """Which model."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name or alias."""
+    """Resource name or alias. An alias gives the model a call would be routed to
+    first.
+    """
     def __init__(
         self,
         *,
@@ -41,6 +45,8 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 
 @_typing.final
 class GetModelResponse(_message.Message):
+    """Answer of GetModel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -61,6 +67,8 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
+    """Which models."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -69,12 +77,17 @@ class ListModelsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """"" (all the caller may use) or a provider."""
+    """Empty (all the caller may use) or a provider's resource name."""
     page_size: _builtins.int
+    """0: 50. At most 1000."""
     page_token: _builtins.str
+    """next_page_token of the page before; the other fields must be the same."""
     filter: _builtins.str
-    """E.g. capabilities.tools = true AND context_window_tokens >= 100000."""
+    """AIP-160, e.g. capabilities.tools = true AND context_window_tokens >=
+    100000.
+    """
     order_by: _builtins.str
+    """E.g. "context_window_tokens desc"."""
     def __init__(
         self,
         *,
@@ -94,11 +107,14 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
+    """Answer of ListModels."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Empty: this was the last page."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]: ...
     def __init__(

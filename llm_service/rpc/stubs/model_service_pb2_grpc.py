@@ -52,13 +52,15 @@ class ModelServiceServicer:
     """
 
     def GetModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One model. RESOURCE_NOT_FOUND: no such model, or not for this caller.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The models the caller may use, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -25,6 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListProviderKindsRequest(_message.Message):
+    """Which page."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
@@ -47,6 +49,8 @@ Global___ListProviderKindsRequest: _TypeAlias = ListProviderKindsRequest  # noqa
 
 @_typing.final
 class ListProviderKindsResponse(_message.Message):
+    """Answer of ListProviderKinds."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_KINDS_FIELD_NUMBER: _builtins.int
@@ -70,6 +74,8 @@ Global___ListProviderKindsResponse: _TypeAlias = ListProviderKindsResponse  # no
 
 @_typing.final
 class CreateProviderRequest(_message.Message):
+    """A new provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -79,13 +85,17 @@ class CreateProviderRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """"" (shared) or "tenants/{tenant}"."""
+    """Empty (shared) or "tenants/{tenant}"."""
     provider_id: _builtins.str
     """^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"""
     validate_only: _builtins.bool
+    """Check everything, answer as if it were done, store nothing."""
     request_id: _builtins.str
+    """UUID. Not available in this version: INVALID_FIELD if set."""
     @_builtins.property
-    def provider(self) -> _provider_pb2.Provider: ...
+    def provider(self) -> _provider_pb2.Provider:
+        """`name` is ignored: parent and provider_id give it."""
+
     @_builtins.property
     def credential(self) -> _provider_pb2.Credential:
         """Optional: created with it, as credential "default"."""
@@ -110,6 +120,8 @@ Global___CreateProviderRequest: _TypeAlias = CreateProviderRequest  # noqa: Y015
 
 @_typing.final
 class CreateProviderResponse(_message.Message):
+    """Answer of CreateProvider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
@@ -130,6 +142,8 @@ Global___CreateProviderResponse: _TypeAlias = CreateProviderResponse  # noqa: Y0
 
 @_typing.final
 class GetProviderRequest(_message.Message):
+    """Which provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -149,6 +163,8 @@ Global___GetProviderRequest: _TypeAlias = GetProviderRequest  # noqa: Y015
 
 @_typing.final
 class GetProviderResponse(_message.Message):
+    """Answer of GetProvider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
@@ -169,6 +185,8 @@ Global___GetProviderResponse: _TypeAlias = GetProviderResponse  # noqa: Y015
 
 @_typing.final
 class ListProvidersRequest(_message.Message):
+    """Which providers."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -178,15 +196,19 @@ class ListProvidersRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """"" (shared), "tenants/{tenant}", or "tenants/-" for operators."""
+    """Empty (shared), "tenants/{tenant}", or "tenants/-" (of every owner) for
+    operators.
+    """
     page_size: _builtins.int
     """0: 50. At most 1000."""
     page_token: _builtins.str
+    """next_page_token of the page before; the other fields must be the same."""
     filter: _builtins.str
-    """E.g. kind = "openai" AND disabled = false."""
+    """AIP-160, e.g. kind = "openai" AND disabled = false."""
     order_by: _builtins.str
     """E.g. "priority, create_time desc"."""
     show_deleted: _builtins.bool
+    """Include soft-deleted ones."""
     def __init__(
         self,
         *,
@@ -207,11 +229,14 @@ Global___ListProvidersRequest: _TypeAlias = ListProvidersRequest  # noqa: Y015
 
 @_typing.final
 class ListProvidersResponse(_message.Message):
+    """Answer of ListProviders."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Empty: this was the last page."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]: ...
     def __init__(
@@ -230,19 +255,24 @@ Global___ListProvidersResponse: _TypeAlias = ListProvidersResponse  # noqa: Y015
 
 @_typing.final
 class UpdateProviderRequest(_message.Message):
+    """A change of a provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
+    """Check everything, answer as if it were done, store nothing."""
     @_builtins.property
     def provider(self) -> _provider_pb2.Provider:
         """name says which; etag, if set, must match."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Unset: every populated field. A path whose field is unset clears it."""
+        """Unset: every populated field. A path whose field is unset clears it; maps
+        and lists are replaced as a whole; "*" is every field.
+        """
 
     def __init__(
         self,
@@ -261,6 +291,8 @@ Global___UpdateProviderRequest: _TypeAlias = UpdateProviderRequest  # noqa: Y015
 
 @_typing.final
 class UpdateProviderResponse(_message.Message):
+    """Answer of UpdateProvider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
@@ -281,6 +313,8 @@ Global___UpdateProviderResponse: _TypeAlias = UpdateProviderResponse  # noqa: Y0
 
 @_typing.final
 class DeleteProviderRequest(_message.Message):
+    """Which provider to delete."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -290,10 +324,13 @@ class DeleteProviderRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     etag: _builtins.str
+    """If set, must match."""
     allow_missing: _builtins.bool
+    """That it is not there is as good."""
     force: _builtins.bool
-    """Also when model configs still name it."""
+    """Also when stored configuration still names it."""
     validate_only: _builtins.bool
+    """Check everything, answer as if it were done, store nothing."""
     def __init__(
         self,
         *,
@@ -335,6 +372,8 @@ Global___DeleteProviderResponse: _TypeAlias = DeleteProviderResponse  # noqa: Y0
 
 @_typing.final
 class UndeleteProviderRequest(_message.Message):
+    """Which provider to bring back."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -354,6 +393,8 @@ Global___UndeleteProviderRequest: _TypeAlias = UndeleteProviderRequest  # noqa: 
 
 @_typing.final
 class UndeleteProviderResponse(_message.Message):
+    """Answer of UndeleteProvider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_FIELD_NUMBER: _builtins.int
@@ -374,14 +415,17 @@ Global___UndeleteProviderResponse: _TypeAlias = UndeleteProviderResponse  # noqa
 
 @_typing.final
 class BatchUpdateProvidersRequest(_message.Message):
+    """Several changes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """Owner of all of them, or "tenants/-"."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateProviderRequest]:
-        """All or nothing; at most 100."""
+        """All or nothing; at most 100, with the same validate_only."""
 
     def __init__(
         self,
@@ -399,11 +443,15 @@ Global___BatchUpdateProvidersRequest: _TypeAlias = BatchUpdateProvidersRequest  
 
 @_typing.final
 class BatchUpdateProvidersResponse(_message.Message):
+    """Answer of BatchUpdateProviders."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]: ...
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]:
+        """In the order of the requests."""
+
     def __init__(
         self,
         *,
@@ -419,13 +467,18 @@ Global___BatchUpdateProvidersResponse: _TypeAlias = BatchUpdateProvidersResponse
 
 @_typing.final
 class BatchDeleteProvidersRequest(_message.Message):
+    """Several deletions."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """Owner of all of them, or "tenants/-"."""
     @_builtins.property
-    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteProviderRequest]: ...
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteProviderRequest]:
+        """All or nothing; at most 100, with the same validate_only."""
+
     def __init__(
         self,
         *,
@@ -442,11 +495,15 @@ Global___BatchDeleteProvidersRequest: _TypeAlias = BatchDeleteProvidersRequest  
 
 @_typing.final
 class BatchDeleteProvidersResponse(_message.Message):
+    """Answer of BatchDeleteProviders."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]: ...
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]:
+        """In the order of the requests."""
+
     def __init__(
         self,
         *,
@@ -462,16 +519,19 @@ Global___BatchDeleteProvidersResponse: _TypeAlias = BatchDeleteProvidersResponse
 
 @_typing.final
 class CheckProviderRequest(_message.Message):
+    """What to check."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The provider."""
     credential: _builtins.str
     """Empty: the default one."""
     model: _builtins.str
-    """Empty: only list models. Set: also one tiny completion."""
+    """Empty: only list models. Set: also one tiny completion, which is billed."""
     def __init__(
         self,
         *,
@@ -489,18 +549,23 @@ Global___CheckProviderRequest: _TypeAlias = CheckProviderRequest  # noqa: Y015
 
 @_typing.final
 class CheckProviderResponse(_message.Message):
+    """What came of it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ERROR_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     MODEL_COUNT_FIELD_NUMBER: _builtins.int
     model_count: _builtins.int
+    """How many models it listed."""
     @_builtins.property
     def error(self) -> _common_pb2.CallError:
         """Unset: it works."""
 
     @_builtins.property
-    def duration(self) -> _duration_pb2.Duration: ...
+    def duration(self) -> _duration_pb2.Duration:
+        """How long the provider took."""
+
     def __init__(
         self,
         *,
@@ -518,12 +583,16 @@ Global___CheckProviderResponse: _TypeAlias = CheckProviderResponse  # noqa: Y015
 
 @_typing.final
 class SyncModelsRequest(_message.Message):
+    """Which provider's models to read."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The provider."""
     validate_only: _builtins.bool
+    """Only count what would change."""
     def __init__(
         self,
         *,
@@ -540,6 +609,8 @@ Global___SyncModelsRequest: _TypeAlias = SyncModelsRequest  # noqa: Y015
 
 @_typing.final
 class SyncModelsResponse(_message.Message):
+    """What changed in the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDED_COUNT_FIELD_NUMBER: _builtins.int
@@ -548,6 +619,7 @@ class SyncModelsResponse(_message.Message):
     added_count: _builtins.int
     updated_count: _builtins.int
     retired_count: _builtins.int
+    """Models the provider no longer lists."""
     def __init__(
         self,
         *,
@@ -565,6 +637,8 @@ Global___SyncModelsResponse: _TypeAlias = SyncModelsResponse  # noqa: Y015
 
 @_typing.final
 class CreateCredentialRequest(_message.Message):
+    """A new credential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -575,10 +649,15 @@ class CreateCredentialRequest(_message.Message):
     parent: _builtins.str
     """The provider."""
     credential_id: _builtins.str
+    """^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"""
     validate_only: _builtins.bool
+    """Check everything, answer as if it were done, store nothing."""
     request_id: _builtins.str
+    """UUID. Not available in this version: INVALID_FIELD if set."""
     @_builtins.property
-    def credential(self) -> _provider_pb2.Credential: ...
+    def credential(self) -> _provider_pb2.Credential:
+        """`name` is ignored: parent and credential_id give it. Exactly one source."""
+
     def __init__(
         self,
         *,
@@ -598,6 +677,8 @@ Global___CreateCredentialRequest: _TypeAlias = CreateCredentialRequest  # noqa: 
 
 @_typing.final
 class CreateCredentialResponse(_message.Message):
+    """Answer of CreateCredential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
@@ -618,6 +699,8 @@ Global___CreateCredentialResponse: _TypeAlias = CreateCredentialResponse  # noqa
 
 @_typing.final
 class GetCredentialRequest(_message.Message):
+    """Which credential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -637,6 +720,8 @@ Global___GetCredentialRequest: _TypeAlias = GetCredentialRequest  # noqa: Y015
 
 @_typing.final
 class GetCredentialResponse(_message.Message):
+    """Answer of GetCredential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
@@ -657,6 +742,8 @@ Global___GetCredentialResponse: _TypeAlias = GetCredentialResponse  # noqa: Y015
 
 @_typing.final
 class ListCredentialsRequest(_message.Message):
+    """Which credentials."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -664,9 +751,12 @@ class ListCredentialsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """The provider."""
     page_size: _builtins.int
+    """0: 50. At most 1000."""
     page_token: _builtins.str
     filter: _builtins.str
+    """AIP-160, e.g. disabled = false."""
     def __init__(
         self,
         *,
@@ -685,6 +775,8 @@ Global___ListCredentialsRequest: _TypeAlias = ListCredentialsRequest  # noqa: Y0
 
 @_typing.final
 class ListCredentialsResponse(_message.Message):
+    """Answer of ListCredentials."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIALS_FIELD_NUMBER: _builtins.int
@@ -708,14 +800,20 @@ Global___ListCredentialsResponse: _TypeAlias = ListCredentialsResponse  # noqa: 
 
 @_typing.final
 class UpdateCredentialRequest(_message.Message):
+    """A change of a credential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def credential(self) -> _provider_pb2.Credential: ...
+    def credential(self) -> _provider_pb2.Credential:
+        """name says which; etag, if set, must match."""
+
     @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """As in UpdateProviderRequest."""
+
     def __init__(
         self,
         *,
@@ -732,6 +830,8 @@ Global___UpdateCredentialRequest: _TypeAlias = UpdateCredentialRequest  # noqa: 
 
 @_typing.final
 class UpdateCredentialResponse(_message.Message):
+    """Answer of UpdateCredential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
@@ -752,6 +852,8 @@ Global___UpdateCredentialResponse: _TypeAlias = UpdateCredentialResponse  # noqa
 
 @_typing.final
 class DeleteCredentialRequest(_message.Message):
+    """Which credential to destroy."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -760,8 +862,11 @@ class DeleteCredentialRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     etag: _builtins.str
+    """If set, must match."""
     allow_missing: _builtins.bool
+    """That it is not there is as good."""
     force: _builtins.bool
+    """Also when something still refers to it."""
     def __init__(
         self,
         *,
@@ -780,6 +885,8 @@ Global___DeleteCredentialRequest: _TypeAlias = DeleteCredentialRequest  # noqa: 
 
 @_typing.final
 class DeleteCredentialResponse(_message.Message):
+    """Nothing is left to say."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -795,6 +902,8 @@ Global___DeleteCredentialResponse: _TypeAlias = DeleteCredentialResponse  # noqa
 
 @_typing.final
 class RotateCredentialRequest(_message.Message):
+    """A new secret for a credential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -803,12 +912,17 @@ class RotateCredentialRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     etag: _builtins.str
+    """If set, must match."""
     @_builtins.property
     def credential(self) -> _provider_pb2.Credential:
         """Only its source is read."""
 
     @_builtins.property
-    def grace_period(self) -> _duration_pb2.Duration: ...
+    def grace_period(self) -> _duration_pb2.Duration:
+        """How long the old secret stays usable, as credential "{id}-previous"; at
+        most 30 days. Unset or 0: not at all.
+        """
+
     def __init__(
         self,
         *,
@@ -827,6 +941,8 @@ Global___RotateCredentialRequest: _TypeAlias = RotateCredentialRequest  # noqa: 
 
 @_typing.final
 class RotateCredentialResponse(_message.Message):
+    """Answer of RotateCredential."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
@@ -847,15 +963,21 @@ Global___RotateCredentialResponse: _TypeAlias = RotateCredentialResponse  # noqa
 
 @_typing.final
 class CreateModelRequest(_message.Message):
+    """A new catalogue entry."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """The provider."""
     model_id: _builtins.str
+    """^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"""
     @_builtins.property
-    def model(self) -> _model_pb2.Model: ...
+    def model(self) -> _model_pb2.Model:
+        """`name` is ignored: parent and model_id give it."""
+
     def __init__(
         self,
         *,
@@ -873,6 +995,8 @@ Global___CreateModelRequest: _TypeAlias = CreateModelRequest  # noqa: Y015
 
 @_typing.final
 class CreateModelResponse(_message.Message):
+    """Answer of CreateModel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -893,14 +1017,20 @@ Global___CreateModelResponse: _TypeAlias = CreateModelResponse  # noqa: Y015
 
 @_typing.final
 class UpdateModelRequest(_message.Message):
+    """A change of a model."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def model(self) -> _model_pb2.Model: ...
+    def model(self) -> _model_pb2.Model:
+        """name says which; etag, if set, must match."""
+
     @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """As in UpdateProviderRequest."""
+
     def __init__(
         self,
         *,
@@ -917,6 +1047,8 @@ Global___UpdateModelRequest: _TypeAlias = UpdateModelRequest  # noqa: Y015
 
 @_typing.final
 class UpdateModelResponse(_message.Message):
+    """Answer of UpdateModel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -937,6 +1069,8 @@ Global___UpdateModelResponse: _TypeAlias = UpdateModelResponse  # noqa: Y015
 
 @_typing.final
 class DeleteModelRequest(_message.Message):
+    """Which model to remove."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -944,7 +1078,9 @@ class DeleteModelRequest(_message.Message):
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     etag: _builtins.str
+    """If set, must match."""
     allow_missing: _builtins.bool
+    """That it is not there is as good."""
     def __init__(
         self,
         *,
@@ -962,6 +1098,8 @@ Global___DeleteModelRequest: _TypeAlias = DeleteModelRequest  # noqa: Y015
 
 @_typing.final
 class DeleteModelResponse(_message.Message):
+    """Nothing is left to say."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(

@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class ProviderAdminServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -137,64 +141,81 @@ class ProviderAdminServiceStub:
 
 
 class ProviderAdminServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
 
     def ListProviderKinds(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The adapters this service has, and what each wants.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateProvider(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stores a provider and, if one is given, its first credential. Errors:
+        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProvider(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One provider, also when soft-deleted.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Providers of one owner, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProvider(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields of the mask. Errors: RESOURCE_NOT_FOUND, ETAG_MISMATCH,
+        INVALID_FIELD.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProvider(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Soft-deletes: no call goes to it from now on, and for 30 days it can be
+        undeleted.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteProvider(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Brings a soft-deleted provider back, with its credentials and models.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchUpdateProviders(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Several updates, all or none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchDeleteProviders(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Several soft-deletes, all or none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckProvider(self, request, context):
-        """Calls the provider now. That it fails is an OK answer.
+        """Calls the provider now: a key that parses is not a key that works. That it
+        fails is an OK answer, with `error` set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,37 +223,45 @@ class ProviderAdminServiceServicer:
 
     def SyncModels(self, request, context):
         """Reads the provider's model list into the catalogue.
+        CAPABILITY_NOT_SUPPORTED: the kind has none to read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateCredential(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
+        ALREADY_EXISTS, ENCRYPTION_KEY_MISSING.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCredential(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One credential, without its secret.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCredentials(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The credentials of a provider, without their secrets.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCredential(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields of the mask. Not the source: RotateCredential changes
+        that.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCredential(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Destroys it and its secret at once, for good.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -245,20 +274,23 @@ class ProviderAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateModel(self, request, context):
-        """Reads are in ModelService.
+        """Adds a model by hand. Reads are in ModelService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields of the mask; a later SyncModels only fills in what is
+        unknown.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes it from the catalogue. SyncModels may find it again.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -375,7 +407,11 @@ def add_ProviderAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderAdminService:
-    """Missing associated documentation comment in .proto file."""
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
 
     @staticmethod
     def ListProviderKinds(request,

@@ -27,126 +27,223 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProviderAdminServiceStub:
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProviderAdminServiceAsyncStub: ...
     ListProviderKinds: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProviderKindsRequest, _provider_admin_service_pb2.ListProviderKindsResponse]
+    """The adapters this service has, and what each wants."""
     CreateProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateProviderRequest, _provider_admin_service_pb2.CreateProviderResponse]
+    """Stores a provider and, if one is given, its first credential. Errors:
+    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+    """
     GetProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetProviderRequest, _provider_admin_service_pb2.GetProviderResponse]
+    """One provider, also when soft-deleted."""
     ListProviders: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProvidersRequest, _provider_admin_service_pb2.ListProvidersResponse]
+    """Providers of one owner, page by page."""
     UpdateProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateProviderRequest, _provider_admin_service_pb2.UpdateProviderResponse]
+    """Changes the fields of the mask. Errors: RESOURCE_NOT_FOUND, ETAG_MISMATCH,
+    INVALID_FIELD.
+    """
     DeleteProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteProviderRequest, _provider_admin_service_pb2.DeleteProviderResponse]
+    """Soft-deletes: no call goes to it from now on, and for 30 days it can be
+    undeleted.
+    """
     UndeleteProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UndeleteProviderRequest, _provider_admin_service_pb2.UndeleteProviderResponse]
+    """Brings a soft-deleted provider back, with its credentials and models."""
     BatchUpdateProviders: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.BatchUpdateProvidersRequest, _provider_admin_service_pb2.BatchUpdateProvidersResponse]
+    """Several updates, all or none."""
     BatchDeleteProviders: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.BatchDeleteProvidersRequest, _provider_admin_service_pb2.BatchDeleteProvidersResponse]
+    """Several soft-deletes, all or none."""
     CheckProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CheckProviderRequest, _provider_admin_service_pb2.CheckProviderResponse]
-    """Calls the provider now. That it fails is an OK answer."""
+    """Calls the provider now: a key that parses is not a key that works. That it
+    fails is an OK answer, with `error` set.
+    """
     SyncModels: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.SyncModelsRequest, _provider_admin_service_pb2.SyncModelsResponse]
-    """Reads the provider's model list into the catalogue."""
+    """Reads the provider's model list into the catalogue.
+    CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+    """
     CreateCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateCredentialRequest, _provider_admin_service_pb2.CreateCredentialResponse]
+    """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
+    ALREADY_EXISTS, ENCRYPTION_KEY_MISSING.
+    """
     GetCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetCredentialRequest, _provider_admin_service_pb2.GetCredentialResponse]
+    """One credential, without its secret."""
     ListCredentials: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListCredentialsRequest, _provider_admin_service_pb2.ListCredentialsResponse]
+    """The credentials of a provider, without their secrets."""
     UpdateCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateCredentialRequest, _provider_admin_service_pb2.UpdateCredentialResponse]
+    """Changes the fields of the mask. Not the source: RotateCredential changes
+    that.
+    """
     DeleteCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteCredentialRequest, _provider_admin_service_pb2.DeleteCredentialResponse]
+    """Destroys it and its secret at once, for good."""
     RotateCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RotateCredentialRequest, _provider_admin_service_pb2.RotateCredentialResponse]
     """New secret now, old one usable for the grace period."""
     CreateModel: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateModelRequest, _provider_admin_service_pb2.CreateModelResponse]
-    """Reads are in ModelService."""
+    """Adds a model by hand. Reads are in ModelService."""
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateModelRequest, _provider_admin_service_pb2.UpdateModelResponse]
+    """Changes the fields of the mask; a later SyncModels only fills in what is
+    unknown.
+    """
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteModelRequest, _provider_admin_service_pb2.DeleteModelResponse]
+    """Removes it from the catalogue. SyncModels may find it again."""
 
 @_typing.type_check_only
 class ProviderAdminServiceAsyncStub(ProviderAdminServiceStub):
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProviderKinds: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProviderKindsRequest, _provider_admin_service_pb2.ListProviderKindsResponse]  # type: ignore[assignment]
+    """The adapters this service has, and what each wants."""
     CreateProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateProviderRequest, _provider_admin_service_pb2.CreateProviderResponse]  # type: ignore[assignment]
+    """Stores a provider and, if one is given, its first credential. Errors:
+    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+    """
     GetProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetProviderRequest, _provider_admin_service_pb2.GetProviderResponse]  # type: ignore[assignment]
+    """One provider, also when soft-deleted."""
     ListProviders: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProvidersRequest, _provider_admin_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """Providers of one owner, page by page."""
     UpdateProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateProviderRequest, _provider_admin_service_pb2.UpdateProviderResponse]  # type: ignore[assignment]
+    """Changes the fields of the mask. Errors: RESOURCE_NOT_FOUND, ETAG_MISMATCH,
+    INVALID_FIELD.
+    """
     DeleteProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteProviderRequest, _provider_admin_service_pb2.DeleteProviderResponse]  # type: ignore[assignment]
+    """Soft-deletes: no call goes to it from now on, and for 30 days it can be
+    undeleted.
+    """
     UndeleteProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UndeleteProviderRequest, _provider_admin_service_pb2.UndeleteProviderResponse]  # type: ignore[assignment]
+    """Brings a soft-deleted provider back, with its credentials and models."""
     BatchUpdateProviders: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.BatchUpdateProvidersRequest, _provider_admin_service_pb2.BatchUpdateProvidersResponse]  # type: ignore[assignment]
+    """Several updates, all or none."""
     BatchDeleteProviders: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.BatchDeleteProvidersRequest, _provider_admin_service_pb2.BatchDeleteProvidersResponse]  # type: ignore[assignment]
+    """Several soft-deletes, all or none."""
     CheckProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CheckProviderRequest, _provider_admin_service_pb2.CheckProviderResponse]  # type: ignore[assignment]
-    """Calls the provider now. That it fails is an OK answer."""
+    """Calls the provider now: a key that parses is not a key that works. That it
+    fails is an OK answer, with `error` set.
+    """
     SyncModels: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.SyncModelsRequest, _provider_admin_service_pb2.SyncModelsResponse]  # type: ignore[assignment]
-    """Reads the provider's model list into the catalogue."""
+    """Reads the provider's model list into the catalogue.
+    CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+    """
     CreateCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateCredentialRequest, _provider_admin_service_pb2.CreateCredentialResponse]  # type: ignore[assignment]
+    """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
+    ALREADY_EXISTS, ENCRYPTION_KEY_MISSING.
+    """
     GetCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetCredentialRequest, _provider_admin_service_pb2.GetCredentialResponse]  # type: ignore[assignment]
+    """One credential, without its secret."""
     ListCredentials: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListCredentialsRequest, _provider_admin_service_pb2.ListCredentialsResponse]  # type: ignore[assignment]
+    """The credentials of a provider, without their secrets."""
     UpdateCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateCredentialRequest, _provider_admin_service_pb2.UpdateCredentialResponse]  # type: ignore[assignment]
+    """Changes the fields of the mask. Not the source: RotateCredential changes
+    that.
+    """
     DeleteCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteCredentialRequest, _provider_admin_service_pb2.DeleteCredentialResponse]  # type: ignore[assignment]
+    """Destroys it and its secret at once, for good."""
     RotateCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RotateCredentialRequest, _provider_admin_service_pb2.RotateCredentialResponse]  # type: ignore[assignment]
     """New secret now, old one usable for the grace period."""
     CreateModel: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateModelRequest, _provider_admin_service_pb2.CreateModelResponse]  # type: ignore[assignment]
-    """Reads are in ModelService."""
+    """Adds a model by hand. Reads are in ModelService."""
     UpdateModel: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateModelRequest, _provider_admin_service_pb2.UpdateModelResponse]  # type: ignore[assignment]
+    """Changes the fields of the mask; a later SyncModels only fills in what is
+    unknown.
+    """
     DeleteModel: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteModelRequest, _provider_admin_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
+    """Removes it from the catalogue. SyncModels may find it again."""
 
 class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Providers, their credentials and their models: what operators set up.
+    Everything here touches secrets or money; grant it sparingly. A change holds
+    for the calls that come after it: at once on the replica that made it, within
+    seconds on the others.
+    """
+
     @_abc_1.abstractmethod
     def ListProviderKinds(
         self,
         request: _provider_admin_service_pb2.ListProviderKindsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.ListProviderKindsResponse, _abc.Awaitable[_provider_admin_service_pb2.ListProviderKindsResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.ListProviderKindsResponse, _abc.Awaitable[_provider_admin_service_pb2.ListProviderKindsResponse]]:
+        """The adapters this service has, and what each wants."""
 
     @_abc_1.abstractmethod
     def CreateProvider(
         self,
         request: _provider_admin_service_pb2.CreateProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.CreateProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.CreateProviderResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.CreateProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.CreateProviderResponse]]:
+        """Stores a provider and, if one is given, its first credential. Errors:
+        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+        """
 
     @_abc_1.abstractmethod
     def GetProvider(
         self,
         request: _provider_admin_service_pb2.GetProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.GetProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.GetProviderResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.GetProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.GetProviderResponse]]:
+        """One provider, also when soft-deleted."""
 
     @_abc_1.abstractmethod
     def ListProviders(
         self,
         request: _provider_admin_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.ListProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.ListProvidersResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.ListProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.ListProvidersResponse]]:
+        """Providers of one owner, page by page."""
 
     @_abc_1.abstractmethod
     def UpdateProvider(
         self,
         request: _provider_admin_service_pb2.UpdateProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.UpdateProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateProviderResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.UpdateProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateProviderResponse]]:
+        """Changes the fields of the mask. Errors: RESOURCE_NOT_FOUND, ETAG_MISMATCH,
+        INVALID_FIELD.
+        """
 
     @_abc_1.abstractmethod
     def DeleteProvider(
         self,
         request: _provider_admin_service_pb2.DeleteProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.DeleteProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteProviderResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.DeleteProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteProviderResponse]]:
+        """Soft-deletes: no call goes to it from now on, and for 30 days it can be
+        undeleted.
+        """
 
     @_abc_1.abstractmethod
     def UndeleteProvider(
         self,
         request: _provider_admin_service_pb2.UndeleteProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.UndeleteProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.UndeleteProviderResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.UndeleteProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.UndeleteProviderResponse]]:
+        """Brings a soft-deleted provider back, with its credentials and models."""
 
     @_abc_1.abstractmethod
     def BatchUpdateProviders(
         self,
         request: _provider_admin_service_pb2.BatchUpdateProvidersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.BatchUpdateProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.BatchUpdateProvidersResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.BatchUpdateProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.BatchUpdateProvidersResponse]]:
+        """Several updates, all or none."""
 
     @_abc_1.abstractmethod
     def BatchDeleteProviders(
         self,
         request: _provider_admin_service_pb2.BatchDeleteProvidersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.BatchDeleteProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.BatchDeleteProvidersResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.BatchDeleteProvidersResponse, _abc.Awaitable[_provider_admin_service_pb2.BatchDeleteProvidersResponse]]:
+        """Several soft-deletes, all or none."""
 
     @_abc_1.abstractmethod
     def CheckProvider(
@@ -154,7 +251,9 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_admin_service_pb2.CheckProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_admin_service_pb2.CheckProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.CheckProviderResponse]]:
-        """Calls the provider now. That it fails is an OK answer."""
+        """Calls the provider now: a key that parses is not a key that works. That it
+        fails is an OK answer, with `error` set.
+        """
 
     @_abc_1.abstractmethod
     def SyncModels(
@@ -162,42 +261,53 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_admin_service_pb2.SyncModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_admin_service_pb2.SyncModelsResponse, _abc.Awaitable[_provider_admin_service_pb2.SyncModelsResponse]]:
-        """Reads the provider's model list into the catalogue."""
+        """Reads the provider's model list into the catalogue.
+        CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+        """
 
     @_abc_1.abstractmethod
     def CreateCredential(
         self,
         request: _provider_admin_service_pb2.CreateCredentialRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.CreateCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.CreateCredentialResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.CreateCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.CreateCredentialResponse]]:
+        """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
+        ALREADY_EXISTS, ENCRYPTION_KEY_MISSING.
+        """
 
     @_abc_1.abstractmethod
     def GetCredential(
         self,
         request: _provider_admin_service_pb2.GetCredentialRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.GetCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.GetCredentialResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.GetCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.GetCredentialResponse]]:
+        """One credential, without its secret."""
 
     @_abc_1.abstractmethod
     def ListCredentials(
         self,
         request: _provider_admin_service_pb2.ListCredentialsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.ListCredentialsResponse, _abc.Awaitable[_provider_admin_service_pb2.ListCredentialsResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.ListCredentialsResponse, _abc.Awaitable[_provider_admin_service_pb2.ListCredentialsResponse]]:
+        """The credentials of a provider, without their secrets."""
 
     @_abc_1.abstractmethod
     def UpdateCredential(
         self,
         request: _provider_admin_service_pb2.UpdateCredentialRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.UpdateCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateCredentialResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.UpdateCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateCredentialResponse]]:
+        """Changes the fields of the mask. Not the source: RotateCredential changes
+        that.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCredential(
         self,
         request: _provider_admin_service_pb2.DeleteCredentialRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.DeleteCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteCredentialResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.DeleteCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteCredentialResponse]]:
+        """Destroys it and its secret at once, for good."""
 
     @_abc_1.abstractmethod
     def RotateCredential(
@@ -213,20 +323,24 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_admin_service_pb2.CreateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_admin_service_pb2.CreateModelResponse, _abc.Awaitable[_provider_admin_service_pb2.CreateModelResponse]]:
-        """Reads are in ModelService."""
+        """Adds a model by hand. Reads are in ModelService."""
 
     @_abc_1.abstractmethod
     def UpdateModel(
         self,
         request: _provider_admin_service_pb2.UpdateModelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.UpdateModelResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateModelResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.UpdateModelResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateModelResponse]]:
+        """Changes the fields of the mask; a later SyncModels only fills in what is
+        unknown.
+        """
 
     @_abc_1.abstractmethod
     def DeleteModel(
         self,
         request: _provider_admin_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_provider_admin_service_pb2.DeleteModelResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteModelResponse]]: ...
+    ) -> _typing.Union[_provider_admin_service_pb2.DeleteModelResponse, _abc.Awaitable[_provider_admin_service_pb2.DeleteModelResponse]]:
+        """Removes it from the catalogue. SyncModels may find it again."""
 
 def add_ProviderAdminServiceServicer_to_server(servicer: ProviderAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,6 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Provider(_message.Message):
+    """An account with a vendor, or a server that speaks a vendor's API."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _State:
@@ -38,14 +40,18 @@ class Provider(_message.Message):
         STATE_MISCONFIGURED: Provider._State.ValueType  # 3
         """No usable credential, or settings the adapter refuses."""
         STATE_DELETED: Provider._State.ValueType  # 4
+        """Soft-deleted: UndeleteProvider brings it back."""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether calls can go to it."""
+
     STATE_UNSPECIFIED: Provider.State.ValueType  # 0
     STATE_ACTIVE: Provider.State.ValueType  # 1
     STATE_DISABLED: Provider.State.ValueType  # 2
     STATE_MISCONFIGURED: Provider.State.ValueType  # 3
     """No usable credential, or settings the adapter refuses."""
     STATE_DELETED: Provider.State.ValueType  # 4
+    """Soft-deleted: UndeleteProvider brings it back."""
 
     @_typing.final
     class SettingsEntry(_message.Message):
@@ -109,8 +115,11 @@ class Provider(_message.Message):
     PURGE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"providers/{provider}" (shared) or "tenants/{tenant}/providers/{provider}"."""
+    """"providers/{provider}" (shared by all tenants) or
+    "tenants/{tenant}/providers/{provider}".
+    """
     uid: _builtins.str
+    """The server's UUID: another provider of the same name has another one."""
     kind: _builtins.str
     """Adapter: "openai", "anthropic", "openai-compatible", ... See
     ListProviderKinds. May grow without a new proto.
@@ -118,36 +127,55 @@ class Provider(_message.Message):
     display_name: _builtins.str
     description: _builtins.str
     base_uri: _builtins.str
-    """Empty: the kind's public endpoint."""
+    """Empty: the kind's public endpoint. Private addresses only where the
+    operator allows them: EGRESS_DENIED.
+    """
     default_credential: _builtins.str
-    """Credential used when nothing narrower names one."""
+    """Resource name of the credential used when nothing narrower names one."""
     disabled: _builtins.bool
+    """True: no call is routed to it."""
     priority: _builtins.int
     """Lower first. Unset: 100."""
     weight: _builtins.int
     """Share among equal priorities. Unset: 1."""
     state: Global___Provider.State.ValueType
+    """Derived from the other fields."""
     etag: _builtins.str
+    """Of this version of the resource; send it back to change only what you read."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Non-secret settings of the kind: "region", "api_version", "deployment"."""
+        """Non-secret settings of the kind: "region", "api_version", "deployment". See
+        ProviderKind.settings_schema_json.
+        """
 
     @_builtins.property
-    def rate_limits(self) -> Global___RateLimits: ...
+    def rate_limits(self) -> Global___RateLimits:
+        """For all calls to the provider together."""
+
     @_builtins.property
-    def timeouts(self) -> Global___UpstreamTimeouts: ...
+    def timeouts(self) -> Global___UpstreamTimeouts:
+        """Unset: the service's defaults."""
+
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """For operators: at most 64, never sent to the vendor."""
+
     @_builtins.property
-    def health(self) -> Global___ProviderHealth: ...
+    def health(self) -> Global___ProviderHealth:
+        """How it has been doing."""
+
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def delete_time(self) -> _timestamp_pb2.Timestamp: ...
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Set while it is soft-deleted."""
+
     @_builtins.property
-    def purge_time(self) -> _timestamp_pb2.Timestamp: ...
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """With delete_time: when it is gone for good, 30 days later."""
+
     def __init__(
         self,
         *,
@@ -190,6 +218,8 @@ Global___Provider: _TypeAlias = Provider  # noqa: Y015
 
 @_typing.final
 class RateLimits(_message.Message):
+    """How much may be sent. Unset: no limit. Stored; not enforced by this version."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
@@ -198,6 +228,7 @@ class RateLimits(_message.Message):
     CONCURRENT_REQUESTS_FIELD_NUMBER: _builtins.int
     requests_per_minute: _builtins.int
     tokens_per_minute: _builtins.int
+    """Input and output together."""
     requests_per_day: _builtins.int
     concurrent_requests: _builtins.int
     def __init__(
@@ -233,6 +264,10 @@ Global___RateLimits: _TypeAlias = RateLimits  # noqa: Y015
 
 @_typing.final
 class UpstreamTimeouts(_message.Message):
+    """How long to wait for a provider. Unset: the service's defaults. The caller's
+    deadline always wins.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONNECT_TIMEOUT_FIELD_NUMBER: _builtins.int
@@ -240,13 +275,21 @@ class UpstreamTimeouts(_message.Message):
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def connect_timeout(self) -> _duration_pb2.Duration: ...
+    def connect_timeout(self) -> _duration_pb2.Duration:
+        """Until the connection is open, TLS included."""
+
     @_builtins.property
-    def first_token_timeout(self) -> _duration_pb2.Duration: ...
+    def first_token_timeout(self) -> _duration_pb2.Duration:
+        """Until the first content."""
+
     @_builtins.property
-    def idle_timeout(self) -> _duration_pb2.Duration: ...
+    def idle_timeout(self) -> _duration_pb2.Duration:
+        """Between two pieces of a stream."""
+
     @_builtins.property
-    def attempt_timeout(self) -> _duration_pb2.Duration: ...
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """For the whole attempt."""
+
     def __init__(
         self,
         *,
@@ -265,6 +308,8 @@ Global___UpstreamTimeouts: _TypeAlias = UpstreamTimeouts  # noqa: Y015
 
 @_typing.final
 class ProviderHealth(_message.Message):
+    """How a provider has been doing."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Condition:
@@ -278,7 +323,9 @@ class ProviderHealth(_message.Message):
         CONDITION_DEGRADED: ProviderHealth._Condition.ValueType  # 2
         CONDITION_UNAVAILABLE: ProviderHealth._Condition.ValueType  # 3
 
-    class Condition(_Condition, metaclass=_ConditionEnumTypeWrapper): ...
+    class Condition(_Condition, metaclass=_ConditionEnumTypeWrapper):
+        """How well it does."""
+
     CONDITION_UNSPECIFIED: ProviderHealth.Condition.ValueType  # 0
     CONDITION_HEALTHY: ProviderHealth.Condition.ValueType  # 1
     CONDITION_DEGRADED: ProviderHealth.Condition.ValueType  # 2
@@ -291,17 +338,24 @@ class ProviderHealth(_message.Message):
     FIRST_TOKEN_P50_FIELD_NUMBER: _builtins.int
     RETRY_TIME_FIELD_NUMBER: _builtins.int
     condition: Global___ProviderHealth.Condition.ValueType
+    """The conclusion."""
     error_ratio: _builtins.float
     """Over the last five minutes, 0 to 1."""
     @_builtins.property
-    def check_time(self) -> _timestamp_pb2.Timestamp: ...
+    def check_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last found out."""
+
     @_builtins.property
-    def last_error(self) -> _common_pb2.CallError: ...
+    def last_error(self) -> _common_pb2.CallError:
+        """Unset: none since the process started."""
+
     @_builtins.property
-    def first_token_p50(self) -> _duration_pb2.Duration: ...
+    def first_token_p50(self) -> _duration_pb2.Duration:
+        """Median over the last five minutes."""
+
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
-        """Set while the circuit is open."""
+        """Set while the circuit is open: when it is tried again."""
 
     def __init__(
         self,
@@ -323,6 +377,10 @@ Global___ProviderHealth: _TypeAlias = ProviderHealth  # noqa: Y015
 
 @_typing.final
 class Credential(_message.Message):
+    """A key for a provider, or a pointer to one. Secrets are accepted and never
+    returned.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _SourceType:
@@ -339,7 +397,9 @@ class Credential(_message.Message):
         SOURCE_TYPE_ENVIRONMENT_VARIABLE: Credential._SourceType.ValueType  # 5
         SOURCE_TYPE_WORKLOAD_IDENTITY: Credential._SourceType.ValueType  # 6
 
-    class SourceType(_SourceType, metaclass=_SourceTypeEnumTypeWrapper): ...
+    class SourceType(_SourceType, metaclass=_SourceTypeEnumTypeWrapper):
+        """Where a secret comes from."""
+
     SOURCE_TYPE_UNSPECIFIED: Credential.SourceType.ValueType  # 0
     SOURCE_TYPE_API_KEY: Credential.SourceType.ValueType  # 1
     SOURCE_TYPE_AWS_KEY: Credential.SourceType.ValueType  # 2
@@ -358,16 +418,20 @@ class Credential(_message.Message):
         STATE_ACTIVE: Credential._State.ValueType  # 1
         STATE_DISABLED: Credential._State.ValueType  # 2
         STATE_REJECTED: Credential._State.ValueType  # 3
-        """The provider refused it."""
+        """The provider refused it: not used until it is rotated or checked again."""
         STATE_EXPIRED: Credential._State.ValueType  # 4
+        """expire_time has passed."""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it is used."""
+
     STATE_UNSPECIFIED: Credential.State.ValueType  # 0
     STATE_ACTIVE: Credential.State.ValueType  # 1
     STATE_DISABLED: Credential.State.ValueType  # 2
     STATE_REJECTED: Credential.State.ValueType  # 3
-    """The provider refused it."""
+    """The provider refused it: not used until it is rotated or checked again."""
     STATE_EXPIRED: Credential.State.ValueType  # 4
+    """expire_time has passed."""
 
     NAME_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
@@ -394,41 +458,68 @@ class Credential(_message.Message):
     name: _builtins.str
     """"{provider}/credentials/{credential}"."""
     uid: _builtins.str
+    """The server's UUID."""
     display_name: _builtins.str
     api_key: _builtins.str
-    """Secrets: accepted, never returned."""
+    """The secret itself, sealed before it is stored. At most 4096 printable
+    ASCII characters. Never returned.
+    """
     service_account_json: _builtins.str
+    """The JSON file of a Google service account, at most 16 KiB. Never
+    returned.
+    """
     environment_variable: _builtins.str
+    """Name of a variable of the service's environment, on the operator's
+    allow-list. Returned: it is no secret.
+    """
     source_type: Global___Credential.SourceType.ValueType
-    """10-11 free: next sources."""
+    """Which source it has."""
     secret_set: _builtins.bool
+    """True: a secret is stored."""
     obfuscated_secret: _builtins.str
-    """"sk-...9f3a"."""
+    """A shape to recognise it by: "sk-...9f3a". Empty for short secrets."""
     disabled: _builtins.bool
+    """True: not used."""
     weight: _builtins.int
-    """Share of calls when a provider has several active credentials."""
+    """Share of calls when a provider has several active credentials. Unset: 1."""
     state: Global___Credential.State.ValueType
+    """Derived."""
     etag: _builtins.str
+    """Of this version of the resource; send it back to change only what you read."""
     @_builtins.property
-    def aws_key(self) -> Global___AwsKey: ...
-    @_builtins.property
-    def secret_reference(self) -> Global___SecretReference:
-        """Pointers: returned."""
+    def aws_key(self) -> Global___AwsKey:
+        """Never returned."""
 
     @_builtins.property
-    def workload_identity(self) -> Global___WorkloadIdentity: ...
+    def secret_reference(self) -> Global___SecretReference:
+        """A place in an external store, read when needed. Returned: it is no
+        secret.
+        """
+
     @_builtins.property
-    def rate_limits(self) -> Global___RateLimits: ...
+    def workload_identity(self) -> Global___WorkloadIdentity:
+        """The identity the service itself runs as. Returned: it is no secret."""
+
     @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp: ...
+    def rate_limits(self) -> Global___RateLimits:
+        """Of the account behind the key."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From then on it is not used."""
+
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def last_use_time(self) -> _timestamp_pb2.Timestamp: ...
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """Of the last call it served, roughly."""
+
     @_builtins.property
-    def last_check_time(self) -> _timestamp_pb2.Timestamp: ...
+    def last_check_time(self) -> _timestamp_pb2.Timestamp:
+        """Of the last CheckProvider with it."""
+
     def __init__(
         self,
         *,
@@ -472,14 +563,18 @@ Global___Credential: _TypeAlias = Credential  # noqa: Y015
 
 @_typing.final
 class AwsKey(_message.Message):
+    """An AWS access key."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCESS_KEY_ID_FIELD_NUMBER: _builtins.int
     SECRET_ACCESS_KEY_FIELD_NUMBER: _builtins.int
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     access_key_id: _builtins.str
+    """Names the key; no secret by itself."""
     secret_access_key: _builtins.str
     session_token: _builtins.str
+    """With temporary credentials."""
     def __init__(
         self,
         *,
@@ -497,6 +592,8 @@ Global___AwsKey: _TypeAlias = AwsKey  # noqa: Y015
 
 @_typing.final
 class SecretReference(_message.Message):
+    """A place in a secrets manager."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STORE_FIELD_NUMBER: _builtins.int
@@ -506,7 +603,9 @@ class SecretReference(_message.Message):
     store: _builtins.str
     """A store the gateway is configured with: "vault", "aws-secrets-manager"."""
     path: _builtins.str
+    """In the store's own form."""
     key: _builtins.str
+    """Which entry of the secret. Empty: the secret is one value."""
     version: _builtins.str
     """Empty: latest."""
     def __init__(
@@ -527,10 +626,13 @@ Global___SecretReference: _TypeAlias = SecretReference  # noqa: Y015
 
 @_typing.final
 class WorkloadIdentity(_message.Message):
+    """The service's own identity, exchanged for the provider's."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AUDIENCE_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
+    """Whom the identity is shown to."""
     def __init__(
         self,
         *,
@@ -546,6 +648,8 @@ Global___WorkloadIdentity: _TypeAlias = WorkloadIdentity  # noqa: Y015
 
 @_typing.final
 class ProviderKind(_message.Message):
+    """An adapter this service has."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
@@ -555,13 +659,18 @@ class ProviderKind(_message.Message):
     CREDENTIAL_SOURCE_TYPES_FIELD_NUMBER: _builtins.int
     DISCOVERS_MODELS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
+    """What to put in Provider.kind."""
     display_name: _builtins.str
     default_base_uri: _builtins.str
+    """Empty: Provider.base_uri is required."""
     settings_schema_json: _builtins.str
-    """JSON Schema text of Provider.settings."""
+    """JSON Schema text of Provider.settings, to draw a form with."""
     discovers_models: _builtins.bool
+    """True: SyncModels works."""
     @_builtins.property
-    def credential_source_types(self) -> _containers.RepeatedScalarFieldContainer[Global___Credential.SourceType.ValueType]: ...
+    def credential_source_types(self) -> _containers.RepeatedScalarFieldContainer[Global___Credential.SourceType.ValueType]:
+        """What it accepts. Empty: it needs no credential."""
+
     def __init__(
         self,
         *,

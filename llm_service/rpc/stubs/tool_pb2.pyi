@@ -21,12 +21,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Tool(_message.Message):
+    """Something the model may call."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FUNCTION_FIELD_NUMBER: _builtins.int
     PROVIDER_TOOL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def function(self) -> Global___FunctionTool: ...
+    def function(self) -> Global___FunctionTool:
+        """A function of the caller: the model asks, the caller runs it."""
+
     @_builtins.property
     def provider_tool(self) -> Global___ProviderTool:
         """A tool the provider runs, e.g. "web-search"."""
@@ -49,6 +53,8 @@ Global___Tool: _TypeAlias = Tool  # noqa: Y015
 
 @_typing.final
 class FunctionTool(_message.Message):
+    """A function of the caller."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -56,10 +62,13 @@ class FunctionTool(_message.Message):
     PARAMETERS_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """[A-Za-z0-9_.-]{1,128}; providers may take less."""
     description: _builtins.str
+    """What it does and when to use it: the model decides by this."""
     parameters_schema_json: _builtins.str
     """JSON Schema text. Empty: no parameters."""
     strict: _builtins.bool
+    """Hold the model to the schema, where the provider can."""
     def __init__(
         self,
         *,
@@ -80,12 +89,16 @@ Global___FunctionTool: _TypeAlias = FunctionTool  # noqa: Y015
 
 @_typing.final
 class ProviderTool(_message.Message):
+    """A tool of the provider."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
     CONFIG_JSON_FIELD_NUMBER: _builtins.int
     type: _builtins.str
+    """The provider's name for it."""
     config_json: _builtins.str
+    """JSON object text, passed on."""
     def __init__(
         self,
         *,
@@ -102,6 +115,8 @@ Global___ProviderTool: _TypeAlias = ProviderTool  # noqa: Y015
 
 @_typing.final
 class ToolChoice(_message.Message):
+    """Whether the model may, must or must not call tools."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Mode:
@@ -111,24 +126,37 @@ class ToolChoice(_message.Message):
     class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ToolChoice._Mode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MODE_UNSPECIFIED: ToolChoice._Mode.ValueType  # 0
+        """Same as AUTO."""
         MODE_AUTO: ToolChoice._Mode.ValueType  # 1
+        """The model decides."""
         MODE_NONE: ToolChoice._Mode.ValueType  # 2
+        """No tool is called."""
         MODE_REQUIRED: ToolChoice._Mode.ValueType  # 3
+        """At least one is called."""
 
-    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper): ...
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """Whether tools are called."""
+
     MODE_UNSPECIFIED: ToolChoice.Mode.ValueType  # 0
+    """Same as AUTO."""
     MODE_AUTO: ToolChoice.Mode.ValueType  # 1
+    """The model decides."""
     MODE_NONE: ToolChoice.Mode.ValueType  # 2
+    """No tool is called."""
     MODE_REQUIRED: ToolChoice.Mode.ValueType  # 3
+    """At least one is called."""
 
     MODE_FIELD_NUMBER: _builtins.int
     ALLOWED_TOOLS_FIELD_NUMBER: _builtins.int
     PARALLEL_FIELD_NUMBER: _builtins.int
     mode: Global___ToolChoice.Mode.ValueType
     parallel: _builtins.bool
+    """May it call several tools in one turn. Unset: the provider's default."""
     @_builtins.property
     def allowed_tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """MODE_REQUIRED and one name: that tool is forced."""
+        """Names of tools; empty: all. MODE_REQUIRED and one name: that tool is
+        forced.
+        """
 
     def __init__(
         self,
@@ -149,6 +177,8 @@ Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
 
 @_typing.final
 class ResponseFormat(_message.Message):
+    """What the answer's text has to look like."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -179,6 +209,8 @@ Global___ResponseFormat: _TypeAlias = ResponseFormat  # noqa: Y015
 
 @_typing.final
 class TextFormat(_message.Message):
+    """Free text."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -194,6 +226,8 @@ Global___TextFormat: _TypeAlias = TextFormat  # noqa: Y015
 
 @_typing.final
 class JsonObjectFormat(_message.Message):
+    """Some JSON object."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -209,15 +243,19 @@ Global___JsonObjectFormat: _TypeAlias = JsonObjectFormat  # noqa: Y015
 
 @_typing.final
 class JsonSchemaFormat(_message.Message):
+    """JSON that fits a schema."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Names the schema, for providers that want one."""
     schema_json: _builtins.str
     """JSON Schema text; key order reaches the model."""
     strict: _builtins.bool
+    """Hold the model to the schema, where the provider can."""
     def __init__(
         self,
         *,

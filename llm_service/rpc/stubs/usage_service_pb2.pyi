@@ -36,7 +36,8 @@ class _TimeBucketEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeBucket
     TIME_BUCKET_WEEK: _TimeBucket.ValueType  # 3
     TIME_BUCKET_MONTH: _TimeBucket.ValueType  # 4
 
-class TimeBucket(_TimeBucket, metaclass=_TimeBucketEnumTypeWrapper): ...
+class TimeBucket(_TimeBucket, metaclass=_TimeBucketEnumTypeWrapper):
+    """Length of a row's time."""
 
 TIME_BUCKET_UNSPECIFIED: TimeBucket.ValueType  # 0
 """One bucket: the whole range."""
@@ -48,6 +49,8 @@ Global___TimeBucket: _TypeAlias = TimeBucket  # noqa: Y015
 
 @_typing.final
 class QueryUsageRequest(_message.Message):
+    """What to sum up."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -63,6 +66,7 @@ class QueryUsageRequest(_message.Message):
     parent: _builtins.str
     """"tenants/{tenant}", or "tenants/-" for operators."""
     time_bucket: Global___TimeBucket.ValueType
+    """Length of a row's time."""
     time_zone: _builtins.str
     """IANA zone of day, week and month boundaries. Empty: UTC."""
     filter: _builtins.str
@@ -70,17 +74,21 @@ class QueryUsageRequest(_message.Message):
     order_by: _builtins.str
     """E.g. "cost_nano_usd desc". Empty: bucket, then dimensions."""
     page_size: _builtins.int
+    """0: 50. At most 1000."""
     page_token: _builtins.str
+    """next_page_token of the page before; the other fields must be the same."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time <= t < end_time."""
+        """start_time <= t < end_time. Required."""
 
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Exclusive. Required."""
+
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"tenant", "agent", "user", "interaction", "session", "provider", "model",
-        "credential", "outcome", "label.{key}".
+        "credential", "outcome", "label.{key}"; at most 8.
         """
 
     def __init__(
@@ -107,6 +115,8 @@ Global___QueryUsageRequest: _TypeAlias = QueryUsageRequest  # noqa: Y015
 
 @_typing.final
 class QueryUsageResponse(_message.Message):
+    """Answer of QueryUsage."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
@@ -114,6 +124,7 @@ class QueryUsageResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Empty: this was the last page."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
         """Sparse: no row for an empty bucket."""
@@ -144,6 +155,8 @@ Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
 
 @_typing.final
 class UsageRow(_message.Message):
+    """One bucket of one combination of dimensions."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -198,6 +211,8 @@ Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
 @_typing.final
 class UsageMetrics(_message.Message):
+    """Sums over attempts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_COUNT_FIELD_NUMBER: _builtins.int
@@ -217,9 +232,13 @@ class UsageMetrics(_message.Message):
     FIRST_TOKEN_P50_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_P95_FIELD_NUMBER: _builtins.int
     request_count: _builtins.int
+    """Calls: completions, not attempts."""
     error_count: _builtins.int
+    """Calls that failed."""
     fallback_count: _builtins.int
+    """Calls that needed more than one attempt."""
     response_cache_hit_count: _builtins.int
+    """Calls answered without an attempt."""
     input_tokens: _builtins.int
     """Inclusive totals and subsets, as in TokenUsage."""
     output_tokens: _builtins.int
@@ -227,12 +246,17 @@ class UsageMetrics(_message.Message):
     cache_write_input_tokens: _builtins.int
     reasoning_output_tokens: _builtins.int
     cost_nano_usd: _builtins.int
+    """What is known; see unpriced_request_count."""
     failed_attempt_nano_usd: _builtins.int
     """Part of cost_nano_usd spent on attempts that did not serve."""
     unpriced_request_count: _builtins.int
     """Requests whose cost is incomplete for lack of a price."""
     @_builtins.property
-    def duration_p50(self) -> _duration_pb2.Duration: ...
+    def duration_p50(self) -> _duration_pb2.Duration:
+        """Of attempts that served, as are the other percentiles. Unset: there are
+        none.
+        """
+
     @_builtins.property
     def duration_p95(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -269,7 +293,7 @@ Global___UsageMetrics: _TypeAlias = UsageMetrics  # noqa: Y015
 
 @_typing.final
 class UsageRecord(_message.Message):
-    """One per upstream attempt. Immutable."""
+    """What one upstream attempt used and cost. Immutable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,17 +308,23 @@ class UsageRecord(_message.Message):
     name: _builtins.str
     """"tenants/{tenant}/usageRecords/{usage_record}"."""
     completion_id: _builtins.str
+    """As Completion.id: the attempts of one call share it."""
     finish_reason: _completion_pb2.FinishReason.ValueType
+    """Unspecified: it did not serve."""
     error_reason: _builtins.str
-    """ErrorInfo reason. Empty: it served."""
+    """ErrorInfo reason, CANCELLED or DEADLINE_EXCEEDED. Empty: it served."""
     trace_id: _builtins.str
     """W3C trace id of the call, 32 lower-case hexadecimal digits."""
     @_builtins.property
     def attribution(self) -> _common_pb2.Attribution: ...
     @_builtins.property
-    def attempt(self) -> _completion_pb2.Attempt: ...
+    def attempt(self) -> _completion_pb2.Attempt:
+        """The attempt, with its usage and cost."""
+
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the attempt was settled."""
+
     def __init__(
         self,
         *,
@@ -317,6 +347,8 @@ Global___UsageRecord: _TypeAlias = UsageRecord  # noqa: Y015
 
 @_typing.final
 class ListUsageRecordsRequest(_message.Message):
+    """Which records."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -324,10 +356,15 @@ class ListUsageRecordsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """"tenants/{tenant}", or "tenants/-" for operators."""
     page_size: _builtins.int
+    """0: 50. At most 1000."""
     page_token: _builtins.str
+    """next_page_token of the page before; the other fields must be the same."""
     filter: _builtins.str
-    """E.g. completion_id = "..." or create_time >= "2026-01-01T00:00:00Z"."""
+    """AIP-160, e.g. completion_id = "..." or create_time >=
+    "2026-01-01T00:00:00Z".
+    """
     def __init__(
         self,
         *,
@@ -346,11 +383,14 @@ Global___ListUsageRecordsRequest: _TypeAlias = ListUsageRecordsRequest  # noqa: 
 
 @_typing.final
 class ListUsageRecordsResponse(_message.Message):
+    """Answer of ListUsageRecords."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USAGE_RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Empty: this was the last page."""
     @_builtins.property
     def usage_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]: ...
     def __init__(
@@ -369,6 +409,8 @@ Global___ListUsageRecordsResponse: _TypeAlias = ListUsageRecordsResponse  # noqa
 
 @_typing.final
 class StreamUsageRecordsRequest(_message.Message):
+    """Which records to stream."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -377,13 +419,21 @@ class StreamUsageRecordsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
+    """"tenants/{tenant}", or "tenants/-" for operators."""
     filter: _builtins.str
+    """As in ListUsageRecordsRequest."""
     resume_token: _builtins.str
-    """The last one received, to go on after a break."""
+    """The last one received, to go on after a break; the other fields must be the
+    same.
+    """
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Unset: from the first record."""
+
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Exclusive. Unset: never end; send new records as they come."""
+
     def __init__(
         self,
         *,
@@ -403,11 +453,14 @@ Global___StreamUsageRecordsRequest: _TypeAlias = StreamUsageRecordsRequest  # no
 
 @_typing.final
 class StreamUsageRecordsResponse(_message.Message):
+    """Some records, in order."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USAGE_RECORDS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
+    """Stands for the place after these records."""
     @_builtins.property
     def usage_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]: ...
     def __init__(

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -52,22 +54,27 @@ class UsageServiceStub:
 
 
 class UsageServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
 
     def QueryUsage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sums over time and dimensions.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUsageRecords(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The records themselves, oldest first, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamUsageRecords(self, request, context):
-        """Bulk export, or a live feed when end_time is unset.
+        """Bulk export, or a live feed when end_time is unset. Oldest first;
+        resume_token goes on after a break without a gap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +107,9 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """Missing associated documentation comment in .proto file."""
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
 
     @staticmethod
     def QueryUsage(request,

@@ -27,37 +27,59 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]
+    """Sums over time and dimensions."""
     ListUsageRecords: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]
+    """The records themselves, oldest first, page by page."""
     StreamUsageRecords: _grpc.UnaryStreamMultiCallable[_usage_service_pb2.StreamUsageRecordsRequest, _usage_service_pb2.StreamUsageRecordsResponse]
-    """Bulk export, or a live feed when end_time is unset."""
+    """Bulk export, or a live feed when end_time is unset. Oldest first;
+    resume_token goes on after a break without a gap.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
+    """Sums over time and dimensions."""
     ListUsageRecords: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]  # type: ignore[assignment]
+    """The records themselves, oldest first, page by page."""
     StreamUsageRecords: _aio.UnaryStreamMultiCallable[_usage_service_pb2.StreamUsageRecordsRequest, _usage_service_pb2.StreamUsageRecordsResponse]  # type: ignore[assignment]
-    """Bulk export, or a live feed when end_time is unset."""
+    """Bulk export, or a live feed when end_time is unset. Oldest first;
+    resume_token goes on after a break without a gap.
+    """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
+    """What calls used and cost: read-only. There is one record per upstream
+    attempt, so a chain of fallbacks is fully accounted for.
+    """
+
     @_abc_1.abstractmethod
     def QueryUsage(
         self,
         request: _usage_service_pb2.QueryUsageRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]: ...
+    ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]:
+        """Sums over time and dimensions."""
 
     @_abc_1.abstractmethod
     def ListUsageRecords(
         self,
         request: _usage_service_pb2.ListUsageRecordsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_usage_service_pb2.ListUsageRecordsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]]: ...
+    ) -> _typing.Union[_usage_service_pb2.ListUsageRecordsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]]:
+        """The records themselves, oldest first, page by page."""
 
     @_abc_1.abstractmethod
     def StreamUsageRecords(
@@ -65,6 +87,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.StreamUsageRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_usage_service_pb2.StreamUsageRecordsResponse], _abc.AsyncIterator[_usage_service_pb2.StreamUsageRecordsResponse]]:
-        """Bulk export, or a live feed when end_time is unset."""
+        """Bulk export, or a live feed when end_time is unset. Oldest first;
+        resume_token goes on after a break without a gap.
+        """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
