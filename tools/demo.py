@@ -19,6 +19,7 @@ from llm_service.rpc.stubs import common_pb2 as common
 from llm_service.rpc.stubs import completion_pb2 as completions
 from llm_service.rpc.stubs import completion_service_pb2_grpc as completion_service
 from llm_service.rpc.stubs import content_pb2 as content
+from llm_service.rpc.stubs import model_pb2 as models
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin
 from llm_service.rpc.stubs import provider_admin_service_pb2_grpc as admin_service
 from llm_service.rpc.stubs import provider_pb2 as providers
@@ -28,15 +29,25 @@ from llm_service.rpc.stubs import usage_service_pb2_grpc as usage_service
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / ".data" / "demo"
 LOG = DATA / "service.log"
-START_SECONDS = 60
-STOP_SECONDS = 30
-RPC_SECONDS = 30
+START_SECONDS = 180
+STOP_SECONDS = 60
+RPC_SECONDS = 60
 NANO_PER_USD = 1_000_000_000
 TRACE_ID = "llmservice-trace-id"
 ADDRESS = re.compile(r"127\.0\.0\.1:[1-9]\d*")
 
 ECHO = providers.Provider(
     kind="echo", display_name="Demo echo", settings={"tokens_per_second": "20"}
+)
+# Echo is free; a price of one's own shows the sum.
+MODEL = models.Model(
+    provider_model="echo-1",
+    price=models.Price(
+        items=[
+            models.PriceItem(meter="input-tokens", nano_usd_per_million=2_500_000_000),
+            models.PriceItem(meter="output-tokens", nano_usd_per_million=10_000_000_000),
+        ]
+    ),
 )
 VENDOR = providers.Provider(
     kind="openai-compatible",
@@ -45,6 +56,7 @@ VENDOR = providers.Provider(
 )
 # A made-up key; the demo shows that it goes in and never comes out.
 KEY = providers.Credential(api_key="sk-demo-0123456789-not-a-real-key")
+MODEL_NAME = "providers/demo-echo/models/demo-1"
 PROMPT = (
     "One typed contract in front of every vendor: this sentence came back through the whole "
     "service, one token at a time, and its price is known to the nano-dollar."
@@ -133,7 +145,12 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 def configure(channel: grpc.Channel) -> None:
     stub = admin_service.ProviderAdminServiceStub(channel)
     provide(stub, "demo-echo", ECHO)
+    provide_model(stub)
     provide(stub, "demo-vendor", VENDOR)
+    provide_credential(stub)
+
+
+def provide_credential(stub: admin_service.ProviderAdminServiceStub) -> None:
     name = "providers/demo-vendor/credentials/main"
     request = admin.CreateCredentialRequest(
         parent="providers/demo-vendor", credential_id="main", credential=KEY
@@ -161,6 +178,15 @@ def provide(
     say("provider", f"providers/{provider_id} of kind {provider.kind}, {how}")
 
 
+def provide_model(stub: admin_service.ProviderAdminServiceStub) -> None:
+    request = admin.CreateModelRequest(parent="providers/demo-echo", model_id="demo-1", model=MODEL)
+    try:
+        stub.CreateModel(request, timeout=RPC_SECONDS)
+    except grpc.RpcError as error:
+        refuse_unless_there(error)
+    say("model", f"{MODEL_NAME}, $2.50 and $10.00 per million tokens in and out")
+
+
 def refuse_unless_there(error: grpc.RpcError) -> None:
     if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.ALREADY_EXISTS:
         raise error
@@ -169,7 +195,7 @@ def refuse_unless_there(error: grpc.RpcError) -> None:
 def stream(channel: grpc.Channel) -> Answer:
     """Print a completion as it comes."""
     request = completions.CompletionRequest(
-        model="providers/demo-echo/models/echo-1",
+        model=MODEL_NAME,
         messages=[
             content.Message(role=content.ROLE_USER, parts=[content.ContentPart(text=PROMPT)])
         ],
