@@ -172,4 +172,4 @@ def _message_symbols(
 def _enum_symbols(scope: str, enums: Iterable[descriptor_pb2.EnumDescriptorProto]) -> Iterator[str]:
     for enum in enums:
         yield scope + enum.name
-        yield from (f"{scope}{enum.name}.{value.name}" for value in enum.value)
+        yield from (scope + value.name for value in enum.value)  # beside their type, as in C++

@@ -1,0 +1,205 @@
+"""Every failure has a status, and no status grows too big."""
+
+from datetime import UTC, datetime
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_service import errors
+from llm_service.domain.completion import (
+    Attempt,
+    CallError,
+    Cost,
+    CostItem,
+    FailedCompletion,
+    ServedBy,
+    TokenUsage,
+)
+from llm_service.rpc.codes import REASON_STATUS, STATUS, code_for
+from llm_service.rpc.status import DETAILS_MAX, internal_status, to_status
+from llm_service.rpc.stubs import error_pb2
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+BAD = errors.Violation("messages[0].parts", "is empty")
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
+
+
+def proto_of(status) -> status_pb2.Status:
+    return status_pb2.Status.FromString(dict(status.trailing_metadata)["grpc-status-details-bin"])
+
+
+def detail(status, kind):
+    found = [d for d in proto_of(status).details if d.Is(kind.DESCRIPTOR)]
+    if not found:
+        return None
+    [packed] = found
+    message = kind()
+    packed.Unpack(message)
+    return message
+
+
+def attempt(message: str = "it is down", *, provider: str = "providers/p") -> Attempt:
+    return Attempt(
+        ServedBy(provider, f"{provider}/models/m"),
+        datetime(2026, 1, 2, tzinfo=UTC),
+        1.5,
+        CallError("PROVIDER_UNAVAILABLE", message, 2.0, 503),
+        TokenUsage(input_tokens=3),
+        Cost(5, (CostItem("input-tokens", 3, 5),)),
+    )
+
+
+def failed(error: errors.GatewayError, *attempts: Attempt) -> errors.GatewayError:
+    error.failure = FailedCompletion("c-1", attempts, TokenUsage(input_tokens=3), Cost(5))
+    return error
+
+
+def test_every_domain_error_has_a_status():
+    kinds = {k for k in subclasses(errors.GatewayError) if k.__module__ == errors.__name__}
+
+    assert set(STATUS) == kinds - {errors.GatewayError}
+
+
+def test_every_reason_of_the_contract_has_a_status_and_no_other_has():
+    names = {
+        name.removeprefix("ERROR_REASON_")
+        for name in error_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    }
+
+    assert set(REASON_STATUS) == names - {"UNSPECIFIED"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("NO_ROUTE", StatusCode.FAILED_PRECONDITION),
+        ("INTERNAL", StatusCode.INTERNAL),
+        ("CANCELLED", StatusCode.CANCELLED),
+        ("DEADLINE_EXCEEDED", StatusCode.DEADLINE_EXCEEDED),
+        ("NOBODY_KNOWS", StatusCode.UNKNOWN),
+    ],
+)
+def test_a_reason_has_the_number_of_its_code(reason, code):
+    assert code_for(reason) == code.value[0]
+
+
+def test_nothing_blames_the_caller_for_a_providers_key():
+    assert StatusCode.UNAUTHENTICATED not in STATUS.values()
+    assert StatusCode.PERMISSION_DENIED not in STATUS.values()
+
+
+@pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)
+def test_retry_info_is_there_exactly_when_trying_again_can_help(kind):
+    error = kind(BAD) if kind is errors.InvalidField else kind("our words")
+
+    retry = detail(to_status(error, trace_id=TRACE), error_details_pb2.RetryInfo)
+
+    assert (retry is not None) == kind.retriable
+    if retry is not None:
+        assert 1 <= retry.retry_delay.ToTimedelta().total_seconds() <= 30
+
+
+def test_a_known_retry_delay_is_passed_on_exactly():
+    error = errors.ProviderRateLimited(
+        "slow", retry_delay=0.25, metadata={"provider": "providers/p"}
+    )
+
+    status = to_status(error, trace_id=TRACE)
+
+    assert detail(status, error_details_pb2.RetryInfo).retry_delay.nanos == 250_000_000
+    [violation] = detail(status, error_details_pb2.QuotaFailure).violations
+    assert violation.api_service == "providers/p"
+
+
+def test_error_info_names_reason_domain_and_metadata():
+    error = errors.ContextLengthExceeded("too long", metadata={"limitTokens": "8"})
+
+    info = detail(to_status(error, trace_id=TRACE), error_details_pb2.ErrorInfo)
+
+    assert (info.reason, info.domain) == ("CONTEXT_LENGTH_EXCEEDED", "llm-service")
+    assert dict(info.metadata) == {"limitTokens": "8"}
+
+
+def test_invalid_fields_are_each_named():
+    status = to_status(
+        errors.InvalidField(BAD, errors.Violation("params.top_p", "is above 1")), trace_id=TRACE
+    )
+
+    violations = detail(status, error_details_pb2.BadRequest).field_violations
+    assert [(v.field, v.description) for v in violations] == [
+        ("messages[0].parts", "is empty"),
+        ("params.top_p", "is above 1"),
+    ]
+
+
+def test_a_missing_route_says_what_is_missing():
+    error = errors.NoRoute("nothing serves it", metadata={"model": "fast"})
+
+    [violation] = detail(
+        to_status(error, trace_id=TRACE), error_details_pb2.PreconditionFailure
+    ).violations
+
+    assert (violation.type, violation.subject) == ("NO_ROUTE", "fast")
+
+
+def test_after_an_attempt_the_clients_library_is_told_not_to_retry():
+    status = to_status(failed(errors.ProviderUnavailable("down"), attempt()), trace_id=TRACE)
+
+    trailing = dict(status.trailing_metadata)
+    assert trailing["grpc-retry-pushback-ms"] == "-1"
+    assert trailing["llmservice-completion-id"] == "c-1"
+    assert trailing["llmservice-trace-id"] == TRACE
+    failure = detail(status, error_pb2.CompletionFailure)
+    assert failure.completion_id == "c-1"
+    assert [a.error.http_status for a in failure.attempts] == [503]
+
+
+def test_without_an_attempt_the_clients_library_may_retry():
+    status = to_status(failed(errors.Overloaded("busy")), trace_id=TRACE)
+
+    assert "grpc-retry-pushback-ms" not in dict(status.trailing_metadata)
+    assert dict(status.trailing_metadata)["llmservice-completion-id"] == "c-1"
+
+
+def test_a_bug_says_nothing_but_its_incident():
+    status = internal_status(TRACE)
+
+    assert status.code is StatusCode.INTERNAL
+    assert status.details == f"internal error; incident {TRACE}"
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "INTERNAL"
+
+
+texts = st.text(max_size=3000)
+attempts = st.builds(lambda m, p: attempt(m, provider=p), texts, texts)
+
+
+@given(
+    message=texts,
+    metadata=st.dictionaries(texts, texts, max_size=20),
+    attempts=st.lists(attempts, max_size=8),
+)
+def test_details_stay_within_their_limit_whatever_the_failure_holds(message, metadata, attempts):
+    error = failed(errors.ProviderRateLimited(message, metadata=metadata), *attempts)
+
+    status = to_status(error, trace_id=TRACE)
+
+    assert proto_of(status).ByteSize() <= DETAILS_MAX
+    assert len(status.details.encode()) <= 512
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "PROVIDER_RATE_LIMITED"
+    assert detail(status, error_details_pb2.RetryInfo) is not None
+    assert detail(status, error_pb2.CompletionFailure).completion_id == "c-1"
+
+
+@given(st.lists(st.builds(errors.Violation, texts, texts), min_size=1, max_size=60))
+def test_as_many_violations_as_fit_are_kept_and_at_least_one(violations):
+    status = to_status(failed(errors.InvalidField(*violations), *[attempt()] * 5), trace_id=TRACE)
+
+    assert proto_of(status).ByteSize() <= DETAILS_MAX
+    kept = detail(status, error_details_pb2.BadRequest).field_violations
+    assert 1 <= len(kept) <= len(violations)
