@@ -6,7 +6,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, literal, select, text
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.errors import StorageUnavailable
@@ -157,7 +163,17 @@ def _unavailability() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("the database is too busy") from error
-    except (OperationalError, InterfaceError, InternalError) as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
+    except DBAPIError as error:
+        if not _is_illness(error):
             raise
         raise StorageUnavailable("the database does not answer") from error
+
+
+def _is_illness(error: DBAPIError) -> bool:
+    """Whether the database is to blame, and not our statement or its values."""
+    if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
+        return False
+    # A plain DatabaseError is SQLite's for a file that is damaged or no database.
+    return type(error) is DatabaseError or isinstance(
+        error, OperationalError | InterfaceError | InternalError
+    )

@@ -1,5 +1,6 @@
 """Connections: pools, time limits and each database's settings."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, event, make_url
@@ -71,11 +72,13 @@ def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     """One connection that writes, so that writers queue in order, and some that cannot."""
     from sqlalchemy.ext.asyncio import create_async_engine
 
+    # At DEBUG it logs every value it binds, sealed secrets too, whatever hide_parameters says.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     engines = []
     for size, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
         engine = create_async_engine(
             url,
-            connect_args={"timeout": SQLITE_WAIT_SECONDS},
+            connect_args={} if "timeout" in url.query else {"timeout": SQLITE_WAIT_SECONDS},
             hide_parameters=True,
             max_overflow=0,
             pool_size=size,
