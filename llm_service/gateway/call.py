@@ -30,6 +30,8 @@ _UNSET = GenerationParams()
 _PARAMS = tuple(GenerationParams.__dataclass_fields__)
 # A caller's own deadline cancels us; until it has, an attempt may run this much longer.
 _GRACE_SECONDS = 0.25
+# The library cancels on its own clock, a little before ours says so.
+_CLOCK_SLACK_SECONDS = 0.01
 
 
 class Call:
@@ -72,8 +74,12 @@ class Call:
     @property
     def left_because(self) -> str:
         """Why a caller who is gone went: its deadline passed, or it cancelled."""
-        late = self._caller_by is not None and self.now >= self._caller_by - 0.01
-        return "DEADLINE_EXCEEDED" if late else "CANCELLED"
+        return "DEADLINE_EXCEEDED" if self.caller_ran_out else "CANCELLED"
+
+    @property
+    def caller_ran_out(self) -> bool:
+        """The caller's own deadline has passed, whoever noticed first."""
+        return self._caller_by is not None and self.now >= self._caller_by - _CLOCK_SLACK_SECONDS
 
     def goes_on(self, error: GatewayError) -> bool:
         """Note the failure of an attempt; may the next target be tried?"""

@@ -12,7 +12,12 @@ from llm_service.domain.completion import (
     StreamEvent,
 )
 from llm_service.domain.provider import UpstreamTimeouts
-from llm_service.errors import CostLimitExceeded, GatewayError, ProviderProtocolError
+from llm_service.errors import (
+    CostLimitExceeded,
+    GatewayError,
+    ProviderProtocolError,
+    ProviderTimeout,
+)
 from llm_service.gateway import estimates, pricing, routing
 from llm_service.gateway.attempts import TrackedAttempt
 from llm_service.gateway.call import Call, merged_params
@@ -174,6 +179,8 @@ class Completions:
                 attempt.dialled(span)
                 yield attempt, adapter, self._asked(call, target)
         except GatewayError as error:
+            if isinstance(error, ProviderTimeout) and call.caller_ran_out:
+                attempt.left(call.left_because)
             attempt.failed(error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
