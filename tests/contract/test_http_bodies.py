@@ -155,20 +155,16 @@ async def test_a_body_that_stalls_times_out_and_the_connection_is_closed(egress)
         await asyncio.wait_for(peer.left.wait(), 5)
 
 
-async def test_a_later_deadline_replaces_an_earlier_one_and_the_other_way_round(egress):
-    more = asyncio.Event()
-    script = [chunked(b"one", ended=False), more, b"3\r\ntwo\r\n", HOLD]
-    async with ScriptedPeer(script) as peer:
-        response = await get(egress, peer)
+async def test_a_nearer_deadline_is_kept_though_a_timer_for_a_later_one_runs(egress):
+    async with ScriptedPeer([chunked(b"one", ended=False), HOLD]) as peer:
+        response = await get(egress, peer)  # its timer is set for `soon()`
         await response.chunk(by=soon())
-        asyncio.get_running_loop().call_later(0.06, more.set)
+        started = asyncio.get_running_loop().time()
 
-        with_a_nearer_timer_armed_before = asyncio.ensure_future(response.chunk(by=soon(60)))
-        second = await with_a_nearer_timer_armed_before
         with pytest.raises(ProviderTimeout):
             await response.chunk(by=soon(0.02))
 
-    assert second == b"two"
+    assert asyncio.get_running_loop().time() - started < 4
 
 
 async def test_a_body_above_the_limit_is_refused_and_the_connection_closed(egress):

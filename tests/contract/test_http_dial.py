@@ -287,10 +287,17 @@ async def test_a_certificate_from_a_stranger_is_refused(authority, tmp_path):
     assert peer.requests == []
 
 
-async def test_a_peer_without_tls_is_unreachable(authority):
-    async with ScriptedPeer([OK]) as peer:
-        with pytest.raises(ProviderUnreachable):
-            await fetch(Egress([INNER]), f"https://{INNER}:{peer.port}", connect_timeout=0.2)
+async def test_a_peer_without_tls_is_unreachable():
+    async def answer_in_plain(_, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_in_plain, INNER, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+
+        with pytest.raises(ProviderUnreachable, match="agree on TLS"):
+            await fetch(Egress([INNER]), f"https://{INNER}:{port}")
 
 
 def test_the_environment_cannot_have_session_keys_logged(tmp_path, monkeypatch):

@@ -189,3 +189,18 @@ def test_the_first_failure_is_the_one_that_counts(loop):
     connection.connection_lost(ConnectionResetError())
 
     assert isinstance(connection.failure, ProviderProtocolError)
+
+
+async def test_a_timer_that_rings_before_a_later_deadline_is_set_again():
+    loop = asyncio.get_running_loop()
+    connection = asked(loop)
+    connection._arm(loop.time())
+    waiting = asyncio.ensure_future(connection.arrival(loop.time() + 60, "late"))
+    await asyncio.sleep(0)
+
+    connection._ring()
+
+    assert not waiting.done()
+    assert connection._timer.when() > loop.time() + 30
+    connection.connection_lost(None)
+    await waiting
