@@ -5,13 +5,24 @@ import json
 from contextlib import aclosing
 
 import pytest
-from calls import call
+from calls import call, user
 from recordings import sse
 from vendor_server import Reply, vendor_server
 
 from llm_service import errors, providers
 from llm_service.domain.completion import FilterStage, FinishReason, TokenUsage
-from llm_service.domain.content import Text, ToolCall
+from llm_service.domain.content import (
+    FunctionTool,
+    JsonSchemaFormat,
+    Media,
+    Modality,
+    ProviderTool,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from llm_service.providers.base import Accepted, Account, Deadlines, Ended
 from llm_service.providers.chat.fold import fold
 from llm_service.providers.egress import Egress
@@ -366,7 +377,24 @@ async def test_a_list_of_models_that_is_none_is_a_failure(vendor, connect, statu
         await connect().models(5)
 
 
-async def test_tokens_are_guessed_from_the_length_of_the_text(connect):
-    count = await connect().count_tokens(call())
+@pytest.mark.parametrize(
+    ("asked", "tokens"),
+    [
+        pytest.param(call(), 2, id="five bytes"),
+        pytest.param(call(user("é" * 4)), 2, id="bytes, not letters"),
+        pytest.param(
+            call(
+                user(ToolResult("a", "x", user("four").parts), Thinking("four"), Refusal("four")),
+                user(ToolCall("a", "four", "{  }"), Media(Modality.IMAGE, uri="https://x")),
+                tools=(FunctionTool("four", "four", "{  }"), ProviderTool("four", "{  }")),
+                response_format=JsonSchemaFormat("x", "{  }"),
+            ),
+            11,
+            id="all text there is",
+        ),
+    ],
+)
+async def test_tokens_are_guessed_from_the_length_of_the_text(connect, asked, tokens):
+    count = await connect().count_tokens(asked)
 
-    assert (count.input_tokens, count.estimated) == (2, True)
+    assert (count.input_tokens, count.estimated) == (tokens, True)

@@ -182,6 +182,57 @@ def test_calls_without_any_id_get_one_each():
     ]
 
 
+@pytest.mark.parametrize("index", [{}, {"index": 0}], ids=["no index", "index"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(['{"x"', ":1}"], id="whole at the end"),
+        pytest.param(["", '{"x":1}'], id="empty at first"),
+        pytest.param(["{}}", "]"], id="no JSON"),
+    ],
+)
+def test_a_name_that_is_only_repeated_starts_no_call(arguments, index):
+    answer = read_chunks(
+        *(calling(piece("one", text, **index)) for text in arguments), finish("tool_calls")
+    )
+
+    assert [part.content.arguments_json for part in answer.parts] == ["".join(arguments)]
+
+
+def test_calls_without_ids_under_one_number_are_told_apart_by_their_names():
+    answer = read_chunks(
+        calling(piece("one", '{"x":1}', index=0)),
+        calling(piece("two", '{"y":2}', index=0)),
+        finish("tool_calls"),
+    )
+
+    assert [part.content.name for part in answer.parts] == ["one", "two"]
+
+
+def test_content_may_come_as_a_list_of_blocks():
+    answer = read_chunks(
+        delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]),
+        delta(content=[{"type": "thinking", "thinking": "m"}, {"type": "text", "text": ""}]),
+        delta(content=[{"type": "text", "text": "So"}, {"type": "refusal", "refusal": "No"}]),
+        finish(),
+    )
+
+    assert [part.content for part in answer.parts] == [Thinking("Hmm"), Text("So"), Refusal("No")]
+
+
+def test_a_filter_may_strike_before_there_is_an_answer():
+    answer = read_chunks(b'{"error":{"code":"content_filter"}}')
+
+    assert answer.content_filter == ContentFilter(FilterStage.INPUT)
+    assert answer.parts == ()
+
+
+def test_the_model_may_be_named_after_the_first_event():
+    answer = read_chunks(b'{"id":"","model":"","choices":[]}', TEXT, finish())
+
+    assert answer.provider_model == "m"
+
+
 def test_a_call_without_arguments_is_a_call():
     answer = read_chunks(calling(piece("now", None, index=0, id="a")), finish("tool_calls"))
 

@@ -169,8 +169,10 @@ class ChatDecoder:
             self._take_without_answer(chunk, data)
             if self.done:
                 return
+        if not self._model:
+            self._learn(chunk)
         if not self._accepted:
-            self._accept(chunk)
+            self._accept()
         if chunk.usage is not None:
             self._count(chunk.usage)
         elif type(chunk.x_groq) is dict:
@@ -182,8 +184,6 @@ class ChatDecoder:
 
     def _take_without_answer(self, chunk: wire.Chunk, data: bytes) -> None:
         """Tell errors from the events that carry only usage, filter results or nothing we know."""
-        if not self._model and type(chunk.model) is str:
-            self._model = chunk.model
         if not (chunk.error or chunk.object == "error" or chunk.choices is None):
             return
         said = msgspec.json.decode(data)
@@ -195,14 +195,17 @@ class ChatDecoder:
         if self._filter is None:
             raise self._fail(error)
         if not self._accepted:
-            self._accept(chunk)
+            self._accept()
         self._finish = "content_filter"
         self._end(None)
 
-    def _accept(self, chunk: wire.Chunk) -> None:
+    def _learn(self, chunk: wire.Chunk) -> None:
+        """Who answers; Azure's first event, of filter results, leaves it empty."""
+        self._id = self._id or _text(chunk.id)
+        self._model = _text(chunk.model)
+
+    def _accept(self) -> None:
         self._accepted = True
-        self._id = chunk.id if type(chunk.id) is str else ""
-        self._model = chunk.model if type(chunk.model) is str else ""
         request_id = self._request_id or self._id
         self._parts.events.append(Accepted(self._model, request_id, self._warnings))
 
