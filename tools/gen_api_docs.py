@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar, cast
 
 from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2 as pb
@@ -26,7 +27,9 @@ Generated from the comments in `proto/llmservice/v1` by `tools/gen_api_docs.py`.
 The same text comes from a running service: `grpcurl describe`, by server reflection.
 """
 
-Node = pb.DescriptorProto | pb.EnumDescriptorProto
+Node = pb.DescriptorProto | pb.EnumDescriptorProto | pb.ServiceDescriptorProto
+D = TypeVar("D", pb.DescriptorProto, pb.EnumDescriptorProto, pb.ServiceDescriptorProto)
+D_co = TypeVar("D_co", bound=Node, covariant=True)
 
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6  # field numbers in FileDescriptorProto
 _FIELD, _NESTED, _NESTED_ENUM = 2, 3, 4  # in DescriptorProto
@@ -37,11 +40,11 @@ _SCALARS = {
 
 
 @dataclass(frozen=True)
-class Documented:
+class Documented(Generic[D_co]):
     """A descriptor with its full name, its comment, and those of its fields, values or methods."""
 
     name: str
-    descriptor: Node | pb.ServiceDescriptorProto
+    descriptor: D_co
     comment: str
     parts: tuple[str, ...]
 
@@ -59,17 +62,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def load() -> list[Documented]:
+def load() -> list[Documented[Node]]:
     """Everything the package declares, in the order of its files."""
     descriptors = pb.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
     ours = [file for file in descriptors.file if file.package == PACKAGE]
     return [found for file in ours for found in _declared(file)]
 
 
-def render(found: list[Documented]) -> str:
-    services = [d for d in found if isinstance(d.descriptor, pb.ServiceDescriptorProto)]
-    messages = [d for d in found if isinstance(d.descriptor, pb.DescriptorProto)]
-    enums = [d for d in found if isinstance(d.descriptor, pb.EnumDescriptorProto)]
+def render(found: list[Documented[Node]]) -> str:
+    services = _only(pb.ServiceDescriptorProto, found)
+    messages = _only(pb.DescriptorProto, found)
+    enums = _only(pb.EnumDescriptorProto, found)
     maps = {f".{PACKAGE}.{d.name}": d.descriptor for d in messages if _is_map(d)}
     lines = [INTRODUCTION, *_contents(services)]
     for service in services:
@@ -88,7 +91,7 @@ def render(found: list[Documented]) -> str:
 # --- reading
 
 
-def _declared(file: pb.FileDescriptorProto) -> Iterator[Documented]:
+def _declared(file: pb.FileDescriptorProto) -> Iterator[Documented[Node]]:
     comments = {
         tuple(location.path): _clean(location.leading_comments)
         for location in file.source_code_info.location
@@ -108,7 +111,7 @@ def _in_message(
     scope: str,
     path: tuple[int, ...],
     comments: dict[tuple[int, ...], str],
-) -> Iterator[Documented]:
+) -> Iterator[Documented[Node]]:
     name = scope + message.name
     parts = tuple(comments.get((*path, _FIELD, n), "") for n in range(len(message.field)))
     yield Documented(name, message, comments.get(path, ""), parts)
@@ -123,7 +126,7 @@ def _in_enum(
     scope: str,
     path: tuple[int, ...],
     comments: dict[tuple[int, ...], str],
-) -> Documented:
+) -> Documented[Node]:
     parts = tuple(comments.get((*path, 2, n), "") for n in range(len(enum.value)))
     return Documented(scope + enum.name, enum, comments.get(path, ""), parts)
 
@@ -133,22 +136,24 @@ def _clean(comment: str) -> str:
     return " ".join(" ".join(lines).split())
 
 
-def _is_map(message: Documented) -> bool:
-    return isinstance(message.descriptor, pb.DescriptorProto) and (
-        message.descriptor.options.map_entry
-    )
+def _only(kind: type[D], found: Iterable[Documented[Node]]) -> list[Documented[D]]:
+    return [cast(Documented[D], one) for one in found if isinstance(one.descriptor, kind)]
+
+
+def _is_map(message: Documented[pb.DescriptorProto]) -> bool:
+    return message.descriptor.options.map_entry
 
 
 # --- writing
 
 
-def _contents(services: Iterable[Documented]) -> Iterator[str]:
+def _contents(services: Iterable[Documented[pb.ServiceDescriptorProto]]) -> Iterator[str]:
     for service in services:
         yield f"- {_link(service.name)}"
     yield from ("- [Errors](#errors)", "- [Messages](#messages)", "- [Enums](#enums)", "")
 
 
-def _service(service: Documented) -> Iterator[str]:
+def _service(service: Documented[pb.ServiceDescriptorProto]) -> Iterator[str]:
     yield from (f"## {service.name}", "", service.comment, "")
     for method, comment in zip(service.descriptor.method, service.parts, strict=True):
         stream = "stream of " if method.server_streaming else ""
@@ -157,7 +162,7 @@ def _service(service: Documented) -> Iterator[str]:
         yield ""
 
 
-def _errors(reasons: Documented) -> Iterator[str]:
+def _errors(reasons: Documented[pb.EnumDescriptorProto]) -> Iterator[str]:
     yield from ("## Errors", "", reasons.comment, "")
     yield from ("| Reason | Status | RetryInfo | When |", "| --- | --- | --- | --- |")
     retry = {kind.reason: "yes" if kind.retriable else "no" for kind in STATUS}
@@ -169,7 +174,9 @@ def _errors(reasons: Documented) -> Iterator[str]:
     yield ""
 
 
-def _message(message: Documented, maps: dict[str, pb.DescriptorProto]) -> Iterator[str]:
+def _message(
+    message: Documented[pb.DescriptorProto], maps: dict[str, pb.DescriptorProto]
+) -> Iterator[str]:
     yield from (f"### {message.name}", "", message.comment, "")
     if not message.descriptor.field:
         return
@@ -181,7 +188,7 @@ def _message(message: Documented, maps: dict[str, pb.DescriptorProto]) -> Iterat
     yield ""
 
 
-def _enum(enum: Documented) -> Iterator[str]:
+def _enum(enum: Documented[pb.EnumDescriptorProto]) -> Iterator[str]:
     yield from (f"### {enum.name}", "", enum.comment, "", "| Value | |", "| --- | --- |")
     for value, comment in zip(enum.descriptor.value, enum.parts, strict=True):
         yield f"| {value.number} `{value.name}` | {_cell(comment)} |"
