@@ -173,10 +173,8 @@ class ChatDecoder:
             self._learn(chunk)
         if not self._accepted:
             self._accept()
-        if chunk.usage is not None:
-            self._count(chunk.usage)
-        elif type(chunk.x_groq) is dict:
-            self._count(chunk.x_groq.get("usage"))
+        if chunk.usage is not None or chunk.x_groq is not None:
+            self._take_usage(chunk)
         if chunk.citations is not None or chunk.search_results is not None:
             self._sources.note(chunk.citations, chunk.search_results)
         for choice in chunk.choices or ():
@@ -208,6 +206,12 @@ class ChatDecoder:
         self._accepted = True
         request_id = self._request_id or self._id
         self._parts.events.append(Accepted(self._model, request_id, self._warnings))
+
+    def _take_usage(self, chunk: wire.Chunk) -> None:
+        if chunk.usage is not None:
+            self._count(chunk.usage)
+        elif type(chunk.x_groq) is dict:
+            self._count(chunk.x_groq.get("usage"))
 
     def _count(self, said: Any) -> None:  # noqa: ANN401 - as it lies on the wire
         usage = token_usage(said)
