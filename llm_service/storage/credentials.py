@@ -5,12 +5,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Row, Select, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Credential, RateLimits, SourceType
-from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
@@ -66,14 +65,7 @@ class Credentials:
             InvalidField: a value does not fit its column.
             ResourceNotFound: there is no such provider; the transaction is lost.
         """
-        statement = rows.insert_new(self._connection.dialect, table)
-        values = rows.check(table, _to_values(credential))
-        try:
-            result = await self._connection.execute(statement.values(values))
-        except IntegrityError:
-            raise ResourceNotFound("no such provider") from None
-        if result.rowcount == 0:
-            raise AlreadyExists("there is a credential of that id")
+        await rows.add(self._connection, table, _to_values(credential))
 
     async def update(self, credential: Credential, expected_version: int) -> Credential:
         """Replace the credential of that uid, and give it back with its next version.

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, Select, String, and_, func, literal, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.completion import GenerationParams
@@ -21,7 +20,7 @@ from llm_service.domain.provider import (
     Price,
     RateLimits,
 )
-from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.expressions import JsonFlag
 from llm_service.storage.listing import Field, Kind, Listed
@@ -101,14 +100,7 @@ class Models:
             InvalidField: a value does not fit its column.
             ResourceNotFound: there is no such provider; the transaction is lost.
         """
-        statement = rows.insert_new(self._connection.dialect, table)
-        values = rows.check(table, _to_values(provider_uid, model))
-        try:
-            result = await self._connection.execute(statement.values(values))
-        except IntegrityError:
-            raise ResourceNotFound("no such provider") from None
-        if result.rowcount == 0:
-            raise AlreadyExists("there is a model of that id")
+        await rows.add(self._connection, table, _to_values(provider_uid, model))
 
     async def update(self, provider_uid: str, model: Model, expected_version: int) -> Model:
         """Replace the provider's model of that id, and give it back with its next version.

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Provider, RateLimits, UpstreamTimeouts
-from llm_service.errors import AlreadyExists, ResourceNotFound
+from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import providers as table
@@ -78,11 +78,7 @@ class Providers:
             AlreadyExists: the tenant has one of that id, maybe soft-deleted. Nothing was written.
             InvalidField: a value does not fit its column.
         """
-        statement = rows.insert_new(self._connection.dialect, table)
-        values = rows.check(table, _to_values(provider))
-        result = await self._connection.execute(statement.values(values))
-        if result.rowcount == 0:
-            raise AlreadyExists("there is a provider of that id, maybe a deleted one")
+        await rows.add(self._connection, table, _to_values(provider))
 
     async def update(self, provider: Provider, expected_version: int) -> Provider:
         """Replace the provider of that uid, and give it back with its next version.

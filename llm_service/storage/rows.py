@@ -14,9 +14,16 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_service.errors import EtagMismatch, InvalidField, ResourceNotFound, Violation
+from llm_service.errors import (
+    AlreadyExists,
+    EtagMismatch,
+    InvalidField,
+    ResourceNotFound,
+    Violation,
+)
 
 Values = dict[str, Any]
 
@@ -58,6 +65,18 @@ def insert_new(dialect: Dialect, table: Table) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
+async def add(connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert one row, whose only reference is to a provider."""
+    statement = insert_new(connection.dialect, table).values(check(table, values))
+    try:
+        # Without the option SQLAlchemy does not count what an insert did.
+        result = await connection.execute(statement, execution_options={"preserve_rowcount": True})
+    except IntegrityError:
+        raise ResourceNotFound("no such provider") from None
+    if result.rowcount == 0:
+        raise AlreadyExists(f"there is a {_noun(table)} of that id")
+
+
 async def replace(
     connection: AsyncConnection,
     table: Table,
@@ -90,10 +109,13 @@ async def remove(
 
 
 async def _explain(connection: AsyncConnection, table: Table, key: ColumnElement[bool]) -> None:
-    noun = table.name.removesuffix("s")
     if (await connection.execute(select(table.c.version).where(key))).first() is None:
-        raise ResourceNotFound(f"no such {noun}")
-    raise EtagMismatch(f"the {noun} has changed since it was read")
+        raise ResourceNotFound(f"no such {_noun(table)}")
+    raise EtagMismatch(f"the {_noun(table)} has changed since it was read")
+
+
+def _noun(table: Table) -> str:
+    return table.name.removesuffix("s")
 
 
 def _problem(kind: object, value: object) -> str:

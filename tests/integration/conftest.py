@@ -1,0 +1,86 @@
+"""Databases: each test that asks for one runs on SQLite and on PostgreSQL, with its own copy."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from llm_service.storage import migrations
+from llm_service.storage.database import Database
+from tests.integration import postgres_server
+from tests.integration.postgres_server import PostgresServer
+
+HERE = Path(__file__).parent
+NUMBERS = count(1)
+SECONDS = 180  # for the first test, which waits for a server to be made
+
+DIALECTS = ("sqlite", "postgresql")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres) -> str:
+    postgres.execute("CREATE DATABASE migrated")
+    migrations.upgrade(postgres.url("migrated"))
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    migrations.upgrade(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def postgresql_url(postgres, migrated_postgres) -> Iterator[str]:
+    yield from a_database(postgres, migrated_postgres)
+
+
+@pytest.fixture(params=DIALECTS)
+def database_url(request, tmp_path) -> str:
+    """A migrated database of this test's own."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql_url")
+    path = tmp_path / "test.db"
+    shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture
+def empty_postgresql_url(postgres) -> Iterator[str]:
+    yield from a_database(postgres, "template0")
+
+
+@pytest.fixture(params=DIALECTS)
+def empty_url(request, tmp_path) -> str:
+    """A database of this test's own that nobody has migrated."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("empty_postgresql_url")
+    return f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}"
+
+
+@pytest.fixture
+async def database(database_url):
+    async with Database.open(database_url) as database:
+        yield database
+
+
+def a_database(server: PostgresServer, template: str) -> Iterator[str]:
+    name = f"test_{next(NUMBERS)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.url(name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")

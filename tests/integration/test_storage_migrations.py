@@ -1,0 +1,135 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from llm_service.errors import StorageUnavailable
+from llm_service.storage import migrations, tables
+from llm_service.storage.database import Database
+from llm_service.storage.migrations import SchemaError, SchemaNewer, SchemaOutdated
+
+ROOT = Path(__file__).parents[2]
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = create_engine(make_url(url).set(drivername=SYNC[make_url(url).get_backend_name()]))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def table_names(url: str) -> set[str]:
+    engine = create_engine(make_url(url).set(drivername=SYNC[make_url(url).get_backend_name()]))
+    names = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+OURS = set(tables.METADATA.tables)
+
+
+def test_migrations_make_what_the_tables_say_up_and_down_and_up_again(empty_url):
+    migrations.upgrade(empty_url)
+    migrations.check(empty_url)
+    migrations.downgrade(empty_url, "base")
+    gone = table_names(empty_url)
+    migrations.upgrade(empty_url)
+    migrations.check(empty_url)
+
+    assert gone == {"alembic_version"}
+    assert table_names(empty_url) == OURS | {"alembic_version"}
+
+
+def test_upgrading_again_changes_nothing(empty_url):
+    migrations.upgrade(empty_url)
+
+    migrations.upgrade(empty_url)
+
+    migrations.check(empty_url)
+
+
+def test_a_table_that_differs_from_the_migrations_is_noticed(empty_url):
+    migrations.upgrade(empty_url)
+    execute(empty_url, "ALTER TABLE providers DROP COLUMN weight")
+
+    with pytest.raises(SchemaError):
+        migrations.check(empty_url)
+
+
+def test_two_processes_may_upgrade_at_once(empty_url):
+    program = f"from llm_service.storage import migrations; migrations.upgrade({empty_url!r})"
+
+    runs = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(2)]
+
+    assert [run.wait() for run in runs] == [0, 0]
+    migrations.check(empty_url)
+
+
+def test_upgrade_refuses_a_newer_schema(database_url):
+    execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(SchemaNewer, match="9999"):
+        migrations.upgrade(database_url)
+
+
+def test_upgrade_of_a_database_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(StorageUnavailable):
+        migrations.upgrade(f"postgresql+psycopg://u@/d?host={tmp_path}")
+
+
+async def test_serving_refuses_a_database_without_a_schema(empty_url):
+    async with Database.open(empty_url) as database:
+        with pytest.raises(SchemaOutdated, match="migrate"):
+            await database.check_schema()
+
+
+async def test_serving_refuses_a_newer_schema(database_url):
+    execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
+
+    async with Database.open(database_url) as database:
+        with pytest.raises(SchemaNewer, match="9999"):
+            await database.check_schema()
+
+
+def test_serving_refuses_an_older_schema(monkeypatch):
+    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+
+    with pytest.raises(SchemaOutdated, match="0001"):
+        migrations.require("0001")
+
+
+async def test_a_migrated_database_is_served_and_has_one_identity(database):
+    await database.check_schema()
+
+    first, second = await database.deployment_id(), await database.deployment_id()
+
+    assert len(first) == 36
+    assert first == second
+
+
+def test_the_revisions_the_code_knows_are_the_ones_there_are():
+    scripts = ScriptDirectory(str(ROOT / "alembic"))
+
+    known = [script.revision for script in scripts.walk_revisions()]
+
+    assert tuple(reversed(known)) == migrations.REVISIONS
+    assert scripts.get_current_head() == migrations.head()
+
+
+def test_serving_does_not_load_alembic_nor_the_other_databases_driver():
+    program = (
+        "import sys; from llm_service.storage.engines import create;"
+        "create('sqlite+aiosqlite:///x'); print(*sys.modules)"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert "sqlalchemy" in loaded
+    assert not {"alembic", "psycopg"} & set(loaded)

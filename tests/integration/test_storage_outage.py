@@ -1,0 +1,200 @@
+"""What callers see of a database that is down, slow or ill."""
+
+import asyncio
+import logging
+import sqlite3
+from time import perf_counter
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
+
+from llm_service.errors import StorageUnavailable
+from llm_service.storage import engines
+from llm_service.storage.database import Database
+from tests.integration.samples import a_credential, a_provider
+
+SECRET = "sealed-canary-9f3a"
+PASSWORD = "password-canary-77"
+
+
+@pytest.fixture
+async def stopped(postgres):
+    """A server that is down during the test."""
+    postgres.stop()
+    yield postgres
+    postgres.start()
+
+
+async def test_a_database_that_is_down_is_known_within_two_seconds(stopped):
+    async with Database.open(stopped.url("migrated")) as database:
+        start = perf_counter()
+
+        with pytest.raises(StorageUnavailable) as failure:
+            await database.ping()
+
+        assert perf_counter() - start < 2.5
+    assert failure.value.__cause__ is not None
+
+
+async def test_every_method_says_that_the_database_is_down(stopped):
+    async with Database.open(stopped.url("migrated")) as database:
+        with pytest.raises(StorageUnavailable):
+            async with database.begin():
+                pass
+        with pytest.raises(StorageUnavailable):
+            async with database.read():
+                pass
+        with pytest.raises(StorageUnavailable):
+            await database.check_schema()
+        with pytest.raises(StorageUnavailable):
+            await database.deployment_id()
+
+
+async def test_a_server_that_came_back_is_used_again_without_a_failed_call(
+    postgres, postgresql_url
+):
+    async with Database.open(postgresql_url) as database:
+        await database.ping()
+
+        postgres.stop()
+        postgres.start()
+
+        await database.ping()
+        async with database.begin() as tx:
+            await tx.providers.add(a_provider())
+
+
+async def test_a_server_that_goes_away_inside_a_block_is_unavailable(postgres, postgresql_url):
+    async with Database.open(postgresql_url) as database:
+
+        async def interrupted() -> None:
+            async with database.begin() as tx:
+                await tx.providers.add(a_provider())
+                postgres.stop()
+                postgres.start()
+                await tx.config.bump("acme")
+
+        with pytest.raises(StorageUnavailable):
+            await interrupted()
+
+        async with database.read() as tx:
+            assert await tx.providers.of_tenant("acme") == ()
+
+
+async def test_a_row_locked_for_too_long_is_unavailable(postgresql_url):
+    impatient = make_url(postgresql_url).difference_update_query(["options"])
+    async with Database.open(str(impatient)) as database, database.begin() as holding:
+        await holding.config.bump("acme")
+
+        with pytest.raises(StorageUnavailable):
+            async with database.begin() as tx:
+                await tx.config.bump("rival")
+
+
+async def test_a_pool_in_use_is_unavailable(database, monkeypatch):
+    monkeypatch.setattr(database._reader.pool, "_timeout", 0.05)
+    taken = [asyncio.Event() for _ in range(engines.POOL_SIZE)]
+    release = asyncio.Event()
+
+    async def hold(number: int) -> None:
+        async with database.read() as tx:
+            await tx.config.since(0)
+            taken[number].set()
+            await release.wait()
+
+    size = engines.POOL_SIZE if database.dialect == "postgresql" else engines.SQLITE_READERS
+    holders = [asyncio.create_task(hold(number)) for number in range(size)]
+    for event in taken[:size]:
+        await event.wait()
+
+    with pytest.raises(StorageUnavailable, match="busy"):
+        async with database.read():
+            pass
+
+    release.set()
+    await asyncio.gather(*holders)
+
+
+async def test_writers_at_once_all_get_their_turn(database):
+    async def add(number: int) -> None:
+        async with database.begin() as tx:
+            await tx.providers.add(a_provider(f"p{number}"))
+
+    await asyncio.gather(*map(add, range(8)))
+
+    async with database.read() as tx:
+        assert len(await tx.providers.of_tenant("acme")) == 8
+
+
+async def test_a_sqlite_file_another_process_holds_is_unavailable(tmp_path, migrated_sqlite):
+    path = tmp_path / "held.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+
+    async with Database.open(f"sqlite+aiosqlite:///{path}?timeout=0.05") as database:
+        with pytest.raises(StorageUnavailable):
+            async with database.begin():
+                pass
+
+    holder.close()
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path):
+    path = tmp_path / "not.db"
+    path.write_bytes(b"not a database" * 100)
+
+    async with Database.open(f"sqlite+aiosqlite:///{path}") as database:
+        with pytest.raises(StorageUnavailable):
+            await database.check_schema()
+
+
+async def test_a_statement_of_ours_that_is_wrong_is_not_called_an_outage(tmp_path):
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}") as database:
+        with pytest.raises(OperationalError):
+            async with database.read() as tx:
+                await tx.providers.of_tenant("acme")
+
+
+async def test_sqlite_is_durable_and_checks_its_references(database):
+    if database.dialect != "sqlite":
+        pytest.skip("SQLite's settings")
+    async with database.begin() as tx:
+        values = {
+            name: (await tx.providers._connection.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "query_only")
+        }
+
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "query_only": 0}
+
+
+async def test_a_password_is_in_no_repr_error_or_log(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    url = f"postgresql+psycopg://user:{PASSWORD}@/d?host={tmp_path}"
+
+    async with Database.open(url) as database:
+        with pytest.raises(StorageUnavailable) as failure:
+            await database.ping()
+        shown = [repr(database), repr(database._writer), repr(failure.value)]
+    shown += [str(failure.value.__cause__), caplog.text]
+
+    assert PASSWORD not in "".join(shown)
+
+
+async def test_a_sealed_secret_is_in_no_log_or_error(database, caplog):
+    caplog.set_level(logging.DEBUG)
+    provider = a_provider()
+
+    async with database.begin() as tx:
+        await tx.providers.add(provider)
+        await tx.credentials.add(a_credential(provider, sealed=SECRET))
+        await tx.credentials.of_tenant("acme")
+        failing = tx.credentials._connection.execute(
+            text("INSERT INTO credentials (sealed, nothing) VALUES (:sealed, 1)"),
+            {"sealed": SECRET},
+        )
+        with pytest.raises(Exception, match="nothing") as failure:
+            await failing
+
+    assert SECRET not in str(failure.value) + caplog.text

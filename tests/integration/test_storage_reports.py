@@ -1,0 +1,292 @@
+"""Usage reports, held against the same sums made in memory."""
+
+import math
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_service.domain.completion import Attribution, Cost, ServedBy, TokenUsage
+from llm_service.domain.usage import TimeBucket, UsageMetrics, UsageQuery, UsageRow
+from llm_service.errors import InvalidField
+from llm_service.storage import buckets, reports
+from tests.integration.samples import NUMBERS, a_record, an_attempt
+
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana"]
+# Clocks change in each zone on one of these days, and months and years end.
+DAYS = [
+    datetime(2026, 2, 28, tzinfo=UTC),
+    datetime(2026, 3, 7, tzinfo=UTC),
+    datetime(2026, 3, 28, tzinfo=UTC),
+    datetime(2026, 4, 4, tzinfo=UTC),
+    datetime(2026, 10, 24, tzinfo=UTC),
+    datetime(2026, 10, 31, tzinfo=UTC),
+    datetime(2026, 12, 31, tzinfo=UTC),
+]
+on_a_database = settings(
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+COSTS = st.sampled_from(
+    [None, Cost(0), Cost(7), Cost(0, incomplete=True), Cost(3, incomplete=True)]
+)
+USAGES = st.none() | st.builds(TokenUsage, *[st.integers(0, 2**31 - 1)] * 5)
+SECONDS = st.integers(0, 40).map(lambda tenths: tenths / 10)
+
+
+@st.composite
+def records_and_queries(draw):
+    tenant, day = f"tenant-{next(NUMBERS)}", draw(st.sampled_from(DAYS))
+    records = [
+        a_record(
+            number,
+            tenant,
+            completion_id=f"{tenant}-{draw(st.integers(0, 4))}",
+            create_time=day + timedelta(minutes=draw(st.integers(0, 3 * 24 * 60))),
+            attribution=Attribution(
+                tenant,
+                agent=draw(st.sampled_from(["", "a", "b"])),
+                labels=draw(st.sampled_from([{}, {"team": "x"}, {"team": ""}])),
+            ),
+            attempt=an_attempt(
+                target=ServedBy(draw(st.sampled_from(["p", "q"])), "m"),
+                duration=draw(SECONDS),
+                usage=draw(USAGES),
+                cost=draw(COSTS),
+            ),
+            error_reason=draw(st.sampled_from(["", "", "PROVIDER_TIMEOUT"])),
+            first_token=draw(st.none() | SECONDS),
+        )
+        for number in range(draw(st.integers(0, 8)))
+    ]
+    query = UsageQuery(
+        tenant=tenant,
+        start_time=day + timedelta(hours=draw(st.integers(0, 6))),
+        end_time=day + timedelta(hours=draw(st.integers(7, 72))),
+        time_bucket=draw(st.none() | st.sampled_from(TimeBucket)),
+        time_zone=draw(st.sampled_from(ZONES)),
+        group_by=draw(
+            st.lists(
+                st.sampled_from(["agent", "provider", "outcome", "label.team"]),
+                max_size=2,
+                unique=True,
+            ).map(tuple)
+        ),
+        filters=draw(
+            st.sampled_from([{}, {"agent": "a"}, {"label.team": ""}, {"outcome": reports.SERVED}])
+        ),
+    )
+    return records, query
+
+
+def dimension(record, name):
+    match name:
+        case "agent":
+            return record.attribution.agent
+        case "provider":
+            return record.attempt.target.provider
+        case "outcome":
+            return record.error_reason or reports.SERVED
+        case "label.team":
+            return record.attribution.labels.get("team", "")
+
+
+def percentile(values, percent):
+    found = sorted(value for value in values if value is not None)
+    return found[math.ceil(len(found) * percent / 100) - 1] if found else None
+
+
+def metrics(records, everything) -> UsageMetrics:
+    if not records:
+        return UsageMetrics()
+
+    def tokens(name):
+        return sum(getattr(r.attempt.usage, name) for r in records if r.attempt.usage)
+
+    def cost(some):
+        return sum(r.attempt.cost.total_nano_usd for r in some if r.attempt.cost)
+
+    failed = [r for r in records if r.error_reason]
+    durations = [r.attempt.duration for r in records]
+    firsts = [r.first_token for r in records]
+    return UsageMetrics(
+        request_count=len({r.completion_id for r in records}),
+        error_count=len(failed),
+        fallback_count=sum(
+            any(
+                other.completion_id == r.completion_id and other.record_id < r.record_id
+                for other in everything
+            )
+            for r in records
+        ),
+        input_tokens=tokens("input_tokens"),
+        output_tokens=tokens("output_tokens"),
+        cache_read_input_tokens=tokens("cache_read_input_tokens"),
+        cache_write_input_tokens=tokens("cache_write_input_tokens"),
+        reasoning_output_tokens=tokens("reasoning_output_tokens"),
+        cost_nano_usd=cost(records),
+        failed_attempt_nano_usd=cost(failed),
+        unpriced_request_count=len(
+            {r.completion_id for r in records if r.attempt.cost and r.attempt.cost.incomplete}
+        ),
+        duration_p50=percentile(durations, 50),
+        duration_p95=percentile(durations, 95),
+        first_token_p50=percentile(firsts, 50),
+        first_token_p95=percentile(firsts, 95),
+    )
+
+
+def label(instant, bucket, zone):
+    """What a clock on the wall calls the bucket."""
+    local = instant.astimezone(ZoneInfo(zone))
+    match bucket:
+        case None:
+            return ()
+        case TimeBucket.HOUR:
+            return local.date(), local.hour, local.utcoffset()
+        case TimeBucket.DAY:
+            return local.date()
+        case TimeBucket.WEEK:
+            return local.isocalendar()[:2]
+        case TimeBucket.MONTH:
+            return local.year, local.month
+
+
+@given(asked=records_and_queries())
+@on_a_database
+async def test_a_report_is_the_sum_of_its_records(database, asked):
+    records, query = asked
+    async with database.begin() as tx:
+        await tx.usage.add_many(records)
+
+    async with database.read() as tx:
+        rows, total = await tx.usage.query(query)
+
+    matching = [
+        record
+        for record in records
+        if query.start_time <= record.create_time < query.end_time
+        and all(dimension(record, name) == value for name, value in query.filters.items())
+    ]
+    groups = defaultdict(list)
+    for record in matching:
+        names = tuple(dimension(record, name) for name in query.group_by)
+        (bucket,) = [
+            cut
+            for cut in buckets.cut(
+                query.start_time, query.end_time, query.time_bucket, ZoneInfo(query.time_zone)
+            )
+            if cut[0] <= record.create_time < cut[1]
+        ]
+        groups[bucket, names].append(record)
+    assert total == metrics(matching, records)
+    assert rows == tuple(
+        UsageRow(*bucket, dict(zip(query.group_by, names, strict=True)), metrics(group, records))
+        for (bucket, names), group in sorted(groups.items(), key=lambda item: item[0])
+    )
+
+
+@given(
+    start=st.sampled_from(DAYS).flatmap(
+        lambda day: st.integers(0, 1440).map(lambda m: day + timedelta(minutes=m))
+    ),
+    hours=st.integers(1, 24 * 70),
+    bucket=st.sampled_from(TimeBucket),
+    zone=st.sampled_from([*ZONES, "Asia/Kathmandu"]),
+)
+def test_buckets_are_what_the_wall_clock_says_without_gap_or_overlap(start, hours, bucket, zone):
+    end = start + timedelta(hours=hours)
+
+    cuts = buckets.cut(start, end, bucket, ZoneInfo(zone))
+
+    assert cuts[0][0] == start
+    assert cuts[-1][1] == end
+    assert all(first[1] == second[0] for first, second in pairwise(cuts))
+    last = timedelta(microseconds=1)
+    labels = [label(first, bucket, zone) for first, _ in cuts]
+    assert labels == [label(second - last, bucket, zone) for _, second in cuts]
+    assert all(one != two for one, two in pairwise(labels))
+
+
+async def test_a_report_over_more_buckets_than_one_statement_takes_is_whole(database):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    hours = [0, 999, 1000, 2500]
+    async with database.begin() as tx:
+        await tx.usage.add_many(
+            [a_record(h, create_time=start + timedelta(hours=h)) for h in hours]
+        )
+
+    async with database.read() as tx:
+        rows, total = await tx.usage.query(
+            UsageQuery("acme", start, start + timedelta(hours=2501), TimeBucket.HOUR)
+        )
+
+    assert [row.bucket_start_time for row in rows] == [start + timedelta(hours=h) for h in hours]
+    assert total.request_count == 4
+
+
+async def test_a_report_is_one_tenants_unless_all_are_asked_for(database):
+    async with database.begin() as tx:
+        await tx.usage.add_many([a_record(1, "acme"), a_record(2, "rival"), a_record(3, "rival")])
+    query = {"start_time": DAYS[0], "end_time": DAYS[-1], "group_by": ("tenant",)}
+
+    async with database.read() as tx:
+        rows, total = await tx.usage.query(UsageQuery("acme", **query))
+        everybodys, _ = await tx.usage.query(UsageQuery(None, **query))
+
+    assert [row.dimensions for row in rows] == [{"tenant": "acme"}]
+    assert total.request_count == 1
+    assert [(row.dimensions["tenant"], row.metrics.request_count) for row in everybodys] == [
+        ("acme", 1),
+        ("rival", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"time_zone": "Mars/Olympus"}, "time_zone", id="no-such-zone"),
+        pytest.param({"time_zone": "../etc/passwd"}, "time_zone", id="not-a-zone"),
+        pytest.param({"time_zone": "America"}, "time_zone", id="a-folder-of-zones"),
+        pytest.param({"time_zone": "\0"}, "time_zone", id="nul"),
+        pytest.param({"group_by": ("colour",)}, "group_by", id="unknown-dimension"),
+        pytest.param({"group_by": ("label.",)}, "group_by", id="no-label"),
+        pytest.param({"filters": {"colour": "red"}}, "filter", id="unknown-filter"),
+        pytest.param({"filters": {"agent": "\0"}}, "filter", id="nul-in-filter"),
+        pytest.param({"end_time": DAYS[0]}, "end_time", id="empty-range"),
+        pytest.param({"end_time": datetime(9999, 1, 1, tzinfo=UTC)}, "end_time", id="too-far"),
+        pytest.param(
+            {"end_time": datetime(2030, 1, 1, tzinfo=UTC), "time_bucket": TimeBucket.HOUR},
+            "time_bucket",
+            id="too-many-buckets",
+        ),
+    ],
+)
+async def test_a_report_that_makes_no_sense_says_why(database, change, field):
+    query = UsageQuery(**{"tenant": "acme", "start_time": DAYS[0], "end_time": DAYS[1], **change})
+
+    async with database.read() as tx:
+        with pytest.raises(InvalidField) as failure:
+            await tx.usage.query(query)
+
+    assert [violation.field for violation in failure.value.violations] == [field]
+
+
+async def test_a_report_of_too_many_rows_is_refused(database, monkeypatch):
+    monkeypatch.setattr(reports, "MAX_ROWS", 2)
+    async with database.begin() as tx:
+        await tx.usage.add_many([a_record(number) for number in range(3)])
+        query = UsageQuery("acme", DAYS[0], DAYS[-1], TimeBucket.HOUR, group_by=("session",))
+        assert len((await tx.usage.query(query))[0]) == 1
+
+        await tx.usage.add_many(
+            [
+                a_record(number, attribution=Attribution("acme", session=f"{number}"))
+                for number in range(10, 13)
+            ]
+        )
+        with pytest.raises(InvalidField, match="group_by"):
+            await tx.usage.query(query)
