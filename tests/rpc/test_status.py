@@ -175,7 +175,8 @@ def test_a_bug_says_nothing_but_its_incident():
     assert detail(status, error_details_pb2.ErrorInfo).reason == "INTERNAL"
 
 
-texts = st.text(max_size=3000)
+# Long ones too: hypothesis seldom grows a text to where limits are.
+texts = st.builds(lambda text, times: text * times, st.text(max_size=8), st.integers(0, 600))
 attempts = st.builds(lambda m, p: attempt(m, provider=p), texts, texts)
 
 
@@ -203,3 +204,38 @@ def test_as_many_violations_as_fit_are_kept_and_at_least_one(violations):
     assert proto_of(status).ByteSize() <= DETAILS_MAX
     kept = detail(status, error_details_pb2.BadRequest).field_violations
     assert 1 <= len(kept) <= len(violations)
+
+
+def test_attempts_that_do_not_fit_are_left_out_from_the_end():
+    error = failed(
+        errors.ProviderUnavailable("down", metadata={"a": "m" * 200}),
+        *[attempt(provider=f"providers/{number}-{'p' * 400}") for number in range(5)],
+    )
+
+    failure = detail(to_status(error, trace_id=TRACE), error_pb2.CompletionFailure)
+
+    assert 0 < len(failure.attempts) < 5
+    assert failure.attempts[0].target.provider.startswith("providers/0")
+    assert failure.cost.total_nano_usd == 5
+
+
+def test_a_failure_too_big_even_without_attempts_keeps_its_id_and_its_cost():
+    error = errors.ProviderUnavailable("down")
+    items = tuple(CostItem(f"meter-{number}-{'x' * 60}", 1, 1) for number in range(100))
+    error.failure = FailedCompletion("c-1", (), None, Cost(100, items, incomplete=True))
+
+    failure = detail(to_status(error, trace_id=TRACE), error_pb2.CompletionFailure)
+
+    assert failure.completion_id == "c-1"
+    assert (failure.cost.total_nano_usd, failure.cost.incomplete) == (100, True)
+    assert not failure.cost.items
+
+
+def test_a_huge_failure_without_a_cost_does_not_invent_one():
+    error = errors.ProviderUnavailable("down")
+    error.failure = FailedCompletion("c" * 5000, ())
+
+    failure = detail(to_status(error, trace_id=TRACE), error_pb2.CompletionFailure)
+
+    assert failure.completion_id == "c" * 200
+    assert not failure.HasField("cost")

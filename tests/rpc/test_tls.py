@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from llm_service.rpc.stubs import completion_pb2 as pb
 from llm_service.rpc.stubs import completion_service_pb2_grpc as service_grpc
-from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
+from llm_service.rpc.tls import TlsFiles, UnusableTls, _Certificates, server_credentials
 from tests.rpc.scripted import running
 
 
@@ -177,3 +177,18 @@ def test_a_server_does_not_start_on_files_that_are_no_good(files, authority, dam
         server_credentials(files)
 
     assert "AAAA" not in str(failure.value)
+
+
+def test_a_handshake_reads_the_files_only_when_they_changed_and_only_good_ones(files, authority):
+    certificates = _Certificates(files)
+    certificates.first()
+
+    unchanged = certificates.newer()
+    write(files, authority.issue("second"))
+    changed = certificates.newer()
+    files.certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    damaged = certificates.newer()
+
+    assert unchanged is None
+    assert changed is not None
+    assert damaged is None
