@@ -29,7 +29,7 @@ from llm_service.gateway.routing import Target
 _UNSET = GenerationParams()
 _PARAMS = tuple(GenerationParams.__dataclass_fields__)
 # A caller's own deadline cancels us; until it has, an attempt may run this much longer.
-_GRACE_SECONDS = 0.25
+_GRACE_SECONDS = 1.0
 # The library cancels on its own clock, a little before ours says so.
 _CLOCK_SLACK_SECONDS = 0.01
 

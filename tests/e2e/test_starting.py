@@ -1,0 +1,95 @@
+"""What a service needs to start, and what it says when it does not have it."""
+
+import sqlite3
+
+import grpc
+import pytest
+
+from llm_service import bootstrap
+from llm_service.settings import SettingsError
+from tests.e2e.service import running, settings_in
+from tests.e2e.test_failures import details
+
+POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
+
+
+async def started(folder, **environment) -> list[str]:
+    async with bootstrap.application(settings_in(folder, environment)) as (_, notes):
+        return notes
+
+
+async def test_the_first_start_prepares_a_database_and_a_key_and_says_so(tmp_path):
+    first = await started(tmp_path)
+    second = await started(tmp_path)
+
+    assert any("database" in note for note in first)
+    assert any("encryption key" in note for note in first)
+    assert second == []
+    assert (tmp_path / "vault.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_new_embedded_service_has_the_echo_provider_and_one_for_each_key(tmp_path):
+    async with running(tmp_path, OPENAI_API_KEY="sk-from-the-environment") as service:
+        answer = await service.admin.ListProviders(bootstrap_list())
+
+    assert sorted(p.name for p in answer.providers) == ["providers/echo", "providers/openai"]
+
+
+def bootstrap_list():
+    from llm_service.rpc.stubs.provider_admin_service_pb2 import ListProvidersRequest
+
+    return ListProvidersRequest()
+
+
+async def test_seeding_twice_is_as_seeding_once(tmp_path):
+    await started(tmp_path)
+
+    lines = await bootstrap.seed(settings_in(tmp_path, {}))
+
+    assert lines == ["providers/echo is there already"]
+
+
+async def test_a_database_of_a_newer_release_is_refused(tmp_path):
+    await started(tmp_path)
+    with sqlite3.connect(tmp_path / "llm-service.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+
+    with pytest.raises(bootstrap.CannotStart, match="9999"):
+        await started(tmp_path)
+
+
+async def test_a_database_that_does_not_answer_is_refused(tmp_path):
+    with pytest.raises(bootstrap.CannotStart, match="does not answer"):
+        await started(tmp_path, LLM_DATABASE_URL=POSTGRES)
+
+
+async def test_a_broken_key_file_is_refused_without_a_word_of_it(tmp_path):
+    await started(tmp_path)
+    (tmp_path / "vault.key").write_text("k1 fernet-v1 not-a-key-at-all primary\n")
+
+    with pytest.raises(bootstrap.CannotStart) as failure:
+        await started(tmp_path)
+
+    assert "not-a-key-at-all" not in str(failure.value)
+
+
+async def test_without_a_key_ring_secrets_are_neither_taken_nor_written(tmp_path, database_url):
+    if not database_url.startswith("postgresql"):
+        pytest.skip("the embedded default always has a key")
+    settings = settings_in(tmp_path, {"LLM_DATABASE_URL": database_url})
+    bootstrap.migrate(settings)
+    async with running(tmp_path, LLM_DATABASE_URL=database_url) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await service.add_provider("secretive", "https://vendor.example/v1")
+        listed = await service.admin.ListProviders(bootstrap_list())
+
+    assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert details(failure.value)["ErrorInfo"].reason == "ENCRYPTION_KEY_MISSING"
+    assert not listed.providers
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051", "10.1.2.3:50051"])
+def test_other_machines_are_not_served_without_tls_and_authentication(tmp_path, listen):
+    with pytest.raises(SettingsError, match="LLM_LISTEN"):
+        settings_in(tmp_path, {"LLM_LISTEN": listen})
