@@ -46,6 +46,13 @@ class Answer:
     messages: list[tuple[int, bytes]]
     end_ns: int
 
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """The content of a stream, message by message, with the time each was received."""
+        for received, message in self.messages:
+            text = service_event(message).part_delta.text
+            if text:
+                yield received, text
+
 
 class Client:
     """Calls one server over several connections in turn."""
@@ -205,15 +212,12 @@ def check_unaries(answers: list[Answer], shape: Shape) -> list[int]:
 
 def first_tokens(answers: list[Answer]) -> list[int]:
     """From the moment each stream was due to its first content, in ns."""
-    return [
-        next(
-            received
-            for received, message in answer.messages
-            if service_event(message).part_delta.text
-        )
-        - answer.due_ns
-        for answer in answers
-    ]
+    return [next(answer.texts())[0] - answer.due_ns for answer in answers]
+
+
+def joined(answers: list[Answer], shape: Shape) -> float:
+    """Events of the upstream per message received: 1 where none were joined."""
+    return len(answers) * shape.chunks / sum(1 for answer in answers for _ in answer.texts())
 
 
 def stalled(answers: list[Answer], shape: Shape) -> float:

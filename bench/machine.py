@@ -12,6 +12,7 @@ from pathlib import Path
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _BEAT = 0.005
+_SLICE_NS = 50_000_000
 _WORK = bytes(4 << 20)
 
 
@@ -50,7 +51,11 @@ def cpu_seconds(pid: int) -> float:
     The clock's number is what clock_getcpuclockid(3) returns on Linux; /proc/PID/schedstat counts
     the same time, but for one thread and as long as it lives.
     """
-    return sum(time.clock_gettime((~process << 3) | 2) for process in tree(pid))
+    return clock_of(tree(pid))
+
+
+def clock_of(processes: list[int]) -> float:
+    return sum(time.clock_gettime((~process << 3) | 2) for process in processes)
 
 
 def resident_kib(pid: int) -> int:
@@ -117,6 +122,15 @@ class Noise:
         return self.foreign + self.stolen + self.paused
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The CPU clock at a moment, and how late the worst beat since the sample before was, in s."""
+
+    time_ns: int
+    cpu_seconds: float
+    late: float
+
+
 class Window:
     """`async with Window(pid, cores) as window:` measures a process while the block runs."""
 
@@ -129,6 +143,7 @@ class Window:
     async def __aenter__(self) -> Window:
         self._yardstick = await asyncio.to_thread(yardstick, self._cores.sut)
         self._late: list[float] = []
+        self.samples: list[Sample] = []
         self._beat = asyncio.create_task(self._listen())
         self._start = time.monotonic()
         self._sut_core = core_seconds(self._cores.sut)
@@ -153,9 +168,17 @@ class Window:
         )
 
     async def _listen(self) -> None:
+        processes = tree(self._pid)
+        now, worst = time.monotonic_ns(), 0.0
+        self.samples.append(Sample(now, clock_of(processes), worst))
         while True:
-            before = time.monotonic()
+            before = now
             await asyncio.sleep(_BEAT)
-            late = time.monotonic() - before - _BEAT
+            now = time.monotonic_ns()
+            late = (now - before) / 1e9 - _BEAT
+            worst = max(worst, late)
             if late > _BEAT:
                 self._late.append(late)
+            if now - self.samples[-1].time_ns >= _SLICE_NS:
+                self.samples.append(Sample(now, clock_of(processes), worst))
+                worst = 0.0

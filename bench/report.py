@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from machine import Cores
 LONG_CHUNKS, SHORT_CHUNKS = 200, 20
 QUIET = 0.03
 RIG_BOUND = 0.8
+ENOUGH_SLICES = 40
 BARS = {
     "CPU per chunk / echo": 2.3,
     "CPU per unary call / echo": 3.0,
@@ -96,6 +98,47 @@ def chunk_us_at_300(loads: dict[str, Any]) -> float:
     return chunk_us(loads, 300)
 
 
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """CPU per unit of work in the undisturbed slices of all rounds; NaN where there are none."""
+
+    us: float
+    clean: int
+    total: int
+
+
+def undisturbed(result: Result, system: str, load: str) -> Undisturbed:
+    slices = [each for loads in result.rounds for each in loads[system][load]["slices"]]
+    work, cpu, clean, total = (
+        sum(each[name] for each in slices) for name in ("work", "cpu_seconds", "clean", "total")
+    )
+    return Undisturbed(cpu / work * 1e6 if work else math.nan, clean, total)
+
+
+def undisturbed_ratio(result: Result, system: str, load: str) -> float:
+    return undisturbed(result, system, load).us / undisturbed(result, "echo", load).us
+
+
+def noisy(result: Result) -> bool:
+    """More than a quarter of the windows were disturbed: whole windows then prove little."""
+    windows = noise(result)
+    return sum(_share(window) > QUIET for window in windows) > len(windows) / 4
+
+
+def noise(result: Result) -> list[dict[str, float]]:
+    return [
+        window
+        for loads in result.rounds
+        for points in loads.values()
+        for point in points.values()
+        for window in point["noise"]
+    ]
+
+
+def _share(window: dict[str, float]) -> float:
+    return window["foreign"] + window["stolen"] + window["paused"]
+
+
 def per_round(
     result: Result, system: str, figure: Callable[[dict[str, Any]], float]
 ) -> list[float]:
@@ -115,18 +158,24 @@ def added_first_token(result: Result, system: str) -> list[float]:
 
 
 def bars(result: Result) -> Iterator[tuple[str, float | None, float]]:
-    """(what, measured or None, at most)."""
-    service = "service" in result.systems
-    comparable = service and "echo" in result.systems
+    """(what, measured or None, at most). On a noisy machine ratios are those of quiet slices."""
+    comparable = {"service", "echo"} <= set(result.systems)
     memory = result.memory.get("service", {})
     measured = (
-        statistics.median(ratios(result, "service", chunk_us)) if comparable else None,
-        statistics.median(ratios(result, "service", unary_us)) if comparable else None,
+        _judged(result, chunk_us, "P20-long") if comparable else None,
+        _judged(result, unary_us, "U200") if comparable else None,
         memory.get("kib_per_stream"),
         memory.get("idle_mb"),
     )
     for (what, limit), value in zip(BARS.items(), measured, strict=True):
         yield what, value, limit
+
+
+def _judged(result: Result, figure: Callable[[dict[str, Any]], float], load: str) -> float | None:
+    if not noisy(result):
+        return statistics.median(ratios(result, "service", figure))
+    fewest = min(undisturbed(result, system, load).clean for system in ("service", "echo"))
+    return undisturbed_ratio(result, "service", load) if fewest >= ENOUGH_SLICES else None
 
 
 def passed(result: Result) -> bool:
@@ -170,6 +219,7 @@ def _table(result: Result) -> Iterator[str]:
         ("CPU us per chunk (P20)", lambda s: per_round(result, s, chunk_us)),
         ("CPU us per stream, besides", lambda s: per_round(result, s, stream_us)),
         ("CPU us per unary call (200/s)", lambda s: per_round(result, s, unary_us)),
+        ("upstream events per message", lambda s: _joined(result, s)),
         ("transit of a chunk p50, ms", lambda s: _latency(result, s, "P20-long", "p50")),
         ("transit of a chunk p99, ms", lambda s: _latency(result, s, "P20-long", "p99")),
         ("unary call p50, ms", lambda s: _latency(result, s, "U200", "p50")),
@@ -183,6 +233,10 @@ def _table(result: Result) -> Iterator[str]:
         rows.insert(1, ("CPU us per chunk (P300)", lambda s: per_round(result, s, chunk_us_at_300)))
     for title, figures in rows:
         yield f"{title:34}" + "".join(f"{_spread(figures(s)):>24}" for s in result.systems)
+
+
+def _joined(result: Result, system: str) -> list[float]:
+    return [loads[system]["P20-long"]["joined"] for loads in result.rounds]
 
 
 def _latency(result: Result, system: str, load: str, quantile: str) -> list[float]:
@@ -199,15 +253,22 @@ def _ratios(result: Result) -> Iterator[str]:
     if "echo" not in result.systems:
         return
     for system in result.systems:
-        for title, figure in (("chunk", chunk_us), ("unary call", unary_us)):
+        for title, figure, load in (
+            ("chunk", chunk_us, "P20-long"),
+            ("unary call", unary_us, "U200"),
+        ):
             if system != "echo":
                 values = ratios(result, system, figure)
                 each = "  ".join(f"{value:.2f}" for value in values)
+                quiet = undisturbed_ratio(result, system, load)
                 name = f"{system} / echo, per {title}"
                 yield f"{name:34}{statistics.median(values):5.2f} x   rounds: {each}"
+                yield f"{'  in undisturbed slices':34}{quiet:5.2f} x"
 
 
 def _bars(result: Result) -> Iterator[str]:
+    if noisy(result):
+        yield "  (ratios judged in undisturbed slices: the machine was not quiet)"
     for what, value, limit in bars(result):
         if value is None:
             yield f"  ?     {what}: not measured (at most {limit:g})"
@@ -220,28 +281,33 @@ def _checks(result: Result) -> Iterator[str]:
     yield "checked: every event and answer counted was delivered whole and in order"
     for void in result.voids:
         yield f"void: {void}"
-    noise = [
-        window
-        for loads in result.rounds
-        for points in loads.values()
-        for point in points.values()
-        for window in point["noise"]
-    ]
+    windows = noise(result)
     for name in ("foreign", "stolen", "paused"):
-        shares = [window[name] * 100 for window in noise]
+        shares = [window[name] * 100 for window in windows]
         middle = statistics.median(shares)
         yield f"noise: {name} {middle:.1f} % of a window, worst {max(shares):.1f} %"
-    yardsticks = [window["yardstick_ms"] for window in noise]
+    yardsticks = [window["yardstick_ms"] for window in windows]
     stretch = max(yardsticks) / min(yardsticks)
     yield f"noise: the same work cost up to {stretch:.2f} x its least CPU time"
-    worst = max(window["longest_pause_ms"] for window in noise)
-    noisy = sum(window["foreign"] + window["stolen"] + window["paused"] > QUIET for window in noise)
-    yield f"noise: longest pause {worst:.0f} ms; {noisy} of {len(noise)} windows above {QUIET:.0%}"
-    if noisy > len(noise) / 4:
-        yield "NOISY MACHINE: trust the ratios, not the figures; quote neither"
-    if max(window["rig"] for window in noise) > RIG_BOUND or not result.about["compiled_mock"]:
+    worst = max(window["longest_pause_ms"] for window in windows)
+    loud = sum(_share(window) > QUIET for window in windows)
+    yield f"noise: longest pause {worst:.0f} ms; {loud} of {len(windows)} windows above {QUIET:.0%}"
+    if noisy(result):
+        yield "NOISY MACHINE: whole windows prove little; quote no absolute figure"
+    if max(window["rig"] for window in windows) > RIG_BOUND or not result.about["compiled_mock"]:
         yield "RIG-BOUND POSSIBLE: the generator's core was full, or the mock is the Python one"
     yield from _cpu_measured(result)
+    yield from _slices(result)
+
+
+def _slices(result: Result) -> Iterator[str]:
+    for system in result.systems:
+        found = [
+            f"{load} {quiet.us:.1f} us ({quiet.clean} of {quiet.total})"
+            for load in ("P20-long", "U200")
+            for quiet in (undisturbed(result, system, load),)
+        ]
+        yield f"undisturbed slices, {system}: {', '.join(found)}"
 
 
 def _cpu_measured(result: Result) -> Iterator[str]:

@@ -23,11 +23,13 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import load
 import report
+import slices
 import systems
 import uvloop
 from load import Answer, Client
 from machine import Cores, Window, cpu_seconds, resident_kib
 from shape import Shape
+from slices import Slices
 
 INTERVAL_MS = 20
 LONG = Shape(chunks=200, interval_ms=INTERVAL_MS)
@@ -65,6 +67,8 @@ class Point:
     cpu_seconds: float = 0.0
     work: int = 0
     stalled: list[float] = field(default_factory=list)
+    joined: list[float] = field(default_factory=list)
+    slices: list[Slices] = field(default_factory=list)
     latencies_ns: list[int] = field(default_factory=list)
     noise: list[dict[str, float]] = field(default_factory=list)
 
@@ -160,30 +164,30 @@ class Bench:
 
     async def _streams(self, streams: int, shape: Shape, point: Point) -> None:
         waves = self.plan.waves if streams == 20 else 1
-        answers, transits = await self._quietest(
+        measured = await self._quietest(
             lambda: load.waves_of_streams(self.client, shape, streams, waves),
             lambda answers: load.check_streams(answers, shape),
             point,
         )
-        point.work += len(answers)
-        point.latencies_ns += transits
-        point.stalled.append(load.stalled(answers, shape))
+        point.stalled.append(load.stalled(measured.answers, shape))
+        point.joined.append(load.joined(measured.answers, shape))
+        samples = measured.window.samples
+        point.slices.append(slices.of_streams(samples, measured.answers, shape, streams))
 
     async def _unary(self, point: Point) -> None:
-        answers, latencies = await self._quietest(
+        measured = await self._quietest(
             lambda: load.unary_at_rate(self.client, UNARY, RATE, self.plan.unary_seconds),
             lambda answers: load.check_unaries(answers, UNARY),
             point,
         )
-        point.work += len(answers)
-        point.latencies_ns += latencies
+        point.slices.append(slices.of_unaries(measured.window.samples, measured.answers, RATE))
 
     async def _quietest(
         self,
         work: Callable[[], Awaitable[list[Answer]]],
         check: Callable[[list[Answer]], list[int]],
         point: Point,
-    ) -> tuple[list[Answer], list[int]]:
+    ) -> Measured:
         """Does `work` again while the machine is noisy, as often as planned; keeps the best.
 
         Raises:
@@ -199,7 +203,9 @@ class Bench:
         assert best is not None
         point.cpu_seconds += best.window.cpu
         point.noise.append(asdict(best.window.noise))
-        return best.answers, best.times
+        point.work += len(best.answers)
+        point.latencies_ns += best.times
+        return best
 
     async def _delivered(
         self,
@@ -249,6 +255,8 @@ def _raw(points: dict[str, dict[str, Point]]) -> dict[str, dict[str, object]]:
                 "cpu_seconds": point.cpu_seconds,
                 "work": point.work,
                 "stalled": statistics.mean(point.stalled) if point.stalled else None,
+                "joined": statistics.mean(point.joined) if point.joined else None,
+                "slices": [asdict(each) for each in point.slices],
                 "latency_ms": report.quantiles(point.latencies_ns),
                 "noise": point.noise,
             }

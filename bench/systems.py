@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import grpc
 import load
+from google.protobuf.duration_pb2 import Duration
 from machine import Cores, pinned_to
 from shape import Shape
 
@@ -27,7 +27,13 @@ from llm_service.rpc.stubs import provider_pb2
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
 NAMES = ("echo", "service", "naive")
-_READY_SECONDS = 30
+READY_SECONDS = 300
+
+
+# A stream kept open and silent on purpose is not a failure.
+_PATIENT = provider_pb2.UpstreamTimeouts(
+    first_token_timeout=Duration(seconds=600), idle_timeout=Duration(seconds=600)
+)
 
 
 class NotReady(Exception):
@@ -106,15 +112,13 @@ async def _printing(name: str, script: list[str], core: int) -> AsyncGenerator[S
 @asynccontextmanager
 async def service(command: list[str], core: int, folder: Path) -> AsyncGenerator[System]:
     """The service as `command` starts it, its data in `folder`."""
-    port = _free_port()
     environment = {
         "LLM_DATA_DIR": str(folder),
-        "LLM_LISTEN": f"127.0.0.1:{port}",
+        "LLM_LISTEN": "127.0.0.1:0",
         "LLM_EGRESS_ALLOW": "127.0.0.1",
     }
     async with _process("service", command, core, environment) as process:
-        await _answering(process, port)
-        yield System("service", process.pid, port)
+        yield System("service", process.pid, await _announced_port(process))
 
 
 def service_command() -> list[str]:
@@ -132,7 +136,9 @@ async def configure(started: System, upstream: Mock, shapes: Sequence[Shape]) ->
                 admin_pb.CreateProviderRequest(
                     provider_id=shape.name,
                     provider=provider_pb2.Provider(
-                        kind="openai-compatible", base_uri=f"{upstream.uri}/{shape.name}/v1"
+                        kind="openai-compatible",
+                        base_uri=f"{upstream.uri}/{shape.name}/v1",
+                        timeouts=_PATIENT,
                     ),
                     credential=provider_pb2.Credential(api_key="sk-bench-0000000000000000"),
                 )
@@ -195,31 +201,26 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _printed_port(process: asyncio.subprocess.Process) -> int:
+    return await _port(process, re.compile(rb"port (\d+)"))
+
+
+async def _announced_port(process: asyncio.subprocess.Process) -> int:
+    return await _port(process, re.compile(rb"listening on \S+:(\d+)"))
+
+
+async def _port(process: asyncio.subprocess.Process, pattern: re.Pattern[bytes]) -> int:
+    """The port in the first line that names one; what is printed after it is read by nobody.
+
+    Raises:
+        NotReady: the process ended, or said nothing, first.
+    """
     assert process.stdout is not None
-    word, _, number = (await process.stdout.readline()).decode().partition(" ")
-    if word != "port":
-        raise NotReady(f"a process ended at once: see {BUILD.name}/*.log")
-    return int(number)
-
-
-async def _answering(process: asyncio.subprocess.Process, port: int) -> None:
-    """Waits until the service serves, not only listens: its stdout is drained meanwhile."""
-    assert process.stdout is not None
-    drain = asyncio.create_task(process.stdout.read())
-    process_ended = asyncio.create_task(process.wait())
-    deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline and not process_ended.done():
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                check = channel.unary_unary("/grpc.health.v1.Health/Check")
-                if await check(b"", timeout=2) == b"\x08\x01":
-                    return
-        await asyncio.sleep(0.1)
-    drain.cancel()
-    raise NotReady(f"the service is not serving: see {(BUILD / 'service.log').name} in bench/build")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            async for line in process.stdout:
+                match = pattern.search(line)
+                if match is not None:
+                    return int(match[1])
+    except TimeoutError:
+        pass
+    raise NotReady(f"a system did not come up: see {BUILD.relative_to(HERE.parent)}/*.log")
