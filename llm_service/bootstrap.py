@@ -84,8 +84,8 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
     Raises:
         CannotStart: something an operator must mend first.
     """
+    notes: list[str] = []
     async with AsyncExitStack() as stack:
-        notes: list[str] = []
         fresh = await _prepare_schema(settings, notes)
         database = await stack.enter_async_context(Database.open(settings.database_url))
         vault = await _vault(settings, database, notes)
@@ -93,44 +93,30 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         stack.push_async_callback(telemetry.shutdown)
         egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
         stack.push_async_callback(egress.aclose)
-        manager = ProviderManager(vault, egress, settings.credential_environment)
-        stack.push_async_callback(manager.aclose)
         administration = _administration(settings, database, vault, egress)
         if fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
+        manager = ProviderManager(vault, egress, settings.credential_environment)
+        stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
         telemetry.observe_backlog(lambda: ledger.backlog)
         stack.push_async_callback(_flush, ledger)
         configuration = Configuration(database)
         await _load(configuration)
         database.after_change(configuration.refresh)
+        following = configuration.follow(settings.config_poll_seconds)
+        background = _running(ledger.run(), following, manager.sweep(), telemetry.watch_loop())
+        await stack.enter_async_context(background)
         completions = Completions(
             configuration,
             manager,
             ledger,
             telemetry,
-            limits=CallLimits(
-                settings.max_call_seconds,
-                settings.connect_timeout_seconds,
-                settings.first_token_timeout_seconds,
-                settings.idle_timeout_seconds,
-            ),
+            limits=_call_limits(settings),
             default_model=settings.default_model,
         )
-        await stack.enter_async_context(
-            _running(
-                ledger.run(),
-                configuration.follow(settings.config_poll_seconds),
-                manager.sweep(),
-                telemetry.watch_loop(),
-            )
-        )
-        services = _services(
-            completions,
-            administration,
-            ModelCatalogue(database),
-            UsageReports(database, ledger.flush),
-        )
+        reports = UsageReports(database, ledger.flush)
+        services = _services(completions, administration, ModelCatalogue(database), reports)
         yield build_server(services, telemetry=telemetry, limits=_limits(settings)), notes
 
 
@@ -314,6 +300,15 @@ def _services(
         (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(models)),
         (usage_service_pb2_grpc.add_UsageServiceServicer_to_server, UsageServicer(usage)),
     ]
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(
+        settings.max_call_seconds,
+        settings.connect_timeout_seconds,
+        settings.first_token_timeout_seconds,
+        settings.idle_timeout_seconds,
+    )
 
 
 def _limits(settings: Settings) -> Limits:

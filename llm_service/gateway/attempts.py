@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from llm_service.domain import estimates
+from llm_service.domain.assembly import Assembly
 from llm_service.domain.completion import (
     Attempt,
     AudioDelta,
@@ -26,16 +28,13 @@ from llm_service.domain.completion import (
 from llm_service.domain.content import Message, Part, Role
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError
-from llm_service.gateway import estimates, pricing
-from llm_service.gateway.assembly import Assembly
+from llm_service.gateway import pricing
 from llm_service.gateway.call import Call, call_error
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.routing import Target
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Ended
 from llm_service.telemetry import AttemptSpan
-
-_EMPTY = Message(Role.ASSISTANT, ())
 
 
 class TrackedAttempt:
@@ -142,7 +141,8 @@ class TrackedAttempt:
             self._commit(out)
         self._identify(event.provider_model)
         usage = event.usage or self._usage
-        message = self._assembly.message() if self._assembly is not None else _EMPTY
+        parts = self._assembly.parts() if self._assembly is not None else ()
+        message = Message(Role.ASSISTANT, parts)
         completion = self._serve(
             message, event.finish_reason, event.provider_finish_reason, usage, event.content_filter
         )

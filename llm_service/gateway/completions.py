@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Completion,
     CompletionRequest,
@@ -18,7 +19,7 @@ from llm_service.errors import (
     ProviderProtocolError,
     ProviderTimeout,
 )
-from llm_service.gateway import estimates, pricing, routing
+from llm_service.gateway import pricing, routing
 from llm_service.gateway.attempts import TrackedAttempt
 from llm_service.gateway.call import Call, merged_params
 from llm_service.gateway.configuration import Configuration, View
@@ -181,6 +182,7 @@ class Completions:
         except GatewayError as error:
             if isinstance(error, ProviderTimeout) and call.caller_ran_out:
                 attempt.left(call.left_because)
+            error.metadata.setdefault("provider", target.provider.name)
             attempt.failed(error)
             raise
         except (asyncio.CancelledError, GeneratorExit):

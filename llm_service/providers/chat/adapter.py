@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from llm_service import catalog, errors
+from llm_service.domain import estimates
 from llm_service.domain.completion import ContentFilter, FilterStage, FinishReason, Warning
 from llm_service.domain.provider import Model, ModelOrigin
 from llm_service.providers.base import (
@@ -23,7 +24,6 @@ from llm_service.providers.chat import failures, request
 from llm_service.providers.chat.decoder import ChatDecoder
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.chat.fold import fold
-from llm_service.providers.chat.tokens import estimate
 from llm_service.providers.egress import Egress, Endpoint, Response
 
 _PATH = "/chat/completions"
@@ -108,12 +108,12 @@ class ChatAdapter:
             while not decoder.done:
                 data = await response.chunk(by=by)
                 events = decoder.feed(data) if data else decoder.end()
-                if decoder.done and data:
-                    await _drain(response)
                 if events:
                     yield events
                 if decoder.failure is not None:
                     raise decoder.failure
+                if decoder.done and data:
+                    await _drain(response)
                 if decoder.has_content:
                     by = min(_now() + limits.idle, start + limits.total)
         finally:
@@ -121,7 +121,7 @@ class ChatAdapter:
 
     async def count_tokens(self, call: Call) -> TokenCount:
         """A guess from the length of the text: this dialect has no way to ask."""
-        return TokenCount(estimate(call.request), estimated=True)
+        return TokenCount(estimates.input_tokens(call.request), estimated=True)
 
     async def models(self, deadline: float) -> tuple[Model, ...]:
         """What `GET /models` lists, with what the catalogue knows of each."""

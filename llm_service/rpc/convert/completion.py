@@ -270,6 +270,8 @@ def from_failure(failed: FailedCompletion) -> error_pb2.CompletionFailure:
         content_sent=failed.content_sent,
     )
     for attempt in message.attempts:
+        if not attempt.HasField("error"):
+            continue
         attempt.error.message = attempt.error.message.encode()[:_MESSAGE_BYTES].decode(
             errors="ignore"
         )

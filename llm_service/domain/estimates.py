@@ -6,11 +6,13 @@ from llm_service.domain.completion import CompletionRequest, TokenUsage
 from llm_service.domain.content import (
     Content,
     FunctionTool,
+    JsonSchemaFormat,
     Message,
     Part,
     Refusal,
     Text,
     Thinking,
+    Tool,
     ToolCall,
     ToolResult,
 )
@@ -21,7 +23,7 @@ BYTES_PER_TOKEN = 4
 
 
 def input_tokens(request: CompletionRequest) -> int:
-    """At least 1. Counts text, tool calls and tool schemas; media are not counted."""
+    """At least 1. Counts the text of messages, tool calls, tools and schemas, and no media."""
     size = sum(len(text.encode()) for text in _texts(request))
     return max(1, -(-size // BYTES_PER_TOKEN))
 
@@ -41,10 +43,16 @@ def _texts(request: CompletionRequest) -> Iterable[str]:
     for message in request.messages:
         yield from _message_texts(message)
     for tool in request.tools:
-        if isinstance(tool, FunctionTool):
-            yield tool.name
-            yield tool.description
-            yield tool.parameters_schema_json
+        yield from _tool_texts(tool)
+    if isinstance(request.response_format, JsonSchemaFormat):
+        yield request.response_format.schema_json
+
+
+def _tool_texts(tool: Tool) -> Iterable[str]:
+    if isinstance(tool, FunctionTool):
+        yield from (tool.name, tool.description, tool.parameters_schema_json)
+    else:
+        yield from (tool.type, tool.config_json)
 
 
 def _message_texts(message: Message) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Folds the events of a stream into the message they spell."""
+"""Folds the events of a stream into the parts they spell."""
 
 from dataclasses import replace
 
@@ -14,11 +14,9 @@ from llm_service.domain.content import (
     Citation,
     Content,
     Media,
-    Message,
     Part,
     ProviderState,
     Refusal,
-    Role,
     Text,
     Thinking,
     TokenLogprob,
@@ -88,6 +86,5 @@ class Assembly:
                 if state is not None:
                     self._parts[index].provider_state = state
 
-    def message(self) -> Message:
-        parts = tuple(self._parts[index].part() for index in sorted(self._parts))
-        return Message(Role.ASSISTANT, parts)
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(self._parts[index].part() for index in sorted(self._parts))
