@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
+# Imports are cached as they happen; without the cache every process would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 RUNTIME := .venv/.installed-runtime
