@@ -63,6 +63,7 @@ class GatewayError(Exception):
         reason: the `ErrorReason` name without its prefix.
         retriable: the same request may succeed later; the status then carries RetryInfo.
         falls_back: another target may serve the call, so the chain goes on.
+        may_have_cost: the provider may have worked on the call, and bill it, although it failed.
         retry_delay: seconds to wait, when somebody said so.
         metadata: `ErrorInfo.metadata`, lowerCamelCase keys, no secrets and no provider text.
         http_status: what the provider answered; 0 if it did not answer.
@@ -74,6 +75,7 @@ class GatewayError(Exception):
     reason: ClassVar[str]
     retriable: ClassVar[bool] = False
     falls_back: ClassVar[bool] = False
+    may_have_cost: bool = False
 
     def __init__(
         self,
@@ -204,23 +206,27 @@ class ProviderUnavailable(GatewayError):
     reason = "PROVIDER_UNAVAILABLE"
     retriable = True
     falls_back = True
+    may_have_cost = True
 
 
 class ProviderTimeout(GatewayError):
     reason = "PROVIDER_TIMEOUT"
     retriable = True
     falls_back = True
+    may_have_cost = True
 
 
 class ProviderUnreachable(GatewayError):
     reason = "PROVIDER_UNREACHABLE"
     retriable = True
     falls_back = True
+    may_have_cost = True
 
 
 class ProviderProtocolError(GatewayError):
     reason = "PROVIDER_PROTOCOL_ERROR"
     falls_back = True
+    may_have_cost = True
 
 
 class StreamInterrupted(GatewayError):

@@ -196,23 +196,24 @@ class TrackedAttempt:
 
     def failed(self, error: GatewayError) -> None:
         """Settle as failed, unless it is settled."""
-        usage = self._evidence(dialled_in_vain=error.http_status > 0)
+        # A status is a refusal: the provider looked at the call and did not work on it.
+        usage = self._evidence(in_vain=error.http_status > 0 or not error.may_have_cost)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
     def left(self, reason: str) -> None:
         """Settle as given up on by the caller (or by a bug of ours), unless it is settled."""
-        usage = self._evidence(dialled_in_vain=False)
+        usage = self._evidence(in_vain=False)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
         if self._span is not None:
             self._span.failed(reason)
 
-    def _evidence(self, *, dialled_in_vain: bool) -> TokenUsage | None:
-        """The best account of what was used; None when the vendor was never asked, or refused."""
+    def _evidence(self, *, in_vain: bool) -> TokenUsage | None:
+        """The best account of what was used; None when the provider was never asked, or refused."""
         if self._usage is not None:
             return self._usage
-        if self._span is None or (dialled_in_vain and not self._accepted):
+        if self._span is None or (in_vain and not self._accepted):
             return None
         return estimates.usage_so_far(self._call.request, self._output_bytes)
 

@@ -12,7 +12,12 @@ from functools import cache, partial
 from importlib import metadata
 from ipaddress import ip_address
 
-from llm_service.errors import EgressDenied, ProviderTimeout, ProviderUnreachable
+from llm_service.errors import (
+    EgressDenied,
+    GatewayError,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
 from llm_service.providers.addresses import HTTPS_PORT, AllowList, literal, to_port
 from llm_service.providers.connection import Connection
 from llm_service.providers.http import MAX_BODY_BYTES, Response, exchange, request_head
@@ -183,6 +188,13 @@ class Egress:
             self._empty.set()
 
     async def _dial(self, endpoint: Endpoint, connect_timeout: float, by: float) -> Connection:
+        try:
+            return await self._dialled(endpoint, connect_timeout, by)
+        except GatewayError as error:
+            error.may_have_cost = False  # nothing was sent
+            raise
+
+    async def _dialled(self, endpoint: Endpoint, connect_timeout: float, by: float) -> Connection:
         if self._closed:
             raise ProviderUnreachable("this service is shutting down")
         until = asyncio.get_running_loop().time() + connect_timeout
