@@ -85,7 +85,9 @@ class UsageReports:
 
         A feed without an end stays two seconds behind, so that no record arrives behind its back.
         """
-        after = request.after or _first_id(request.start_time)
+        after = request.after
+        if not after and request.start_time:
+            after = _first_id(request.start_time, less=1)
         last = _first_id(request.end_time + RECORD_SLACK) if request.end_time else ""
         while True:
             await self._flush()
@@ -112,12 +114,10 @@ def _wanted(record: UsageRecord, request: FeedRequest) -> bool:
     return request.filter is None or matches(request.filter, record, attribute)
 
 
-def _first_id(moment: datetime | None) -> str:
-    """Not greater than any record id made from then on, nor smaller than one made before."""
-    if moment is None:
-        return ""
+def _first_id(moment: datetime, less: int = 0) -> str:
+    """The smallest record id made from then on, or a text just before it."""
     milliseconds = max(0, int(moment.timestamp() * 1000))
-    return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76)))
+    return str(uuid.UUID(int=(milliseconds << 80 | 0x7 << 76) - less))
 
 
 def _of_row(row: UsageRow, path: str) -> object:

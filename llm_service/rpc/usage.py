@@ -63,6 +63,7 @@ DIMENSIONS: Fields = {
     "outcome": FieldType.TEXT,
     "label": FieldType.MAP,
 }
+_RECORD_ID = re.compile(r"[0-9a-f-]{36}")
 _LABEL = re.compile(r"label\.\S{1,64}")
 _METRICS: Fields = {one.name: FieldType.INTEGER for one in fields(UsageMetrics)}
 _ROW_FIELDS: Fields = {
@@ -201,7 +202,7 @@ def _to_feed(request: pb.StreamUsageRecordsRequest, scope: Sequence[object]) -> 
     if start is not None and end is not None and start >= end:
         raise InvalidField(Violation("end_time", "must be after start_time"))
     after = read_token(request.resume_token, scope, "resume_token")
-    if after is not None and not (len(after) == 1 and isinstance(after[0], str)):
+    if after is not None and not (len(after) == 1 and _RECORD_ID.fullmatch(str(after[0]))):
         raise InvalidField(Violation("resume_token", "is not one that this service gave out"))
     return FeedRequest(
         tenant=names.parent_tenants(request.parent, empty=names.DEFAULT_TENANT),
