@@ -50,14 +50,17 @@ def postgresql_url(postgres, migrated_postgres) -> Iterator[str]:
     yield from a_database(postgres, migrated_postgres)
 
 
-@pytest.fixture(params=DIALECTS)
-def database_url(request, tmp_path) -> str:
-    """A migrated database of this test's own."""
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgresql_url")
+@pytest.fixture
+def sqlite_url(migrated_sqlite, tmp_path) -> str:
     path = tmp_path / "test.db"
-    shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+    shutil.copyfile(migrated_sqlite, path)
     return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture(params=DIALECTS)
+def database_url(request) -> str:
+    """A migrated database of this test's own."""
+    return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture
@@ -76,6 +79,13 @@ def empty_url(request, tmp_path) -> str:
 @pytest.fixture
 async def database(database_url):
     async with Database.open(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def any_database(sqlite_url):
+    """For what is decided before a database is asked."""
+    async with Database.open(sqlite_url) as database:
         yield database
 
 

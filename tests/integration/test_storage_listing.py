@@ -219,8 +219,8 @@ for _ in range(40):
         pytest.param(DEEP, "deeper", id="too-deep"),
     ],
 )
-async def test_a_filter_that_makes_no_sense_says_why(database, condition, words):
-    async with database.read() as tx:
+async def test_a_filter_that_makes_no_sense_says_why(any_database, condition, words):
+    async with any_database.read() as tx:
         with pytest.raises(InvalidField) as failure:
             await tx.providers.list("acme", Listing(5, condition))
 
@@ -230,14 +230,14 @@ async def test_a_filter_that_makes_no_sense_says_why(database, condition, words)
 
 
 @pytest.mark.parametrize("field", ["nothing", "labels", "delete_time"])
-async def test_an_order_that_cannot_be_names_those_that_can(database, field):
-    async with database.read() as tx:
+async def test_an_order_that_cannot_be_names_those_that_can(any_database, field):
+    async with any_database.read() as tx:
         with pytest.raises(InvalidField, match=r"order_by: .*update_time"):
             await tx.providers.list("acme", Listing(5, order_by=(Order(field),)))
 
 
 @pytest.mark.parametrize("after", [(), ("a",), (1, "b"), ("a", None), ("a", "b", "c")])
-async def test_a_place_from_another_list_is_refused(database, after):
-    async with database.read() as tx:
+async def test_a_place_from_another_list_is_refused(any_database, after):
+    async with any_database.read() as tx:
         with pytest.raises(InvalidField, match="page_token"):
             await tx.providers.list("acme", Listing(5, after=after))
