@@ -26,12 +26,7 @@ from llm_service.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from tests.fakes import (
-    USAGE,
-    FakeAdapter,
-    a_request,
-    an_answer,
-)
+from tests.fakes import USAGE, FakeAdapter, a_request, an_answer
 from tests.unit.two_providers import World
 
 

@@ -6,30 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llm_service.settings import IGNORED, Address, Settings, SettingsError
+from tests.unit.environments import CANARY, POSTGRES, problems
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
-CANARY = "sk-canary-do-not-show"
-POSTGRES = "postgresql://llm:secret@db.internal:5432/llm"
-TLS = {"LLM_TLS_CERT_FILE": "tls.crt", "LLM_TLS_KEY_FILE": "tls.key"}
-MUTUAL_TLS = {**TLS, "LLM_TLS_CLIENT_CA_FILE": "ca.crt"}
-
-
-def problems(environment: dict[str, str]) -> dict[str, str]:
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_env(environment)
-    return caught.value.problems
-
-
-def refusal(environment: dict[str, str]) -> SettingsError | None:
-    try:
-        Settings.from_env(environment)
-    except SettingsError as error:
-        return error
-    return None
 
 
 def test_an_empty_environment_gives_the_embedded_default() -> None:
@@ -223,34 +204,6 @@ def test_every_problem_is_reported_at_once_one_line_each() -> None:
     ]
 
 
-@given(
-    variable=st.sampled_from(Settings.variables()),
-    text=st.text(alphabet=st.characters(codec="ascii"), max_size=20),
-)
-def test_no_error_ever_shows_a_value(variable: str, text: str) -> None:
-    error = refusal({variable: f"{CANARY}{text}{CANARY}"})
-
-    if error is not None:
-        assert CANARY not in str(error)
-        assert error.__cause__ is None
-        assert error.__context__ is None
-
-
-def test_the_repr_shows_no_secret() -> None:
-    settings = Settings.from_env(
-        {
-            "LLM_DATABASE_URL": f"postgresql://llm:{CANARY}@db/llm?sslpassword={CANARY}&sslmode=require",
-            "LLM_ENCRYPTION_KEY": CANARY,
-            "LLM_CREDENTIAL_ENV_ALLOW": "VENDOR_KEY",
-            "VENDOR_KEY": CANARY,
-        }
-    )
-
-    assert CANARY not in repr(settings)
-    assert "postgresql+psycopg://llm:***@db/llm?sslpassword=***&sslmode=require" in repr(settings)
-    assert CANARY in settings.database_url
-
-
 @pytest.mark.parametrize(
     ("given_url", "normal"),
     [
@@ -274,134 +227,6 @@ def test_the_database_lies_in_the_data_folder_unless_it_is_named() -> None:
     assert absolute.database_url == "sqlite+aiosqlite:////var/lib/llm/llm-service.db"
     assert elsewhere.database_url.startswith("postgresql+psycopg://")
     assert elsewhere.data_dir == Path("/var/lib/llm")
-
-
-@pytest.mark.parametrize(
-    "listen",
-    ["127.0.0.1:0", "127.8.8.8:1", "[::1]:50051", "localhost:50051", "LOCALHOST:1"],
-)
-def test_a_loopback_address_needs_no_tls(listen: str) -> None:
-    settings = Settings.from_env({"LLM_LISTEN": listen})
-
-    assert settings.is_loopback
-    assert str(settings.listen) == listen.lower()
-
-
-REMOTE = [
-    "0.0.0.0:50051",
-    "[::]:50051",
-    "10.1.2.3:50051",
-    "[::ffff:127.0.0.1]:50051",
-    "llm.internal:50051",
-    "localhost.evil.example:1",
-]
-
-
-@pytest.mark.parametrize("listen", REMOTE)
-@pytest.mark.parametrize("tls", [{}, TLS], ids=["plain", "server-tls-only"])
-def test_other_machines_are_not_served_without_tls_and_authentication(
-    listen: str, tls: dict[str, str]
-) -> None:
-    found = problems({"LLM_LISTEN": listen, **tls})
-
-    assert found.keys() == {"LLM_LISTEN"}
-    assert "LLM_TLS_CLIENT_CA_FILE" in found["LLM_LISTEN"]
-
-
-@pytest.mark.parametrize("listen", REMOTE)
-def test_other_machines_are_served_with_mutual_tls_or_the_override(listen: str) -> None:
-    secure = Settings.from_env({"LLM_LISTEN": listen, **MUTUAL_TLS})
-    reckless = Settings.from_env({"LLM_LISTEN": listen, "LLM_ALLOW_INSECURE_REMOTE": "yes-i-know"})
-
-    assert not secure.is_loopback
-    assert not secure.allow_insecure_remote
-    assert secure.tls_client_ca_file == Path("ca.crt")
-    assert reckless.allow_insecure_remote
-    assert not reckless.embedded
-
-
-@pytest.mark.parametrize(
-    ("missing", "reported"),
-    [
-        ("LLM_TLS_CERT_FILE", {"LLM_TLS_CERT_FILE", "LLM_TLS_CLIENT_CA_FILE"}),
-        ("LLM_TLS_KEY_FILE", {"LLM_TLS_KEY_FILE"}),
-    ],
-)
-def test_a_certificate_and_its_key_come_together(missing: str, reported: set[str]) -> None:
-    environment = {name: value for name, value in MUTUAL_TLS.items() if name != missing}
-
-    assert problems(environment).keys() == reported
-
-
-def test_a_client_ca_alone_is_refused() -> None:
-    assert problems({"LLM_TLS_CLIENT_CA_FILE": "ca.crt"}).keys() == {"LLM_TLS_CLIENT_CA_FILE"}
-
-
-@pytest.mark.parametrize(
-    ("environment", "embedded", "log_format"),
-    [
-        pytest.param({}, True, "text", id="sqlite-on-loopback"),
-        pytest.param({"LLM_DATABASE_URL": POSTGRES}, False, "json", id="postgresql"),
-        pytest.param({"LLM_LISTEN": "0.0.0.0:1", **MUTUAL_TLS}, False, "json", id="remote"),
-    ],
-)
-def test_embedded_is_sqlite_behind_loopback(
-    environment: dict[str, str], embedded: object, log_format: str
-) -> None:
-    settings = Settings.from_env(environment)
-
-    assert settings.embedded is embedded
-    assert settings.log_format == log_format
-
-
-def test_the_same_key_under_both_names_is_one_key() -> None:
-    settings = Settings.from_env({"LLM_ENCRYPTION_KEY": "k", "ENCRYPTION_KEY": "k"})
-
-    assert settings.encryption_key == "k"
-
-
-@pytest.mark.parametrize("variable", ["LLM_ENCRYPTION_KEY", "ENCRYPTION_KEY"])
-def test_a_key_beside_a_key_file_is_refused(variable: str) -> None:
-    assert problems({"LLM_KEYRING_FILE": "keys", variable: "k"}).keys() == {variable}
-
-
-def test_with_sqlite_the_usual_vendor_keys_may_be_referred_to() -> None:
-    environment = {"OPENAI_API_KEY": "a", "GROK_API_KEY": "", "OTHER_API_KEY": "b"}
-
-    settings = Settings.from_env(environment)
-
-    assert settings.credential_environment == {"OPENAI_API_KEY": "a"}
-    assert "DEEPSEEK_API_KEY" in settings.credential_env_allow
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        pytest.param({"LLM_DATABASE_URL": POSTGRES}, id="postgresql"),
-        pytest.param({"LLM_CREDENTIAL_ENV_ALLOW": ""}, id="switched-off"),
-    ],
-)
-def test_no_name_is_allowed_unless_the_operator_lists_it(environment: dict[str, str]) -> None:
-    settings = Settings.from_env({**environment, "OPENAI_API_KEY": "a"})
-
-    assert settings.credential_env_allow == ()
-    assert settings.credential_environment == {}
-
-
-def test_a_listed_name_replaces_the_usual_ones() -> None:
-    environment = {"LLM_CREDENTIAL_ENV_ALLOW": "A_KEY, B_KEY,", "A_KEY": "a", "OPENAI_API_KEY": "o"}
-
-    settings = Settings.from_env(environment)
-
-    assert settings.credential_env_allow == ("A_KEY", "B_KEY")
-    assert settings.credential_environment == {"A_KEY": "a"}
-
-
-@pytest.mark.parametrize("name", [*Settings.variables(), *sorted(IGNORED)])
-def test_no_credential_may_refer_to_the_services_own_variables(name: str) -> None:
-    found = problems({"LLM_CREDENTIAL_ENV_ALLOW": f"OPENAI_API_KEY,{name}"})
-
-    assert found.keys() == {"LLM_CREDENTIAL_ENV_ALLOW"}
 
 
 def test_egress_entries_are_addresses_networks_and_names_with_ports() -> None:
@@ -449,12 +274,6 @@ def test_older_names_and_unlike_names_are_ignored() -> None:
     environment = {**dict.fromkeys(IGNORED, "x"), "LLM_TEAM": "search", "LLM_FACTORY_URL": "x"}
 
     assert Settings.from_env(environment) == Settings.from_env({})
-
-
-def test_an_allowed_credential_name_is_not_taken_for_a_typo() -> None:
-    environment = {"LLM_CREDENTIAL_ENV_ALLOW": "LLM_ENCRYPTION_KEY_2", "LLM_ENCRYPTION_KEY_2": "a"}
-
-    assert Settings.from_env(environment).credential_environment == {"LLM_ENCRYPTION_KEY_2": "a"}
 
 
 def test_every_field_is_named_after_its_variable() -> None:

@@ -1,0 +1,73 @@
+"""The gateway over two providers that do as their scripts say."""
+
+from contextlib import aclosing
+
+from llm_service.domain.completion import PartDelta, PartStarted
+from llm_service.domain.content import Part, Text
+from llm_service.domain.provider import Price, PriceItem
+from llm_service.gateway.completions import CallLimits, Completions
+from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.manager import ProviderManager
+from llm_service.providers.base import Accepted
+from llm_service.telemetry import Telemetry
+from llm_service.vault import Vault
+from tests.fakes import FakeAdapter, FakeLedger, a_model, a_provider, a_request
+
+PRICE = Price(
+    "v1", (PriceItem("input-tokens", 1_000_000_000), PriceItem("output-tokens", 2_000_000_000))
+)
+BEGUN = [Accepted("m-2026", "req-1")], [PartStarted(0, Part(Text("")))]
+
+
+class FakeConfiguration:
+    def __init__(self, view):
+        self._view = view
+
+    async def view(self, tenant):
+        return self._view
+
+
+class World:
+    """Two providers, one and two, that both serve "m"; each answers from its adapter's script."""
+
+    def __init__(self, first: FakeAdapter, second: FakeAdapter | None = None, **changes):
+        self.adapters = {"one": first, "two": second or FakeAdapter()}
+        providers = [
+            a_provider(
+                name, "openai-compatible", priority=n, base_uri=f"https://{name}.example", **changes
+            )
+            for n, name in enumerate(self.adapters)
+        ]
+        models = {p.name: (a_model(p, price=PRICE, max_output_tokens=100),) for p in providers}
+        view = view_of(1, Owned(tuple(providers), {}, models), Owned((), {}, {}), "default")
+        self.ledger = FakeLedger()
+        self.telemetry = Telemetry.start(service_version="test")
+        manager = ProviderManager(Vault(None, "d"), None, {}, self._connect)
+        self.completions = Completions(
+            FakeConfiguration(view),
+            manager,
+            self.ledger,
+            self.telemetry,
+            limits=CallLimits(total=30),
+        )
+
+    def _connect(self, kind, account, egress):
+        return self.adapters[account.base_uri.removeprefix("https://").split(".")[0]]
+
+    async def complete(self, seconds_left=None, **changes):
+        return await self.completions.complete(a_request(**changes), seconds_left)
+
+    async def stream(self, events=None, **changes):
+        """Every event; also into the list given, which keeps them if the stream breaks."""
+        events = [] if events is None else events
+        async with aclosing(self.completions.stream(a_request(**changes), None)) as batches:
+            async for batch in batches:
+                events.extend(batch)
+        return events
+
+    def outcomes(self):
+        return [(r.attempt.target.provider, r.error_reason) for r in self.ledger.records]
+
+
+def text_of(events) -> str:
+    return "".join(event.text for event in events if isinstance(event, PartDelta))
