@@ -1,0 +1,96 @@
+"""A provider's secret stays unseen, and at the origin it was entered for."""
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
+from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
+from tests.rpc.administered import administered, as_text, refusal
+from tests.rpc.provider_calls import KEY, created, credentials_of, got, updated
+
+CODE = grpc.StatusCode
+
+
+async def test_a_provider_may_bring_its_credential(service):
+    provider = await created(service, kind="openai", key=KEY)
+
+    assert provider.default_credential == "providers/one/credentials/default"
+    assert provider.state == Provider.STATE_ACTIVE
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.secret_set
+    assert credential.obfuscated_secret == "sk-proj-...tail"
+
+
+@pytest.mark.parametrize(
+    ("base_uri", "kept"),
+    [
+        pytest.param("https://api.openai.com/other", True, id="other-path"),
+        pytest.param("https://API.openai.com:443/v1", True, id="same-origin-spelled-otherwise"),
+        pytest.param("https://evil.example/v1", False, id="other-host"),
+        pytest.param("http://127.0.0.1:9999/v1", False, id="other-scheme-and-port"),
+    ],
+)
+async def test_a_secret_does_not_follow_its_provider_to_another_origin(service, base_uri, kept):
+    await created(service, kind="openai", key=KEY)
+
+    changed = await updated(service, Provider(name="providers/one", base_uri=base_uri))
+
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.secret_set is kept
+    if kept:
+        return
+    assert changed.state == Provider.STATE_MISCONFIGURED
+    assert credential.state == Credential.STATE_REJECTED
+    await service.admin.UpdateCredential(
+        pb.UpdateCredentialRequest(
+            credential=Credential(name=credential.name, disabled=False),
+            update_mask=FieldMask(paths=["disabled", "state"]),
+        )
+    )
+    assert (await got(service, "providers/one")).state == Provider.STATE_MISCONFIGURED
+
+
+async def test_an_origin_change_that_is_only_validated_keeps_the_secret(service):
+    await created(service, kind="openai", key=KEY)
+
+    await updated(
+        service,
+        Provider(name="providers/one", base_uri="https://evil.example/v1"),
+        validate_only=True,
+    )
+
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.secret_set
+
+
+async def test_a_secret_entered_after_the_origin_changed_is_usable(service):
+    await created(service, kind="openai", key=KEY)
+    await updated(service, Provider(name="providers/one", base_uri="https://new.example/v1"))
+
+    await service.admin.RotateCredential(
+        pb.RotateCredentialRequest(
+            name="providers/one/credentials/default", credential=Credential(api_key=KEY)
+        )
+    )
+
+    assert (await got(service, "providers/one")).state == Provider.STATE_ACTIVE
+
+
+async def test_a_secret_cannot_be_kept_without_a_key_ring(database_url):
+    async with administered(database_url, keyring=False) as service:
+        refused = await refusal(created(service, kind="openai", key=KEY))
+        missing = await refusal(got(service, "providers/one"))
+
+    assert refused.code is CODE.FAILED_PRECONDITION
+    assert refused.reason == "ENCRYPTION_KEY_MISSING"
+    assert missing.code is CODE.NOT_FOUND
+    assert "canary" not in refused.text
+
+
+async def test_no_answer_shows_the_secret(service):
+    provider = await created(service, kind="openai", key=KEY)
+
+    listed = await service.admin.ListProviders(pb.ListProvidersRequest())
+
+    assert "canary" not in as_text(provider) + as_text(listed)
