@@ -255,14 +255,16 @@ def test_active_calls_and_the_backlog_can_be_read_while_they_change(collected):
     assert after["llm_service.ledger.backlog"][0].value == 17
 
 
-async def test_a_blocked_loop_is_seen_once_and_then_forgotten(collected):
+async def test_a_blocked_loop_is_seen_once_and_then_forgotten(collected, monkeypatch):
+    metrics, measured = collected.telemetry._metrics, asyncio.Event()
+    lagged = metrics.loop_lagged
+    monkeypatch.setattr(metrics, "loop_lagged", lambda late: (lagged(late), measured.set()))
     watch = asyncio.create_task(collected.telemetry.watch_loop(interval=0.001))
     await asyncio.sleep(0)
     blocked = asyncio.get_running_loop().time() + 0.05
     while asyncio.get_running_loop().time() < blocked:
         pass
-    for _ in range(5):  # its timer is due: it wakes within a few turns of the loop
-        await asyncio.sleep(0)
+    await measured.wait()
     watch.cancel()
 
     assert collected.metrics()["llm_service.event_loop.lag"][0].value >= 0.04
