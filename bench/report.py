@@ -100,7 +100,7 @@ def chunk_us_at_300(loads: dict[str, Any]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """CPU per unit of work in the undisturbed slices of all rounds; NaN where there are none."""
+    """CPU per unit of work, the median undisturbed slice of all rounds; NaN where there is none."""
 
     us: float
     clean: int
@@ -109,10 +109,9 @@ class Undisturbed:
 
 def undisturbed(result: Result, system: str, load: str) -> Undisturbed:
     slices = [each for loads in result.rounds for each in loads[system][load]["slices"]]
-    work, cpu, clean, total = (
-        sum(each[name] for each in slices) for name in ("work", "cpu_seconds", "clean", "total")
-    )
-    return Undisturbed(cpu / work * 1e6 if work else math.nan, clean, total)
+    costs = [us for each in slices for us in each["us"]]
+    total = sum(each["total"] for each in slices)
+    return Undisturbed(statistics.median(costs) if costs else math.nan, len(costs), total)
 
 
 def undisturbed_ratio(result: Result, system: str, load: str) -> float:

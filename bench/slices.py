@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from load import Answer
@@ -17,11 +17,9 @@ TOLERANCE = 0.3
 
 @dataclass(slots=True)
 class Slices:
-    """The sum over undisturbed slices, and how many there were of all."""
+    """CPU-us per unit of work in each undisturbed slice, and how many slices there were in all."""
 
-    cpu_seconds: float = 0.0
-    work: int = 0
-    clean: int = 0
+    us: list[float] = field(default_factory=list)
     total: int = 0
 
     def add(self, samples: Sequence[Sample], arrivals: Sequence[int], rate: float) -> None:
@@ -31,9 +29,8 @@ class Slices:
             expected = rate * (after.time_ns - before.time_ns) / 1e9
             self.total += 1
             if after.late < LATE and abs(last - first - expected) <= TOLERANCE * expected:
-                self.clean += 1
-                self.cpu_seconds += after.cpu_seconds - before.cpu_seconds
-                self.work += last - first
+                cpu_seconds = after.cpu_seconds - before.cpu_seconds
+                self.us.append(cpu_seconds / (last - first) * 1e6)
 
 
 def of_streams(samples: Sequence[Sample], answers: list[Answer], shape: Shape, wave: int) -> Slices:
