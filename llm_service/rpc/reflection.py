@@ -4,6 +4,7 @@ The stock servicer speaks v1alpha only and serves Python's embedded descriptors,
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import cached_property
 from importlib import resources
 from typing import Any
 
@@ -24,12 +25,11 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = sorted(services)
-        self._files: dict[str, bytes] = {}
-        self._imports: dict[str, list[str]] = {}
-        self._symbols: dict[str, str] = {}
-        self._extensions: dict[str, dict[int, str]] = {}
-        for file in _descriptors():
-            self._add(file)
+
+    @cached_property
+    def _index(self) -> "_Index":
+        # Several megabytes that a server nobody asks need not carry.
+        return _Index(_descriptors())
 
     def register(self, server: grpc.aio.Server) -> None:
         handler: Any = grpc.stream_stream_rpc_method_handler(
@@ -62,39 +62,53 @@ class Reflection:
         return reply
 
     def _file_for(self, request: pb.ServerReflectionRequest, kind: str | None) -> str | None:
+        index = self._index
         if kind == "file_by_filename":
             name = request.file_by_filename
-            return name if name in self._files else None
+            return name if name in index.files else None
         if kind == "file_containing_symbol":
-            return self._symbols.get(request.file_containing_symbol)
+            return index.symbols.get(request.file_containing_symbol)
         if kind == "file_containing_extension":
             asked = request.file_containing_extension
-            return self._extensions.get(asked.containing_type, {}).get(asked.extension_number)
+            return index.extensions.get(asked.containing_type, {}).get(asked.extension_number)
         return None
 
     def _answer_file(self, name: str | None, reply: pb.ServerReflectionResponse) -> None:
         if name is None:
             _not_found(reply)
             return
+        index = self._index
         needed = [name]
         for file in needed:  # grows as it goes
-            needed.extend(i for i in self._imports[file] if i not in needed)
-        reply.file_descriptor_response.file_descriptor_proto.extend(self._files[f] for f in needed)
+            needed.extend(i for i in index.imports[file] if i not in needed)
+        reply.file_descriptor_response.file_descriptor_proto.extend(index.files[f] for f in needed)
 
     def _answer_numbers(self, type_name: str, reply: pb.ServerReflectionResponse) -> None:
-        if type_name not in self._symbols:
+        if type_name not in self._index.symbols:
             _not_found(reply)
             return
-        numbers = sorted(self._extensions.get(type_name, {}))
+        numbers = sorted(self._index.extensions.get(type_name, {}))
         reply.all_extension_numbers_response.base_type_name = type_name
         reply.all_extension_numbers_response.extension_number.extend(numbers)
 
+
+class _Index:
+    """Where everything is: files by name, their imports, and the files of symbols and extensions."""
+
+    def __init__(self, files: Iterable[descriptor_pb2.FileDescriptorProto]) -> None:
+        self.files: dict[str, bytes] = {}
+        self.imports: dict[str, list[str]] = {}
+        self.symbols: dict[str, str] = {}
+        self.extensions: dict[str, dict[int, str]] = {}
+        for file in files:
+            self._add(file)
+
     def _add(self, file: descriptor_pb2.FileDescriptorProto) -> None:
-        self._files[file.name] = file.SerializeToString()
-        self._imports[file.name] = list(file.dependency)
-        self._symbols.update(dict.fromkeys(_symbols(file), file.name))
+        self.files[file.name] = file.SerializeToString()
+        self.imports[file.name] = list(file.dependency)
+        self.symbols.update(dict.fromkeys(_symbols(file), file.name))
         for extension in file.extension:
-            numbers = self._extensions.setdefault(extension.extendee.lstrip("."), {})
+            numbers = self.extensions.setdefault(extension.extendee.lstrip("."), {})
             numbers[extension.number] = file.name
 
 
