@@ -58,8 +58,9 @@ class Call:
         self.create_time = datetime.now(UTC)
         self.started = self._loop.time()
         self._caller_by = None if seconds_left is None else self.started + seconds_left
-        grace = _GRACE_SECONDS if seconds_left is not None and seconds_left < limit_seconds else 0
-        self.by = self.started + min(limit_seconds, (seconds_left or limit_seconds)) + grace
+        self.by = self.started + limit_seconds
+        if seconds_left is not None and seconds_left < limit_seconds:
+            self.by = self.started + seconds_left + _GRACE_SECONDS
         self.attempts: list[Attempt] = []
         self.content_sent = False
         self.first_dial: float | None = None

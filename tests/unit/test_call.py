@@ -1,0 +1,229 @@
+"""How long a call may take, what its parameters are, and what is said when every target failed."""
+
+import pytest
+
+from llm_service.domain.completion import (
+    Attempt,
+    CallError,
+    Cost,
+    CostItem,
+    GenerationParams,
+    MidStreamFailure,
+    Preference,
+    Reasoning,
+    RoutingOptions,
+    ServedBy,
+    TokenUsage,
+)
+from llm_service.errors import (
+    EgressDenied,
+    ModelNotFound,
+    NoRoute,
+    ProviderCredentialMissing,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+    StreamInterrupted,
+)
+from llm_service.gateway.call import Call, call_error, merged_params
+from llm_service.gateway.routing import Target
+from tests.fakes import NOW, a_model, a_provider, a_request
+
+PROVIDER = a_provider()
+TARGET = Target(PROVIDER, a_model(PROVIDER), None)
+SERVED_BY = ServedBy("providers/p", "providers/p/models/m")
+
+
+def a_call(targets=2, seconds_left=None, limit=30.0, **request) -> Call:
+    return Call(a_request(**request), (TARGET,) * targets, seconds_left, limit)
+
+
+def attempted(**changes) -> Attempt:
+    return Attempt(SERVED_BY, NOW, 1.0, CallError("PROVIDER_UNAVAILABLE", "x"), **changes)
+
+
+def told(*errors, **request):
+    """What the caller is told after these failures."""
+    call = a_call(targets=len(errors), **request)
+    for error in errors:
+        call.goes_on(error)
+    return call.failure()
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "expected"),
+    [
+        pytest.param(None, 30, id="no deadline"),
+        pytest.param(60, 30, id="a deadline beyond the limit"),
+        pytest.param(10, 11, id="a deadline within it, and a little more"),
+        pytest.param(0.0, 1, id="a deadline that has come"),
+    ],
+)
+async def test_a_call_ends_at_the_limit_or_just_after_the_callers_deadline(seconds_left, expected):
+    call = a_call(seconds_left=seconds_left)
+
+    assert call.by - call.started == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "reason"),
+    [(None, "CANCELLED"), (60, "CANCELLED"), (0.0, "DEADLINE_EXCEEDED")],
+)
+async def test_a_caller_who_is_gone_left_or_ran_out_of_time(seconds_left, reason):
+    assert a_call(seconds_left=seconds_left).left_because == reason
+
+
+# --- whether to go on -----------------------------------------------------------------------------
+
+
+async def test_the_next_target_is_tried_until_there_is_none():
+    call = a_call(targets=2)
+
+    assert call.goes_on(ProviderUnavailable("x"))
+    assert not call.goes_on(ProviderUnavailable("x"))
+
+
+async def test_a_failure_every_target_would_repeat_ends_the_call():
+    assert not a_call().goes_on(ProviderRejectedRequest("x"))
+
+
+async def test_no_target_is_tried_when_time_is_up():
+    assert not a_call(limit=0.0).goes_on(ProviderUnavailable("x"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"), [(MidStreamFailure.ABORT, False), (MidStreamFailure.RESTART, True)]
+)
+async def test_after_content_only_a_caller_who_can_start_over_goes_on(choice, expected):
+    call = a_call(mid_stream_failure=choice)
+    call.attempts.append(attempted())
+    call.content_sent = True
+
+    assert call.goes_on(ProviderUnavailable("x")) is expected
+    assert call.restart_from is call.attempts[0]
+
+
+# --- what the caller is told ----------------------------------------------------------------------
+
+
+async def test_a_failure_that_may_pass_is_preferred_over_one_that_will_not():
+    unavailable = ProviderUnavailable("x")
+
+    assert told(ProviderCredentialMissing("x"), unavailable) is unavailable
+
+
+async def test_an_outage_is_preferred_over_a_rate_limit_with_the_shortest_delay_of_all():
+    timeout = ProviderTimeout("x")
+
+    error = told(ProviderRateLimited("x", retry_delay=3), timeout)
+
+    assert error is timeout
+    assert error.retry_delay == 3
+
+
+async def test_without_any_delay_none_is_told():
+    assert told(ProviderRateLimited("x"), ProviderRateLimited("y")).retry_delay is None
+
+
+async def test_when_nothing_may_pass_the_first_failure_is_told():
+    first = ProviderCredentialMissing("x")
+
+    assert told(first, EgressDenied("y")) is first
+
+
+async def test_a_default_model_the_vendor_does_not_know_is_not_the_callers_mistake():
+    unknown = ModelNotFound("x")
+
+    named, unnamed = told(unknown, model="m"), told(unknown, model="")
+
+    assert named is unknown
+    assert isinstance(unnamed, NoRoute)
+    assert unnamed.__cause__ is unknown
+
+
+async def test_an_answer_that_broke_off_names_its_cause_and_nothing_of_the_vendors():
+    call = a_call()
+    call.attempts.append(attempted())
+    call.content_sent = True
+    last = ProviderUnavailable("x", retry_delay=2, provider_code="overloaded")
+    call.goes_on(last)
+
+    error = call.failure()
+
+    assert isinstance(error, StreamInterrupted)
+    assert error.metadata == {"contentSent": "true", "cause": "PROVIDER_UNAVAILABLE"}
+    assert error.retry_delay == 2
+    assert error.__cause__ is last
+    assert error.failure.content_sent
+
+
+async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
+    call = a_call()
+    first = TokenUsage(1, 2, 3, 4, 5)
+    second = TokenUsage(10, 20, 30, 40, 50, estimated=True)
+    call.attempts.extend(
+        [
+            attempted(usage=first, cost=Cost(7, (CostItem("input-tokens", 1, 7),), "v1")),
+            attempted(),
+            attempted(usage=second, cost=Cost(70, estimated=True, incomplete=True)),
+        ]
+    )
+    call.goes_on(ProviderUnavailable("x"))
+
+    failed = call.failure().failure
+
+    assert failed.id == call.id
+    assert failed.attempts == tuple(call.attempts)
+    assert failed.usage == TokenUsage(11, 22, 33, 44, 55, estimated=True)
+    assert failed.cost == Cost(77, (), "v1", estimated=True, incomplete=True)
+
+
+async def test_a_failure_that_used_nothing_says_nothing_of_use():
+    failed = told(ProviderUnavailable("x")).failure
+
+    assert (failed.usage, failed.cost, failed.content_sent) == (None, None, False)
+
+
+# --- what was asked -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_changes", "fields"),
+    [
+        ({}, []),
+        ({"routing": RoutingOptions(preference=Preference.PRIORITY)}, []),
+        ({"routing": RoutingOptions(preference=Preference.COST)}, ["routing.preference"]),
+        ({"response_cache": True}, ["response_cache"]),
+    ],
+)
+async def test_what_this_version_ignores_is_named(request_changes, fields):
+    warnings = a_call(**request_changes).warnings()
+
+    assert [(w.reason, w.field) for w in warnings] == [("OPTION_IGNORED", f) for f in fields]
+
+
+def test_stored_parameters_fill_in_only_what_was_not_asked():
+    asked = GenerationParams(temperature=0.0, stop_sequences=(), reasoning=Reasoning())
+    stored = GenerationParams(temperature=1.0, top_p=0.5, stop_sequences=("end",), seed=0)
+
+    assert merged_params(asked, stored) == GenerationParams(
+        temperature=0.0, top_p=0.5, stop_sequences=("end",), seed=0, reasoning=Reasoning()
+    )
+
+
+def test_without_stored_parameters_the_asked_ones_stand():
+    asked = GenerationParams(temperature=0.0)
+
+    assert merged_params(asked, GenerationParams()) is asked
+
+
+def test_a_delay_is_told_only_where_waiting_helps():
+    limited = ProviderRateLimited("slow", retry_delay=2, http_status=429, provider_code="limit")
+    missing = ProviderCredentialMissing("none", retry_delay=2)
+
+    assert call_error(limited) == CallError("PROVIDER_RATE_LIMITED", "slow", 2, 429, "limit")
+    assert call_error(missing) == CallError("PROVIDER_CREDENTIAL_MISSING", "none")
