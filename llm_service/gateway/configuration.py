@@ -63,6 +63,7 @@ class Configuration:
         """
         known = self._views.get(tenant)
         if known is not None:
+            self._owned.move_to_end(tenant)
             return known
         async with self._loading:
             return await self._load(tenant)
