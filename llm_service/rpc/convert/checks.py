@@ -47,7 +47,7 @@ class Checks:
     def json(self, field: str, text: str, kind: type = dict) -> None:
         """The text is JSON of the given Python type."""
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             self.refuse(field, "is not valid JSON")
             return
@@ -60,6 +60,11 @@ class Checks:
         if not 0 < seconds <= limit:
             self.refuse(field, f"must be above 0s and at most {limit:g}s")
         return seconds
+
+
+def _no_constant(name: str) -> None:
+    """NaN and the infinities, which Python reads and JSON does not have."""
+    raise ValueError(name)
 
 
 def given(message: Message, name: str) -> Any:
