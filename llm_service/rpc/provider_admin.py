@@ -97,6 +97,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self, request: pb.CreateProviderRequest, context: Context
     ) -> pb.CreateProviderResponse:
         wrong: list[Violation] = []
+        attempt(wrong, lambda: requests.refuse_request_id(request.request_id))
         tenant = attempt(wrong, lambda: names.parent_tenant(request.parent))
         provider_id = attempt(wrong, lambda: names.new_id(request.provider_id, "provider_id"))
         credential = attempt(wrong, lambda: requests.new_credential(request))
@@ -200,10 +201,11 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self, request: pb.CreateCredentialRequest, context: Context
     ) -> pb.CreateCredentialResponse:
         wrong: list[Violation] = []
+        attempt(wrong, lambda: requests.refuse_request_id(request.request_id))
         parent = attempt(wrong, lambda: names.provider(request.parent, "parent"))
         credential_id = attempt(wrong, lambda: names.new_id(request.credential_id, "credential_id"))
         source = attempt(wrong, lambda: to_source(request.credential, "credential"))
-        if parent is None or credential_id is None or source is None:
+        if parent is None or credential_id is None or source is None or wrong:
             raise InvalidField(*wrong)
         view = await self._credentials.create(
             parent.tenant,

@@ -42,6 +42,14 @@ class Batch(Generic[Change]):
     validate_only: bool
 
 
+def refuse_request_id(request_id: str) -> None:
+    """Accepting one would promise that a repeat creates nothing, which nothing keeps yet."""
+    if request_id:
+        raise InvalidField(
+            Violation("request_id", "is not available in this version; leave it empty")
+        )
+
+
 def new_credential(request: pb.CreateProviderRequest) -> tuple[CredentialDraft, Source] | None:
     if not request.HasField("credential"):
         return None

@@ -93,7 +93,7 @@ class Reflection:
 
 
 class _Index:
-    """Where everything is: files by name, their imports, and the files of symbols and extensions."""
+    """Files by name, their imports, and the files of symbols and extensions."""
 
     def __init__(self, files: Iterable[descriptor_pb2.FileDescriptorProto]) -> None:
         self.files: dict[str, bytes] = {}

@@ -128,7 +128,8 @@ class Provider(_message.Message):
     description: _builtins.str
     base_uri: _builtins.str
     """Empty: the kind's public endpoint. Private addresses only where the
-    operator allows them: EGRESS_DENIED.
+    operator allows them: a literal one is INVALID_FIELD when it is stored, a
+    name that leads to one EGRESS_DENIED when it is dialled.
     """
     default_credential: _builtins.str
     """Resource name of the credential used when nothing narrower names one."""
@@ -162,7 +163,7 @@ class Provider(_message.Message):
 
     @_builtins.property
     def health(self) -> Global___ProviderHealth:
-        """How it has been doing."""
+        """How it has been doing. Not filled in by this version."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -514,7 +515,7 @@ class Credential(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """Of the last call it served, roughly."""
+        """Of the last call it served, roughly. Not filled in by this version."""
 
     @_builtins.property
     def last_check_time(self) -> _timestamp_pb2.Timestamp:
