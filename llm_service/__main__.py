@@ -40,9 +40,13 @@ KeyFile = Annotated[str, typer.Option("--key-file", help="Client key, for mutual
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
+_UNBOUNDED = 1000
+
 
 def main() -> None:
     """Run the command; a failure is one line on standard error."""
+    # gRPC's own log is not ours: it would add lines to an error, in a form of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except KeyboardInterrupt:
@@ -94,7 +98,7 @@ def migrate() -> None:
 
 @app.command()
 def seed() -> None:
-    """Create the echo provider, and one for each vendor key in the environment."""
+    """Create the echo provider, and one per vendor key that is set."""
     from llm_service import bootstrap
 
     try:
@@ -202,7 +206,7 @@ def _told(error: "grpc.aio.AioRpcError") -> str:
                 if detail.Unpack(info):
                     reason = f" {info.reason}:"
     details = " ".join((error.details() or "").split())
-    return f"{error.code().name}:{reason} {details}"
+    return f"{error.code().name}:{reason} {details}".rstrip(" :")
 
 
 def _channel(address: str, tls: tuple[str, str, str]) -> "grpc.aio.Channel":
@@ -292,17 +296,24 @@ async def _report(
     request.end_time.FromDatetime(end + timedelta(seconds=1))
     async with _channel(address, tls) as channel:
         answer = await stubs.UsageServiceStub(channel).QueryUsage(request, timeout=30)
-    Console().print(_table(answer, dimensions))
+    console = Console()
+    if not console.is_terminal:
+        console.width = _UNBOUNDED  # whoever reads a pipe wants names whole
+    console.print(_table(answer, dimensions))
 
 
 def _table(answer: "usage_service_pb2.QueryUsageResponse", dimensions: list[str]) -> "Table":
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Usage by day (UTC)", caption=_total(answer.total))
-    for name in ["day", *dimensions]:
-        table.add_column(name)
-    for name in ["requests", "errors", "tokens in", "tokens out", "cost"]:
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Usage by day (UTC), in tokens", caption=_total(answer.total), box=box.SIMPLE
+    )
+    table.add_column("day", no_wrap=True)
+    for name in dimensions:
+        table.add_column(name, overflow="fold")
+    for name in ["calls", "errors", "in", "out", "cost"]:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("share")
     most = max((row.metrics.cost_nano_usd for row in answer.rows), default=0)
     for row in answer.rows:

@@ -1,8 +1,8 @@
 """One call on its way: what was asked, what has failed, what to say when nothing is left."""
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 
 from llm_service.domain.completion import (
     Attempt,
@@ -51,12 +51,11 @@ class Call:
         seconds_left: float | None,
         limit_seconds: float,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self.id = new_id()
         self.request = request
         self.targets = targets
         self.create_time = datetime.now(UTC)
-        self.started = self._loop.time()
+        self.started = self.now
         self._caller_by = None if seconds_left is None else self.started + seconds_left
         self.by = self.started + limit_seconds
         if seconds_left is not None and seconds_left < limit_seconds:
@@ -70,7 +69,8 @@ class Call:
 
     @property
     def now(self) -> float:
-        return self._loop.time()
+        """Seconds on a clock of its own: the event loop's may count whole milliseconds only."""
+        return monotonic()
 
     @property
     def left_because(self) -> str:
