@@ -9,6 +9,11 @@ from llm_service import bootstrap
 from llm_service.settings import SettingsError
 from tests.e2e.service import running, settings_in
 from tests.e2e.test_failures import details
+from tests.integration.conftest import (  # noqa: F401 - fixtures
+    migrated_postgres,
+    postgres,
+    postgresql_url,
+)
 
 POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -74,12 +79,9 @@ async def test_a_broken_key_file_is_refused_without_a_word_of_it(tmp_path):
     assert "not-a-key-at-all" not in str(failure.value)
 
 
-async def test_without_a_key_ring_secrets_are_neither_taken_nor_written(tmp_path, database_url):
-    if not database_url.startswith("postgresql"):
-        pytest.skip("the embedded default always has a key")
-    settings = settings_in(tmp_path, {"LLM_DATABASE_URL": database_url})
-    bootstrap.migrate(settings)
-    async with running(tmp_path, LLM_DATABASE_URL=database_url) as service:
+@pytest.mark.timeout(180)  # it may be the first to need a PostgreSQL server
+async def test_without_a_key_ring_secrets_are_neither_taken_nor_written(tmp_path, postgresql_url):  # noqa: F811
+    async with running(tmp_path, LLM_DATABASE_URL=postgresql_url) as service:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await service.add_provider("secretive", "https://vendor.example/v1")
         listed = await service.admin.ListProviders(bootstrap_list())
