@@ -333,7 +333,7 @@ def _table(answer: "usage_service_pb2.QueryUsageResponse", dimensions: list[str]
 
 def _total(total: "usage_service_pb2.UsageMetrics") -> str:
     cost = money(total.cost_nano_usd, incomplete=total.unpriced_request_count > 0)
-    return f"{total.request_count} requests, {cost}"
+    return f"{total.request_count} calls, {cost}"
 
 
 async def _health(address: str, tls: tuple[str, str, str], service: str) -> None:
