@@ -41,6 +41,7 @@ SHAPES = (LONG, SHORT, UNARY, ONE, IDLE)
 RATE = 200
 SETTLE_SECONDS = 0.5
 ATTEMPTS = 3
+HOPELESS = 0.2  # a machine this noisy will not be quiet a few seconds later
 PRIORITY = -10
 
 
@@ -198,7 +199,7 @@ class Bench:
             measured = await self._delivered(work, check)
             if best is None or measured.window.noise.total < best.window.noise.total:
                 best = measured
-            if best.window.noise.total < report.QUIET:
+            if not report.QUIET <= best.window.noise.total <= HOPELESS:
                 break
         assert best is not None
         point.cpu_seconds += best.window.cpu
