@@ -22,6 +22,17 @@ async def test_the_process_and_each_service_are_serving(service):
     assert reply.status == SERVING
 
 
+async def test_all_states_can_be_listed():
+    async with running() as server:
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        listed = (await stub.List(health_pb2.HealthListRequest())).statuses
+
+    assert {name: listed[name].status for name in listed} == {
+        "": SERVING,
+        "llmservice.v1.CompletionService": SERVING,
+    }
+
+
 async def test_a_service_nobody_knows_is_not_found():
     async with running() as server:
         stub = health_pb2_grpc.HealthStub(server.channel)
@@ -40,9 +51,9 @@ async def test_a_watch_tells_the_state_and_every_change_of_it():
         await server.serving._health.drain()
 
         states.append((await watch.read()).status)
-        watch.cancel()
-        lost.cancel()
+        ends = [await watch.read(), await lost.read()]
     assert states == [SERVING, UNKNOWN, health_pb2.HealthCheckResponse.NOT_SERVING]
+    assert ends == [grpc.aio.EOF, grpc.aio.EOF]
 
 
 async def test_probes_make_no_spans():
