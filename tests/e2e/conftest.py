@@ -1,14 +1,21 @@
-"""A running service, and a vendor for it to call."""
+"""A running service, in this process or in its own, and a vendor for it to call."""
 
 import pytest
 
 from tests.contract.vendor_server import vendor_server
+from tests.e2e.process import serving
 from tests.e2e.service import running
 
 
 @pytest.fixture(scope="module")
 async def service(tmp_path_factory):
     async with running(tmp_path_factory.mktemp("service")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+async def process(tmp_path_factory):
+    async with serving(tmp_path_factory.mktemp("process")) as one:
         yield one
 
 

@@ -1,0 +1,160 @@
+"""The service as a process: a client's calls, and what signals do to them."""
+
+import asyncio
+import time
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from llm_service.__main__ import version_text
+from llm_service.rpc.stubs import completion_pb2 as pb
+from tests.e2e.process import serving, stored
+from tests.e2e.service import asking
+
+ECHO = "providers/echo/models/echo-1"
+TRACE_ID = "llmservice-trace-id"
+TWENTY_WORDS = " ".join(f"word{number}" for number in range(20))
+ROW = "SELECT model, output_tokens, error_reason, cost_nano_usd FROM usage_records"
+
+
+async def trace_id_of(call) -> str:
+    [found] = [value for key, value in await call.trailing_metadata() if key == TRACE_ID]
+    return found
+
+
+def text_of(events) -> str:
+    return "".join(event.part_delta.text for event in events)
+
+
+async def test_a_generated_client_gets_a_whole_answer_and_its_usage_row(process):
+    call = process.service.completions.Complete(asking("echo-1", "one two three"), timeout=30)
+    completion = (await call).completion
+    trace_id = await trace_id_of(call)
+    [row] = await process.service.records(completion.id)
+
+    assert completion.message.parts[0].text == "one two three"
+    assert completion.finish_reason == pb.FINISH_REASON_STOP
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (3, 3)
+    assert (completion.cost.total_nano_usd, completion.cost.incomplete) == (0, False)
+    assert completion.served_by.model == ECHO
+    assert len(bytes.fromhex(trace_id)) == 16
+    assert row.trace_id == trace_id
+    assert row.attempt.usage == completion.usage
+    assert row.attempt.cost == completion.cost
+    assert not row.error_reason
+
+
+async def test_a_generated_client_gets_a_stream_and_its_usage_row(process):
+    call = process.service.completions.StreamComplete(asking("echo-1", "one two"), timeout=30)
+    events = [event async for event in call]
+    trace_id = await trace_id_of(call)
+    [row] = await process.service.records(events[0].started.id)
+
+    finished = events[-1].finished
+    assert [event.sequence for event in events] == list(range(len(events)))
+    assert text_of(events) == "one two"
+    assert sum(event.HasField("part_delta") for event in events) == 2
+    assert finished.finish_reason == pb.FINISH_REASON_STOP
+    assert (finished.usage.input_tokens, finished.usage.output_tokens) == (2, 2)
+    assert (finished.cost.total_nano_usd, finished.cost.incomplete) == (0, False)
+    assert row.trace_id == trace_id
+    assert row.attempt.usage == finished.usage
+
+
+async def test_one_line_says_where_it_listens_and_the_log_what_was_prepared(process):
+    assert process.announced == f"llm-service {version_text()} is listening on {process.address}"
+    assert "encryption key" in process.log
+    assert "Traceback" not in process.log
+
+
+async def refused(address: str) -> grpc.aio.AioRpcError:
+    """How a service that is stopping refuses a new call.
+
+    A call that meets the very moment of stopping may still pass, or be cancelled.
+    """
+    async with asyncio.timeout(20):
+        while True:
+            async with grpc.aio.insecure_channel(address) as channel:
+                call = channel.unary_unary(
+                    "/llmservice.v1.CompletionService/Complete",
+                    request_serializer=pb.CompletionRequest.SerializeToString,
+                )
+                try:
+                    await call(asking("echo-1"), timeout=5)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.CANCELLED:
+                        return error
+
+
+async def slow_stream(running, tokens_per_second: str, text: str):
+    """A stream that has begun: the call, and its events so far."""
+    await running.service.add_provider(
+        "slow", "", kind="echo", key="", settings={"tokens_per_second": tokens_per_second}
+    )
+    request = asking("providers/slow/models/echo-1", text)
+    call = running.service.completions.StreamComplete(request, timeout=60)
+    events = []
+    async for event in call:
+        events.append(event)
+        if event.HasField("part_delta"):
+            break
+    return call, events
+
+
+async def test_sigterm_lets_a_stream_finish_refuses_new_calls_and_keeps_its_row(tmp_path):
+    async with serving(tmp_path, LLM_DRAIN_SECONDS="45") as running:
+        call, events = await slow_stream(running, "4", TWENTY_WORDS)
+
+        await running.drain()
+        refusal = await refused(running.address)
+        unfinished = not call.done()
+        events += [event async for event in call]
+        code = await running.ended()
+
+    [row] = stored(tmp_path, ROW + " WHERE model LIKE '%slow%'")
+    assert unfinished
+    assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+    assert text_of(events) == TWENTY_WORDS
+    assert events[-1].finished.usage.output_tokens == 20
+    assert code == 0
+    assert (row["output_tokens"], row["error_reason"], row["cost_nano_usd"]) == (20, "", 0)
+    assert "Traceback" not in running.log
+
+
+async def test_a_second_sigterm_hurries_and_still_keeps_the_row(tmp_path):
+    async with serving(tmp_path, LLM_DRAIN_SECONDS="3600") as running:
+        call, events = await slow_stream(running, "1", TWENTY_WORDS * 100)
+
+        await running.drain()
+        began = time.monotonic()
+        running.terminate()
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            events += [event async for event in call]
+        code = await running.ended()
+        took = time.monotonic() - began
+
+    [row] = stored(tmp_path, ROW)
+    assert failure.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert not events[-1].HasField("finished")
+    assert code == 0
+    assert took < 30
+    assert row["error_reason"] == "CANCELLED"
+    assert row["output_tokens"] >= 1
+
+
+async def test_a_client_that_watches_the_health_does_not_hold_up_the_end(tmp_path):
+    async with serving(tmp_path, LLM_DRAIN_SECONDS="3600") as running:
+        channel = running.service.channel
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        seen = [(await watch.read()).status]
+
+        running.terminate()
+        code = await running.ended()
+        seen.append((await watch.read()).status)
+
+    assert code == 0
+    assert seen == [
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    ]
