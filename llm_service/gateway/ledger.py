@@ -12,7 +12,8 @@ from llm_service.storage.database import Database
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
-_GATHER_SECONDS = 0.05
+# A transaction of 50 rows costs a row half of what one of 10 does (bench/README.md has the method).
+_GATHER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _CAPACITY = 100_000  # records of about 1 KiB: what memory may hold while the database is away
 

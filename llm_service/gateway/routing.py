@@ -71,8 +71,14 @@ def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
     admitted = [(p, m) for p, m in enabled if _admitted(p, options)]
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
-    ranked = sorted(_shuffled(admitted, options.affinity_key), key=lambda pair: _priority(*pair))
+    ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
     return [Target(p, m, credential_for(view, p, options.affinity_key)) for p, m in ranked]
+
+
+def _ranked(
+    pairs: list[tuple[Provider, Model]], affinity_key: str | None
+) -> list[tuple[Provider, Model]]:
+    return sorted(_shuffled(pairs, affinity_key), key=lambda pair: _priority(*pair))
 
 
 def _pinned(view: View, name: str) -> tuple[Provider, Model]:
@@ -129,8 +135,6 @@ def _shuffled(
     pairs: list[tuple[Provider, Model]], affinity_key: str | None
 ) -> list[tuple[Provider, Model]]:
     """A random order in which a weight of 2 comes first twice as often as a weight of 1."""
-    if len(pairs) == 1:
-        return pairs
     return sorted(
         pairs,
         key=lambda pair: _draw(affinity_key, pair[1].name, pair[0].weight),

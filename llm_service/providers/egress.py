@@ -72,7 +72,9 @@ class Egress:
         self, allow: Sequence[str] = (), *, ca_file: str = "", resolve: Resolve | None = None
     ) -> None:
         self._allow = AllowList(allow)
-        self._tls = _tls_context(ca_file)
+        self._ca_file = ca_file
+        # A broken CA file is known at once; the system's certificates are read when first needed.
+        self._tls = _tls_context(ca_file) if ca_file else None
         self._resolve = resolve or _look_up
         self._user_agent = f"llm-service/{metadata.version('llm-service')}"
         self._idle: dict[Origin, deque[Connection]] = {}
@@ -244,6 +246,8 @@ class Egress:
         """Dial a literal address. The name is only for the certificate, SNI and the Host header."""
         loop = asyncio.get_running_loop()
         secure = endpoint.scheme == "https"
+        if secure and self._tls is None:
+            self._tls = await asyncio.to_thread(_tls_context, self._ca_file)
         _, connection = await loop.create_connection(
             lambda: Connection(loop, partial(self._forget, endpoint.origin)),
             address,

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +81,10 @@ def _fingerprint(files: TlsFiles) -> object:
 
 
 def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    # Here, because a service without TLS need not carry them in memory.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     chain = _pem(files.certificate)
     key = _pem(files.private_key)
     roots = _pem(files.client_ca) if files.client_ca else None

@@ -311,7 +311,7 @@ def test_the_environment_cannot_have_session_keys_logged(tmp_path, monkeypatch):
 
 
 async def test_tls_and_names_are_checked_by_default():
-    tls = Egress()._tls
+    tls = _tls_context("")
 
     assert tls.verify_mode is ssl.CERT_REQUIRED
     assert tls.check_hostname

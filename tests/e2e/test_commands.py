@@ -2,7 +2,8 @@
 
 import pytest
 
-from llm_service.__main__ import app, version_text
+from llm_service.commands import app
+from llm_service.serving import version
 from tests.e2e.process import command
 
 ECHO = "providers/echo/models/echo-1"
@@ -16,7 +17,7 @@ def is_one_line(text: str) -> bool:
 async def test_version_prints_the_version():
     ran = await command("version")
 
-    assert (ran.code, ran.out, ran.err) == (0, f"{version_text()}\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, f"{version()}\n", "")
 
 
 async def test_help_says_a_whole_sentence_about_every_command():

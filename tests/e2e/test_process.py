@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from llm_service.__main__ import version_text
 from llm_service.rpc.stubs import completion_pb2 as pb
+from llm_service.serving import version
 from tests.e2e.process import serving, stored
 from tests.e2e.service import asking
 
@@ -63,7 +63,7 @@ async def test_a_generated_client_gets_a_stream_and_its_usage_row(process):
 
 
 async def test_one_line_says_where_it_listens_and_the_log_what_was_prepared(process):
-    assert process.announced == f"llm-service {version_text()} is listening on {process.address}"
+    assert process.announced == f"llm-service {version()} is listening on {process.address}"
     assert "encryption key" in process.log
     assert "Traceback" not in process.log
 

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from llm_service.__main__ import app
+from llm_service.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 STUBS = ROOT / "llm_service" / "rpc" / "stubs"

@@ -1,0 +1,51 @@
+"""The server as a process: read the environment, serve, say in one line why not."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from importlib import metadata
+
+from llm_service import bootstrap
+from llm_service.settings import Settings, SettingsError
+
+FAILED = 1
+USAGE_ERROR = 2
+
+
+def run() -> int:
+    """Serve until a signal; the exit code."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        return _failed(str(error), USAGE_ERROR)
+    try:
+        _on_uvloop(bootstrap.serve(settings, announce=_announce))
+    except bootstrap.CannotStart as error:
+        return _failed(str(error), FAILED)
+    return 0
+
+
+def version() -> str:
+    return metadata.version("llm-service")
+
+
+def _announce(address: str, notes: list[str]) -> None:
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(f"llm-service {version()} is listening on {address}", flush=True)
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"llm-service: {message}", file=sys.stderr)
+    return code
+
+
+def _on_uvloop(work: Coroutine[object, object, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(work)
+        return
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
