@@ -1,6 +1,8 @@
 """Writing rows: domain values as columns, and the statements every table shares."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -51,7 +53,14 @@ def check(table: Table, values: Mapping[str, Any]) -> Values:
 
 def clip(table: Table, values: Mapping[str, Any]) -> Values:
     """The values, their texts cut to their columns and rid of NUL characters."""
-    return {name: _clipped(table.c[name].type, value) for name, value in values.items()}
+    lengths = _lengths(table)
+    return {name: _clipped(lengths[name], value) for name, value in values.items()}
+
+
+@cache
+def _lengths(table: Table) -> dict[str, int | None]:
+    """How long each column's text may be; None: as long as it likes, or no text."""
+    return {column.name: getattr(column.type, "length", None) for column in table.c}
 
 
 def insert_new(dialect: Dialect, table: Table) -> Insert:
@@ -129,15 +138,17 @@ def _problem(kind: object, value: object) -> str:
     return ""
 
 
-def _clipped(kind: object, value: object) -> object:
+def _clipped(length: int | None, value: object) -> object:
     if isinstance(value, str):
         clean = value if _storable(value) else _cleaned(value)
-        return clean[: getattr(kind, "length", None)]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return min(max(value, -(2**63)), 2**63 - 1)
+        return clean if length is None else clean[:length]
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
+    if value is None or isinstance(value, datetime):
+        return value
     if isinstance(value, Mapping):
         return {_clipped(None, key): _clipped(None, member) for key, member in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_clipped(None, item) for item in value]
     return value
 
