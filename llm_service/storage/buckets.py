@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from llm_service.domain.usage import TimeBucket
@@ -43,27 +43,28 @@ def cut(start: datetime, end: datetime, bucket: TimeBucket | None, where: ZoneIn
         raise InvalidField(Violation("end_time", f"is after the year {LAST_YEAR}"))
     if bucket is None:
         return [(start, end)]
-    edges = [start]
-    for boundary in _boundaries(start, bucket, where):
-        if boundary >= end:
-            break
-        edges.append(boundary)
-        if len(edges) > MAX_BUCKETS:
-            raise InvalidField(Violation("time_bucket", f"makes more than {MAX_BUCKETS} buckets"))
+    inner = takewhile(lambda boundary: boundary < end, _boundaries(start, bucket, where))
+    edges = [start, *islice(inner, MAX_BUCKETS)]
+    if len(edges) > MAX_BUCKETS:
+        raise InvalidField(Violation("time_bucket", f"makes more than {MAX_BUCKETS} buckets"))
     return list(pairwise([*edges, end]))
 
 
 def _boundaries(after: datetime, bucket: TimeBucket, where: ZoneInfo) -> Iterator[datetime]:
-    """Every boundary later than `after`, in order."""
+    """Every boundary later than `after`, in order, without end."""
     if bucket is TimeBucket.HOUR:
-        yield from _hours(after, where)
-        return
+        return _hours(after, where)
+    return _midnights(after, bucket, where)
+
+
+def _midnights(after: datetime, bucket: TimeBucket, where: ZoneInfo) -> Iterator[datetime]:
     day = _first_day(after.astimezone(where).date(), bucket)
     while True:
         day = _next(day, bucket)
         boundary = datetime.combine(day, time(), where).astimezone(UTC)
-        if boundary > after:
+        if boundary > after:  # a zone that crosses the date line skips a day: it begins and is over
             yield boundary
+            after = boundary
 
 
 def _hours(after: datetime, where: ZoneInfo) -> Iterator[datetime]:

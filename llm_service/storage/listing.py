@@ -123,8 +123,7 @@ class Listed:
                 return or_(false(), *(self.where(term, depth + 1) for term in terms))
             case Not(term):
                 return not_(self.where(term, depth + 1))
-            case Comparison():
-                return _comparison(condition, self._field(condition.field))
+        return _comparison(condition, self._field(condition.field))
 
     async def page(
         self, connection: AsyncConnection, statement: Select[Any], listing: Listing

@@ -87,7 +87,12 @@ class PostgresServer:
             folder.stat().st_mode & 0o001 for folder in [installation, *installation.parents]
         ):
             return installation
-        return Path(shutil.copytree(installation, self._folder / "installation"))
+        # Its programs look for their libraries where the wheel has them, two folders up.
+        package = installation.parent
+        libraries = f"{WHEEL}.libs"
+        copy = self._folder / "copy"
+        shutil.copytree(package.parent / libraries, copy / libraries)
+        return Path(shutil.copytree(installation, copy / package.name / installation.name))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 
 from llm_service.domain.listing import Comparison, Listing, Operator
 from llm_service.domain.provider import ModelCapabilities
-from llm_service.errors import AlreadyExists, EtagMismatch, ResourceNotFound
+from llm_service.errors import AlreadyExists, EtagMismatch, InvalidField, ResourceNotFound
 from tests.integration.samples import (
     NOW,
     a_credential,
@@ -91,6 +91,8 @@ async def test_a_credential_changes_only_from_the_version_that_was_read(database
             await tx.credentials.delete(credential.uid, 1)
         await tx.credentials.delete(credential.uid, 2)
         with pytest.raises(ResourceNotFound):
+            await tx.credentials.get(provider.uid, "default")
+        with pytest.raises(ResourceNotFound):
             await tx.credentials.delete(credential.uid)
         with pytest.raises(ResourceNotFound):
             await tx.credentials.update(credential, 2)
@@ -163,6 +165,15 @@ FOUND = [
     ("retire_time", Operator.GT, "2026-01-01T00:00:00Z", {"able"}),
     ("provider_id", Operator.EQ, "main", {"able", "unable", "unknown"}),
 ]
+
+
+@pytest.mark.parametrize("field", ["stage", "input_modalities"])
+async def test_a_value_that_is_not_one_of_a_fields_names_those_that_are(any_database, field):
+    operator = Operator.EQ if field == "stage" else Operator.HAS
+
+    async with any_database.read() as tx:
+        with pytest.raises(InvalidField, match=r"STAGE_STABLE|MODALITY_IMAGE"):
+            await tx.models.list(["acme"], Listing(9, Comparison(field, operator, "nonsense")))
 
 
 async def test_models_are_found_by_what_they_can_do(database, provider):

@@ -192,6 +192,17 @@ async def test_a_star_asks_for_presence(database):
     assert (owned, named) == (["p000"], ["p001"])
 
 
+@pytest.mark.parametrize(
+    ("text", "found"), [("UST", ["p000"]), ("ma%", []), ("É", ["p001"]), ("é", [])]
+)
+async def test_a_colon_finds_a_part_whatever_the_case_of_latin_letters(database, text, found):
+    tenant, _ = await stored(database, [{"display_name": "Mustermann"}, {"display_name": "École"}])
+
+    condition = Comparison("display_name", Operator.HAS, text)
+
+    assert await pages(database, tenant, Listing(5, condition)) == found
+
+
 HAS, EQ, LT = Operator.HAS, Operator.EQ, Operator.LT
 DEEP = Comparison("kind", EQ, "echo")
 for _ in range(40):

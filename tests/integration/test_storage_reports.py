@@ -211,6 +211,17 @@ def test_buckets_are_what_the_wall_clock_says_without_gap_or_overlap(start, hour
     assert all(one != two for one, two in pairwise(labels))
 
 
+def test_a_day_that_a_zone_skips_has_no_bucket():
+    start, end = datetime(2011, 12, 29, 12, tzinfo=UTC), datetime(2011, 12, 31, 12, tzinfo=UTC)
+
+    cuts = buckets.cut(start, end, TimeBucket.DAY, ZoneInfo("Pacific/Apia"))
+
+    days = [first.astimezone(ZoneInfo("Pacific/Apia")).day for first, _ in cuts]
+    assert days == [29, 31, 1, 2][: len(days)]
+    assert 30 not in days
+    assert all(first < second for first, second in cuts)
+
+
 async def test_a_report_over_more_buckets_than_one_statement_takes_is_whole(database):
     start = datetime(2026, 1, 1, tzinfo=UTC)
     hours = [0, 999, 1000, 2500]

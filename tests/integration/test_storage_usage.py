@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from llm_service.domain.completion import Attribution, Cost, ServedBy, TokenUsage
+from llm_service.domain.completion import Attribution, Cost, CostItem, ServedBy, TokenUsage
 from llm_service.domain.listing import Comparison, Listing, Operator, Order
 from tests.integration.samples import NOW, a_full_record, a_record, an_attempt
 
@@ -62,7 +62,8 @@ async def test_free_and_unknown_and_unbilled_stay_apart(database, cost):
 async def test_what_is_too_long_or_cannot_be_stored_is_cut_and_the_record_kept(database):
     target = ServedBy("providers/p", "providers/p/models/m", provider_request_id="r" * 999)
     who = Attribution("acme", agent="a\0b\ud800", labels={"k\0": "v\0"})
-    attempt = an_attempt(target=target, usage=TokenUsage(input_tokens=2**70))
+    cost = Cost(1, (CostItem("in\0put", 1, 1),))
+    attempt = an_attempt(target=target, usage=TokenUsage(input_tokens=2**70), cost=cost)
 
     await stored(database, a_record(1, attempt=attempt, attribution=who))
 
@@ -71,6 +72,7 @@ async def test_what_is_too_long_or_cannot_be_stored_is_cut_and_the_record_kept(d
     assert record.attempt.target.provider_request_id == "r" * 256
     assert record.attribution == Attribution("acme", agent="ab?", labels={"k": "v"})
     assert record.attempt.usage == TokenUsage(input_tokens=2**63 - 1)
+    assert record.attempt.cost == Cost(1, (CostItem("input", 1, 1),))
 
 
 async def test_a_tenant_sees_its_own_records_only(database):
