@@ -71,8 +71,6 @@ class CompletionServiceServicer:
         cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
         and, when every target failed, the reason of the failure with
         CompletionFailure in the details.
-        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,8 +80,6 @@ class CompletionServiceServicer:
         """Answers piece by piece, as the model writes. Nothing is sent before a
         target has accepted the call; after that a failure ends the stream with its
         status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
-        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

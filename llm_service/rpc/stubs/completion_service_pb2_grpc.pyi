@@ -42,15 +42,11 @@ class CompletionServiceStub:
     cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
     and, when every target failed, the reason of the failure with
     CompletionFailure in the details.
-    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     StreamComplete: _grpc.UnaryStreamMultiCallable[_completion_pb2.CompletionRequest, _completion_pb2.StreamCompleteResponse]
     """Answers piece by piece, as the model writes. Nothing is sent before a
     target has accepted the call; after that a failure ends the stream with its
     status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
-    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_completion_service_pb2.CountTokensRequest, _completion_service_pb2.CountTokensResponse]
     """Counts the tokens of a request without calling the model. Free where the
@@ -72,15 +68,11 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
     cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
     and, when every target failed, the reason of the failure with
     CompletionFailure in the details.
-    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     StreamComplete: _aio.UnaryStreamMultiCallable[_completion_pb2.CompletionRequest, _completion_pb2.StreamCompleteResponse]  # type: ignore[assignment]
     """Answers piece by piece, as the model writes. Nothing is sent before a
     target has accepted the call; after that a failure ends the stream with its
     status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
-    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_completion_service_pb2.CountTokensRequest, _completion_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """Counts the tokens of a request without calling the model. Free where the
@@ -105,8 +97,6 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         cut a silent connection. Errors: INVALID_FIELD, MODEL_NOT_FOUND, NO_ROUTE,
         and, when every target failed, the reason of the failure with
         CompletionFailure in the details.
-        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
     @_abc_1.abstractmethod
@@ -118,8 +108,6 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers piece by piece, as the model writes. Nothing is sent before a
         target has accepted the call; after that a failure ends the stream with its
         status, after content as STREAM_INTERRUPTED. Errors are those of Complete.
-        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
     @_abc_1.abstractmethod
