@@ -207,7 +207,7 @@ async def _vault(settings: Settings, database: Database, notes: list[str]) -> Va
 
 def _keyring(settings: Settings, notes: list[str]) -> Keyring | None:
     if settings.keyring_file is not None:
-        return Keyring.from_text(settings.keyring_file.read_text())
+        return Keyring.from_text(settings.keyring_file.read_bytes().decode("ascii", "replace"))
     if settings.encryption_key:
         return Keyring.from_text(settings.encryption_key)
     if not settings.embedded:
@@ -257,7 +257,7 @@ async def _load(configuration: Configuration) -> None:
 
 @asynccontextmanager
 async def _running(*work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Background tasks for the length of the block; one that dies takes the process with it."""
+    """Background tasks for the length of the block. Each outlives what can go wrong in it."""
     tasks = [asyncio.create_task(one) for one in work]
     for task in tasks:
         task.add_done_callback(_complain)
@@ -278,8 +278,8 @@ async def _flush(ledger: QueuedLedger) -> None:
     try:
         async with asyncio.timeout(_FLUSH_SECONDS):
             await ledger.flush()
-    except (StorageUnavailable, TimeoutError):
-        logger.critical("usage records were not stored: %d", ledger.backlog)
+    except Exception:  # the rest of the shutdown must go on
+        logger.critical("usage records were not stored: %d", ledger.backlog, exc_info=True)
 
 
 def _services(

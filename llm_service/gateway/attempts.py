@@ -1,6 +1,7 @@
 """One upstream attempt: what it saw, and the single record it leaves in the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,7 +28,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Message, Part, Role
 from llm_service.domain.usage import UsageRecord
-from llm_service.errors import GatewayError
+from llm_service.errors import GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
 from llm_service.gateway.call import Call, call_error
 from llm_service.gateway.ids import new_id
@@ -194,8 +195,27 @@ class TrackedAttempt:
             warnings=(*call.warnings(), *self._warnings),
         )
 
+    @contextmanager
+    def settled_by(self) -> Iterator[None]:
+        """Settle by whatever ends the block early."""
+        try:
+            yield
+        except GatewayError as error:
+            self.failed(error)
+            raise
+        except BaseException as leaving:
+            self.gone(leaving)
+            raise
+
+    def gone(self, leaving: BaseException) -> None:
+        """Settle as left by the caller, or by a bug of ours."""
+        here = isinstance(leaving, Exception)
+        self.left("INTERNAL" if here else self._call.left_because)
+
     def failed(self, error: GatewayError) -> None:
         """Settle as failed, unless it is settled."""
+        if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
+            self.left(self._call.left_because)
         # A status is a refusal: the provider looked at the call and did not work on it.
         usage = self._evidence(in_vain=error.http_status > 0 or not error.may_have_cost)
         cost = self._cost(usage) if usage else None

@@ -21,6 +21,7 @@ from llm_service.errors import (
     ModelNotFound,
     NoRoute,
     ProviderRateLimited,
+    ProviderUnavailable,
     StreamInterrupted,
 )
 from llm_service.gateway.ids import new_id
@@ -30,8 +31,9 @@ _UNSET = GenerationParams()
 _PARAMS = tuple(GenerationParams.__dataclass_fields__)
 # A caller's own deadline cancels us; until it has, an attempt may run this much longer.
 _GRACE_SECONDS = 1.0
-# The library cancels on its own clock, a little before ours says so.
-_CLOCK_SLACK_SECONDS = 0.01
+# The timeout is rounded up on the wire, so a client's own clock fires first: by this, and a share.
+_CLOCK_SLACK_SECONDS = 0.02
+_CLOCK_SLACK_SHARE = 0.01
 
 
 class Call:
@@ -80,12 +82,17 @@ class Call:
     @property
     def caller_ran_out(self) -> bool:
         """The caller's own deadline has passed, whoever noticed first."""
-        return self._caller_by is not None and self.now >= self._caller_by - _CLOCK_SLACK_SECONDS
+        if self._caller_by is None:
+            return False
+        slack = _CLOCK_SLACK_SECONDS + _CLOCK_SLACK_SHARE * (self._caller_by - self.started)
+        return self.now >= self._caller_by - slack
 
     def goes_on(self, error: GatewayError) -> bool:
         """Note the failure of an attempt; may the next target be tried?"""
         self._errors.append(error)
-        if not error.falls_back or len(self._errors) >= len(self.targets) or self.now >= self.by:
+        if not error.falls_back or len(self._errors) >= len(self.targets):
+            return False
+        if self.now >= self.by or self.caller_ran_out:
             return False
         if not self.content_sent:
             return True
@@ -122,6 +129,10 @@ class Call:
         delays = [error.retry_delay for error in retriable if error.retry_delay is not None]
         other = (e for e in retriable if not isinstance(e, ProviderRateLimited))
         chosen = next(other, retriable[0])
+        if isinstance(chosen, ProviderRateLimited) and len(retriable) < len(self._errors):
+            # "Rate limited" is the whole truth only when every target said so.
+            chosen = ProviderUnavailable("no target could serve the call", metadata=chosen.metadata)
+            chosen.__cause__ = retriable[0]
         chosen.retry_delay = min(delays, default=None)
         return chosen
 

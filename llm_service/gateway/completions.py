@@ -17,7 +17,6 @@ from llm_service.errors import (
     CostLimitExceeded,
     GatewayError,
     ProviderProtocolError,
-    ProviderTimeout,
 )
 from llm_service.gateway import pricing, routing
 from llm_service.gateway.attempts import TrackedAttempt
@@ -178,18 +177,16 @@ class Completions:
             )
             with self._manager.lease(live) as adapter, span:
                 attempt.dialled(span)
-                yield attempt, adapter, self._asked(call, target)
+                # Within the span, which ends with the reason it has been given.
+                with attempt.settled_by():
+                    yield attempt, adapter, self._asked(call, target)
         except GatewayError as error:
-            if isinstance(error, ProviderTimeout) and call.caller_ran_out:
-                attempt.left(call.left_because)
             error.metadata.setdefault("provider", target.provider.name)
+            error.metadata.setdefault("model", target.model.name)
             attempt.failed(error)
             raise
-        except (asyncio.CancelledError, GeneratorExit):
-            attempt.left(call.left_because)
-            raise
-        except BaseException:
-            attempt.left("INTERNAL")
+        except BaseException as leaving:
+            attempt.gone(leaving)
             raise
 
     async def _admit(self, call: Call, target: Target) -> None:

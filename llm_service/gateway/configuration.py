@@ -97,6 +97,10 @@ class Configuration:
                     if not failing:
                         logger.warning("the database does not answer; serving the last snapshot")
                     failing = True
+                except Exception:  # a replica that stopped following would serve old keys for ever
+                    if not failing:
+                        logger.exception("configuration cannot be read; serving the last snapshot")
+                    failing = True
                 else:
                     failing = False
 

@@ -77,8 +77,12 @@ class QueuedLedger:
             await self.flush()
         except StorageUnavailable:
             logger.warning("usage records wait for the database: %d", len(self._queue))
-            self._arrived.set()
-            await asyncio.sleep(_RETRY_SECONDS)
+        except Exception:  # whatever it is, the records must be tried again
+            logger.exception("usage records could not be stored: %d", len(self._queue))
+        else:
+            return
+        self._arrived.set()
+        await asyncio.sleep(_RETRY_SECONDS)
 
     async def flush(self) -> None:
         async with self._writing:

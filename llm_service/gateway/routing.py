@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,30 +34,39 @@ def targets(view: View, request: CompletionRequest, default_model: str) -> tuple
 
     Raises:
         ModelNotFound: the caller named a model nobody serves.
-        ProviderDisabled: whoever serves it is switched off.
+        ProviderDisabled: whoever serves it is switched off, and no fallback can.
         NoRoute: no model was named and no default is set, the default is not served, or the
             caller's own provider lists leave nobody.
     """
     options = request.routing
-    if request.model:
-        chain = _serving(view, request.model, options)
-    else:
-        chain = _default(view, default_model, options)
-    if not options.disable_fallback:
-        for name in options.fallback_models:
-            chain = [*chain, *_serving(view, name, options)]
-    attempts = options.max_attempts or DEFAULT_MAX_ATTEMPTS
-    limit = 1 if options.disable_fallback else attempts
-    return tuple(_unique(chain))[:limit]
+    if options.disable_fallback:
+        return tuple(_first(view, request.model, default_model, options))[:1]
+    chain: list[Target] = []
+    refusal: GatewayError | None = None
+    try:
+        chain += _first(view, request.model, default_model, options)
+    except (ProviderDisabled, NoRoute) as error:
+        refusal = error
+    for name in options.fallback_models:
+        # A fallback that cannot serve now is passed over: it is there for when others cannot.
+        with suppress(ModelNotFound, ProviderDisabled, NoRoute):
+            chain += _serving(view, name, options)
+    if refusal is not None and not chain:
+        raise refusal
+    return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
 
 
-def _default(view: View, default_model: str, options: RoutingOptions) -> list[Target]:
+def _first(view: View, model: str, default_model: str, options: RoutingOptions) -> list[Target]:
+    if model:
+        return _serving(view, model, options)
     if not default_model:
         raise NoRoute("the request names no model and no default model is configured")
     try:
         return _serving(view, default_model, options)
     except ModelNotFound as error:
-        raise NoRoute("no provider serves the configured default model") from error
+        raise NoRoute(
+            "no provider serves the configured default model", metadata={"model": default_model}
+        ) from error
 
 
 def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:

@@ -140,6 +140,7 @@ def test_an_error_that_is_a_filter_is_a_result():
         ({"error": {"message": "x", "code": 429}}, errors.ProviderRateLimited),
         ({"error": {"code": "rate_limit_exceeded"}}, errors.ProviderRateLimited),
         ({"error": "boom"}, errors.ProviderUnavailable),
+        ({"error": {"message": "half a \ud83d", "code": 503}}, errors.ProviderUnavailable),
         ({"error": {"type": "invalid_request_error"}}, errors.ProviderRejectedRequest),
         ({"object": "error", "message": "x", "code": 503}, errors.ProviderUnavailable),
         ({"message": "x", "code": "context_length_exceeded"}, errors.ContextLengthExceeded),

@@ -153,6 +153,28 @@ async def test_rate_limits_everywhere_stay_rate_limits():
     assert failure.value.retry_delay == 3
 
 
+async def test_a_rate_limit_beside_another_failure_is_not_the_whole_truth():
+    world = World(
+        FakeAdapter(ProviderRateLimited("x", retry_delay=9)),
+        FakeAdapter(ProviderProtocolError("x")),
+    )
+
+    with pytest.raises(ProviderUnavailable) as failure:
+        await world.complete()
+
+    assert failure.value.retry_delay == 9
+    assert isinstance(failure.value.__cause__, ProviderRateLimited)
+
+
+async def test_nobody_else_is_tried_once_the_callers_deadline_has_passed():
+    world = World(FakeAdapter(ProviderTimeout("x")), FakeAdapter(an_answer()))
+
+    with pytest.raises(ProviderTimeout):
+        await world.complete(seconds_left=0.001)
+
+    assert world.outcomes() == [("providers/one", "DEADLINE_EXCEEDED")]
+
+
 async def test_when_no_failure_may_pass_the_first_targets_is_told():
     world = World(
         FakeAdapter(ProviderCredentialRejected("x")), FakeAdapter(CapabilityNotSupported("x"))

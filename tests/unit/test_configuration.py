@@ -250,11 +250,20 @@ async def tick(database) -> None:
         await database.ticks.join()
 
 
-async def test_a_bug_is_not_taken_for_an_outage(database):
-    database.generations = None
+async def test_what_nobody_foresaw_is_logged_and_does_not_end_the_following(database, caplog):
+    configuration = Configuration(database)
+    generations, database.generations = database.generations, None
+    follower = asyncio.create_task(configuration.follow(1))
+    for _ in range(100):  # turns of the loop, of which it takes a few
+        await asyncio.sleep(0)
 
-    with pytest.raises(AttributeError):
-        await Configuration(database).follow(1)
+    database.generations = generations
+    await configuration.refresh()
+
+    assert not follower.done()
+    assert "serving the last snapshot" in caplog.text
+    follower.cancel()
+    await asyncio.gather(follower, return_exceptions=True)
 
 
 async def test_the_least_used_tenant_is_forgotten_and_read_again(database, monkeypatch):

@@ -192,3 +192,9 @@ def test_an_idle_server_carries_no_library_it_may_never_need():
     )
 
     assert carried.stdout.split() == []
+
+
+def test_no_two_test_modules_share_a_name():
+    names = [path.name for path in python_files("tests") if path.name.startswith("test_")]
+
+    assert sorted(names) == sorted(set(names))

@@ -43,6 +43,19 @@ async def test_a_record_survives_a_database_outage():
     assert [record.record_id for record in database.stored] == ["1"]
 
 
+async def test_the_writer_outlives_what_nobody_foresaw():
+    database = FakeDatabase()
+    ledger = QueuedLedger(database)
+    ledger.record(a_record(1))
+    database.add_many = None
+
+    await asyncio.wait_for(ledger._store_or_wait(), 5)
+    del database.add_many
+    await ledger._store_or_wait()
+
+    assert [record.record_id for record in database.stored] == ["1"]
+
+
 async def test_the_writer_stores_what_arrives_without_being_asked():
     database = FakeDatabase()
     ledger = QueuedLedger(database)

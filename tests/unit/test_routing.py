@@ -140,6 +140,33 @@ def test_the_chain_is_as_long_as_asked(options, length):
     assert len(chain) == length
 
 
+@pytest.mark.parametrize("fallback", ["b", "nobody-serves-this"])
+def test_a_fallback_that_cannot_serve_is_passed_over(fallback):
+    off = replace(SPARE, disabled=True)
+    view = a_view(OPENAI, off, models=[a_model(OPENAI, "a"), a_model(off, "b")])
+    request = a_request("a", routing=RoutingOptions(fallback_models=(fallback,)))
+
+    assert names(targets(view, request, "")) == ["providers/one/models/a"]
+
+
+def test_a_fallback_serves_when_the_first_choice_is_disabled():
+    off = replace(OPENAI, disabled=True)
+    view = a_view(off, SPARE, models=[a_model(off, "a"), a_model(SPARE, "b")])
+
+    chain = targets(view, a_request("a", routing=RoutingOptions(fallback_models=("b",))), "")
+
+    assert names(chain) == ["providers/two/models/b"]
+    with pytest.raises(ProviderDisabled):
+        targets(view, a_request("a", routing=RoutingOptions(fallback_models=("c",))), "")
+
+
+def test_an_unknown_first_choice_is_the_callers_mistake_whatever_the_fallbacks():
+    view = a_view(SPARE, models=[a_model(SPARE, "b")])
+
+    with pytest.raises(ModelNotFound):
+        targets(view, a_request("a", routing=RoutingOptions(fallback_models=("b",))), "")
+
+
 def test_only_allowed_and_not_excluded_providers_serve():
     models = [a_model(OPENAI), a_model(SPARE)]
     view = a_view(OPENAI, SPARE, models=models)

@@ -6,8 +6,6 @@ This runs for every chunk of every stream: it builds nothing but the events.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from llm_service.domain.completion import (
     ContentFilter,
     DeltaKind,
@@ -184,7 +182,7 @@ class ChatDecoder:
         """Tell errors from the events that carry only usage, filter results or nothing we know."""
         if not (chunk.error or chunk.object == "error" or chunk.choices is None):
             return
-        said = msgspec.json.decode(data)
+        said = wire.read_object(data)
         if not (chunk.error or chunk.object == "error" or "message" in said or "detail" in said):
             return
         error = failures.from_object(said)

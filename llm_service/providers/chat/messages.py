@@ -61,6 +61,10 @@ class Messages:
             self._dropped.content(
                 f"{path}.parts", "cache_control", "this provider decides itself what it caches"
             )
+        if any(part.citations for part, _ in parts):
+            self._dropped.content(
+                f"{path}.parts", "citations", "this provider does not take citations back"
+            )
         if message.role is Role.ASSISTANT:
             return [_named(self._assistant(parts), message)]
         results = [

@@ -96,6 +96,15 @@ def read(data: bytes) -> Chunk:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
 
 
+def read_object(data: bytes) -> dict[str, Any]:
+    """What `read` has parsed, as it came: for the parts no shape describes."""
+    try:
+        said: dict[str, Any] = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        said = msgspec.json.decode(_mended(data))
+    return said
+
+
 def _mended(data: bytes) -> bytes:
     """The same JSON with U+FFFD for each half of a surrogate pair.
 

@@ -72,6 +72,8 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
         provider_options_json=_to_options(message, checks) if message.provider_options_json else {},
         response_cache=message.response_cache.enabled,
     )
+    if message.content_retention not in pb.ContentRetention.values():
+        checks.refuse("content_retention", "is not a known choice")
     _check_request_id(message.request_id, checks)
     checks.done()
     return request

@@ -862,7 +862,9 @@ class UsageUpdate(_message.Message):
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage: ...
     @_builtins.property
-    def cost(self) -> _common_pb2.Cost: ...
+    def cost(self) -> _common_pb2.Cost:
+        """Not set by this version: a cost is known once the counts are final."""
+
     def __init__(
         self,
         *,

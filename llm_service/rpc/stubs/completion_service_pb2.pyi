@@ -84,7 +84,7 @@ class CountTokensResponse(_message.Message):
     """True: local tokenizer or heuristic; false: the provider counted."""
     @_builtins.property
     def modality_tokens(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModalityTokens]:
-        """The same by modality, where known."""
+        """The same by modality, where known. Not set by this version."""
 
     def __init__(
         self,
