@@ -81,7 +81,7 @@ async def refused(address: str) -> grpc.aio.AioRpcError:
                     request_serializer=pb.CompletionRequest.SerializeToString,
                 )
                 try:
-                    await call(asking("echo-1"), timeout=5)
+                    await call(asking("providers/echo/models/echo-1"), timeout=5)
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.CANCELLED:
                         return error
