@@ -13,6 +13,8 @@ from tests.e2e.service import asking
 
 _numbers = itertools.count()
 SSE = {"content-type": "text/event-stream"}
+SINGLE_BYTES = 8 * 1024
+ODD_BYTES = 97
 
 
 def told(message, provider_finish_reason: str) -> Told:
@@ -68,6 +70,18 @@ def grow(part, delta) -> None:
             part.citations.add().CopyFrom(delta.citation)
 
 
+def arrivals_over_a_socket(data: bytes) -> list[list[bytes]]:
+    """Whole, byte by byte, and by event.
+
+    Of a long recording only the first bytes come one by one, and the rest in pieces that cut events
+    anywhere: each piece is a turn of the event loop. The decoder alone meets every byte of every
+    recording in tests/contract/test_wire_openai_chat.py.
+    """
+    whole, by_byte, by_event = arrivals(data).values()
+    rest = [data[n : n + ODD_BYTES] for n in range(SINGLE_BYTES, len(data), ODD_BYTES)]
+    return [whole, [*by_byte[:SINGLE_BYTES], *rest], by_event]
+
+
 def assert_same_usage(ours, theirs) -> None:
     if theirs is None:
         assert ours.estimated
@@ -108,7 +122,7 @@ async def test_a_recorded_stream_whole_byte_by_byte_and_by_event(service, vendor
 
     theirs = await asyncio.to_thread(read_stream, data)
 
-    for pieces in arrivals(data).values():
+    for pieces in arrivals_over_a_socket(data):
         vendor.replies.append(Reply(200, SSE, pieces))
         call = service.completions.StreamComplete(asking(model), timeout=50)
         completion = folded([event async for event in call])
