@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.installed-runtime
 DEV := .venv/.installed-dev
 WORKERS ?= 2
-PYTEST = $(BIN)/pytest -n $(WORKERS)
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 BUF = BUF_CACHE_DIR=.venv/.cache/buf $(BIN)/buf
 RELEASED := proto/released.binpb
 
