@@ -1,10 +1,13 @@
 """Every recording through the whole service: a gRPC client gets what the openai SDK says."""
 
+import asyncio
 import itertools
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
 
+from llm_service.providers.http import Response
 from llm_service.rpc.stubs import completion_pb2 as pb
 from tests.contract.openai_oracle import Told, read_answer, read_stream
 from tests.contract.recordings import answers, arrivals, streams
@@ -71,11 +74,10 @@ def grow(part, delta) -> None:
 
 
 def arrivals_over_a_socket(data: bytes) -> list[list[bytes]]:
-    """Whole, byte by byte, and by event.
+    """Whole, in odd pieces, and by event.
 
-    Of a long recording only the first bytes come one by one, and the rest in pieces that cut events
-    anywhere: each piece is a turn of the event loop. The decoder alone meets every byte of every
-    recording in tests/contract/test_wire_openai_chat.py.
+    The odd pieces: of a long recording the first bytes one by one, the rest so that events are cut
+    anywhere. Each is a turn of the event loop; every byte alone is `one_byte_a_read`.
     """
     whole, by_byte, by_event = arrivals(data).values()
     rest = [data[n : n + ODD_BYTES] for n in range(SINGLE_BYTES, len(data), ODD_BYTES)]
@@ -96,6 +98,22 @@ def assert_same_usage(ours, theirs) -> None:
 
 
 @pytest.fixture
+def one_byte_a_read(monkeypatch):
+    """Whatever has arrived from the vendor, the service reads it byte by byte."""
+
+    async def chunk(response: Response, *, by: float) -> bytes:
+        byte = bytes(itertools.islice(unread[response], 1))
+        if not byte:
+            unread[response] = iter(await everything(response, by=by))
+            byte = bytes(itertools.islice(unread[response], 1))
+        return byte
+
+    everything = Response.chunk
+    unread = defaultdict(lambda: iter(b""))
+    monkeypatch.setattr(Response, "chunk", chunk)
+
+
+@pytest.fixture
 async def model(service, vendor):
     provider_id = f"wire-{next(_numbers)}"
     await service.add_provider(provider_id, vendor.base_uri)
@@ -109,25 +127,35 @@ async def test_a_recorded_answer(service, vendor, model, data):
 
     answer = await service.completions.Complete(asking(model), timeout=20)
 
-    completion = answer.completion
-    assert told(completion.message, completion.provider_finish_reason) == replace(
-        theirs, usage=None
-    )
+    assert_same(answer.completion, theirs)
+
+
+async def streamed(service, vendor, model, pieces) -> pb.Completion:
+    vendor.replies.append(Reply(200, SSE, pieces))
+    call = service.completions.StreamComplete(asking(model), timeout=50)
+    return folded([event async for event in call])
+
+
+def assert_same(completion, theirs: Told) -> None:
+    ours = told(completion.message, completion.provider_finish_reason)
+    assert ours == replace(theirs, usage=None)
     assert_same_usage(completion.usage, theirs.usage)
 
 
 @pytest.mark.parametrize("data", streams())
-async def test_a_recorded_stream_whole_byte_by_byte_and_by_event(service, vendor, model, data):
-    import asyncio
-
+async def test_a_recorded_stream_whole_in_odd_pieces_and_by_event(service, vendor, model, data):
     theirs = await asyncio.to_thread(read_stream, data)
 
     for pieces in arrivals_over_a_socket(data):
-        vendor.replies.append(Reply(200, SSE, pieces))
-        call = service.completions.StreamComplete(asking(model), timeout=50)
-        completion = folded([event async for event in call])
+        completion = await streamed(service, vendor, model, pieces)
 
-        assert told(completion.message, completion.provider_finish_reason) == replace(
-            theirs, usage=None
-        )
-        assert_same_usage(completion.usage, theirs.usage)
+        assert_same(completion, theirs)
+
+
+@pytest.mark.parametrize("data", streams())
+async def test_a_recorded_stream_byte_by_byte(service, vendor, model, data, one_byte_a_read):
+    theirs = await asyncio.to_thread(read_stream, data)
+
+    completion = await streamed(service, vendor, model, [data])
+
+    assert_same(completion, theirs)
