@@ -119,6 +119,7 @@ class CompletionRequest:
     mid_stream_failure: MidStreamFailure = MidStreamFailure.ABORT
     provider_options_json: Mapping[str, str] = field(default_factory=dict)
     response_cache: bool = False
+    strict_params: bool = False
 
 
 class FinishReason(StrEnum):

@@ -14,8 +14,8 @@ from llm_service.domain.completion import (
     UsageUpdate,
     Warning,
 )
-from llm_service.domain.content import Part
-from llm_service.domain.provider import Model, ModelCapabilities
+from llm_service.domain.content import Media, Part, Text
+from llm_service.domain.provider import Model, ModelCapabilities, SourceType
 from llm_service.providers.egress import Egress
 
 
@@ -99,15 +99,46 @@ class TokenCount:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingsCall:
+    """Inputs to turn into vectors.
+
+    `dimensions` None: as many as the model gives. `task` is one of "query", "document",
+    "similarity", "classification", "clustering", "" unknown. `truncate`: cut inputs that are too
+    long instead of refusing them. `max_inputs`: of one request to the model; 0: unknown.
+    """
+
+    inputs: tuple[Text | Media, ...]
+    provider_model: str
+    deadlines: Deadlines
+    dimensions: int | None = None
+    task: str = ""
+    truncate: bool = False
+    max_inputs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector for each input, in order. `usage` None: the vendor did not say."""
+
+    vectors: tuple[Sequence[float], ...]
+    usage: TokenUsage | None
+    provider_model: str = ""
+    warnings: tuple[Warning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What an adapter needs to reach one account. The secret's repr is hidden.
 
-    `base_uri` "" means the kind's public endpoint; `secret` "" means none is configured.
+    `base_uri` "" means the kind's public endpoint; `secret` "" means none is configured. `source`
+    is where the secret comes from and so what it is: of `AWS_KEY` a JSON object with
+    `access_key_id`, `secret_access_key` and `session_token`, of `SERVICE_ACCOUNT_JSON` the file.
     """
 
     base_uri: str
     settings: Mapping[str, str] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
+    source: SourceType | None = None
 
 
 class Adapter(Protocol):
@@ -133,6 +164,13 @@ class Adapter(Protocol):
 
     async def count_tokens(self, call: Call) -> TokenCount:
         """Count the input tokens of the call without making it."""
+        ...
+
+    async def embed(self, call: EmbeddingsCall) -> Embeddings:
+        """Turn each input into a vector.
+
+        Raises CapabilityNotSupported where the kind or the model does not embed.
+        """
         ...
 
     async def models(self, deadline: float) -> tuple[Model, ...]:

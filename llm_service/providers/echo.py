@@ -29,7 +29,7 @@ from llm_service.domain.content import (
     ToolResult,
 )
 from llm_service.domain.provider import Model, ProviderKind
-from llm_service.errors import InvalidField, Violation
+from llm_service.errors import CapabilityNotSupported, InvalidField, Violation
 from llm_service.providers.base import (
     Accepted,
     Account,
@@ -37,6 +37,8 @@ from llm_service.providers.base import (
     AdapterEvent,
     Answer,
     Call,
+    Embeddings,
+    EmbeddingsCall,
     Ended,
     TokenCount,
 )
@@ -151,6 +153,12 @@ class Echo:
 
     async def count_tokens(self, call: Call) -> TokenCount:
         return TokenCount(_input_tokens(call), estimated=False)
+
+    async def embed(self, call: EmbeddingsCall) -> Embeddings:
+        raise CapabilityNotSupported(
+            f"echo does not embed (model {call.provider_model})",
+            metadata={"field": "model", "model": call.provider_model},
+        )
 
     async def models(self, deadline: float) -> tuple[Model, ...]:  # noqa: ARG002 - it is at hand
         return catalog.built_in(KIND.kind)

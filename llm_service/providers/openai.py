@@ -1,10 +1,12 @@
 """OpenAI, by its Chat Completions API."""
 
 from llm_service.domain.provider import ProviderKind, SourceType
+from llm_service.providers.account import endpoint, fixed_headers, settings
 from llm_service.providers.base import Account, Adapter
-from llm_service.providers.chat.connect import open_account, settings
+from llm_service.providers.chat.api import ChatApi
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.egress import Egress
+from llm_service.providers.vendor import VendorAdapter
 
 KIND = ProviderKind(
     kind="openai",
@@ -30,7 +32,13 @@ _HEADERS = {"organization": "openai-organization", "project": "openai-project"}
 
 
 def connect(account: Account, egress: Egress) -> Adapter:
-    """Open an account with OpenAI; see `open_account` for what it raises."""
+    """Open an account with OpenAI; raises as `endpoint` and `fixed_headers` do."""
     headers = [("authorization", f"Bearer {account.secret}")] if account.secret else []
     headers += [(_HEADERS[name], value) for name, value in settings(account, [*_HEADERS]).items()]
-    return open_account(_DIALECT, account, egress, KIND.default_base_uri, headers)
+    return VendorAdapter(
+        ChatApi(_DIALECT),
+        endpoint(account, egress, KIND.default_base_uri),
+        egress,
+        fixed_headers(account, KIND.kind, headers),
+        account.secret,
+    )

@@ -4,10 +4,12 @@ import re
 
 from llm_service import errors
 from llm_service.domain.provider import ProviderKind, SourceType
+from llm_service.providers.account import endpoint, key_headers, settings
 from llm_service.providers.base import Account, Adapter
-from llm_service.providers.chat.connect import open_account, settings
+from llm_service.providers.chat.api import ChatApi
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.egress import Egress
+from llm_service.providers.vendor import VendorAdapter
 
 KIND = ProviderKind(
     kind="openai-compatible",
@@ -29,7 +31,7 @@ KIND = ProviderKind(
     credential_optional=True,
 )
 
-_DIALECT = Dialect(kind=KIND.kind, needs_secret=False)
+_DIALECT = Dialect(kind=KIND.kind)
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
 # They frame the message or are set elsewhere.
 _NOT_FOR_KEYS = frozenset(
@@ -53,18 +55,19 @@ _NOT_FOR_KEYS = frozenset(
 
 
 def connect(account: Account, egress: Egress) -> Adapter:
-    """Open an account with a compatible server; see `open_account` for what it raises."""
+    """Open an account with a compatible server; raises as `endpoint` and `key_headers` do."""
     name = settings(account, ["auth_header"]).get("auth_header", "").lower()
     if name and (not _HEADER.fullmatch(name) or name in _NOT_FOR_KEYS):
         raise errors.InvalidField(
             errors.Violation("provider.settings.auth_header", "is no header for a key")
         )
-    return open_account(_DIALECT, account, egress, "", _authentication(account, name))
-
-
-def _authentication(account: Account, name: str) -> list[tuple[str, str]]:
-    if not account.secret:
-        return []
-    if name and name != "authorization":
-        return [(name, account.secret)]
-    return [("authorization", f"Bearer {account.secret}")]
+    bare = name and name != "authorization"
+    authenticator = key_headers(
+        account,
+        KIND.kind,
+        name if bare else "authorization",
+        "" if bare else "Bearer ",
+        needed=False,
+    )
+    where = endpoint(account, egress, KIND.default_base_uri)
+    return VendorAdapter(ChatApi(_DIALECT), where, egress, authenticator, account.secret)

@@ -2,13 +2,13 @@
 
 from recordings import sse
 
-from llm_service.providers.chat import failures
 from llm_service.providers.chat.decoder import ChatDecoder
-from llm_service.providers.chat.fold import fold
+from llm_service.providers.fold import fold
+from llm_service.providers.vendor import Reply
 
 
 def decoder() -> ChatDecoder:
-    return ChatDecoder("openai", lambda error: failures.failure(error, {}))
+    return ChatDecoder("openai", Reply("", (), {}, ""))
 
 
 def read(pieces) -> list:

@@ -7,8 +7,8 @@ from llm_service.domain.completion import FinishReason, GenerationParams, PartDe
 from llm_service.domain.content import FunctionTool, Role, Text, ToolCall, ToolResult
 from llm_service.errors import InvalidField
 from llm_service.providers.base import Account, Ended
-from llm_service.providers.chat.fold import fold
 from llm_service.providers.echo import connect
+from llm_service.providers.fold import fold
 
 WEATHER = FunctionTool("weather")
 

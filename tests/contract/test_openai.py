@@ -24,8 +24,8 @@ from llm_service.domain.content import (
     ToolResult,
 )
 from llm_service.providers.base import Accepted, Account, Deadlines, Ended
-from llm_service.providers.chat.fold import fold
 from llm_service.providers.egress import Egress
+from llm_service.providers.fold import fold
 
 ANSWER = {
     "id": "chatcmpl-1",

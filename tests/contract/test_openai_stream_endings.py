@@ -18,7 +18,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Text
 from llm_service.providers.base import Accepted, Ended
-from llm_service.providers.chat.fold import fold
+from llm_service.providers.fold import fold
 
 
 def test_a_filter_may_strike_before_there_is_an_answer():

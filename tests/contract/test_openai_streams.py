@@ -20,7 +20,7 @@ from llm_service.domain.content import (
     Thinking,
     TokenLogprob,
 )
-from llm_service.providers.chat.fold import fold
+from llm_service.providers.fold import fold
 
 
 def test_content_may_come_as_a_list_of_blocks():

@@ -11,7 +11,7 @@ from llm_service.domain.completion import PartFinished, PartStarted
 from llm_service.domain.content import Refusal, Text, Thinking, ToolCall
 from llm_service.errors import ProviderProtocolError
 from llm_service.providers.base import Accepted, Ended
-from llm_service.providers.chat.fold import fold
+from llm_service.providers.fold import fold
 
 
 def told(answer) -> Told:

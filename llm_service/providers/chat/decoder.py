@@ -3,7 +3,7 @@
 This runs for every chunk of every stream: it builds nothing but the events.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from llm_service.domain.completion import (
@@ -13,7 +13,6 @@ from llm_service.domain.completion import (
     FinishReason,
     TokenUsage,
     UsageUpdate,
-    Warning,
 )
 from llm_service.errors import GatewayError, ProviderProtocolError, ProviderUnavailable
 from llm_service.providers.base import Accepted, AdapterEvent, Ended
@@ -21,7 +20,9 @@ from llm_service.providers.chat import extras, failures, wire
 from llm_service.providers.chat.parts import Parts
 from llm_service.providers.chat.tool_calls import Piece
 from llm_service.providers.chat.usage import token_usage
+from llm_service.providers.lenient import text
 from llm_service.providers.sse import EventReader
+from llm_service.providers.vendor import Reply
 
 _FINISH = {
     "stop": FinishReason.STOP,
@@ -58,43 +59,25 @@ class ChatDecoder:
     __slots__ = (
         "_accepted",
         "_choice",
-        "_fail",
         "_filter",
         "_finish",
         "_id",
         "_model",
         "_parts",
         "_reader",
-        "_request_id",
+        "_reply",
         "_sources",
         "_usage",
         "_usage_is_news",
-        "_warnings",
         "done",
         "failure",
     )
 
-    def __init__(
-        self,
-        kind: str,
-        fail: Callable[[failures.VendorError], GatewayError],
-        *,
-        request_id: str = "",
-        warnings: tuple[Warning, ...] = (),
-    ) -> None:
-        """Start an answer.
-
-        Args:
-            kind: the provider kind, which stamps provider state.
-            fail: makes the failure of an error inside the answer.
-            request_id: the vendor's id of the request; "": the answer's own id stands in.
-            warnings: for `Accepted`.
-        """
+    def __init__(self, kind: str, reply: Reply) -> None:
+        """Start an answer; `kind` stamps provider state."""
         self.done = False
         self.failure: GatewayError | None = None
-        self._fail = fail
-        self._request_id = request_id
-        self._warnings = warnings
+        self._reply = reply
         self._reader = EventReader()
         self._parts = Parts(kind)
         self._accepted = False
@@ -189,7 +172,7 @@ class ChatDecoder:
         stage = FilterStage.OUTPUT if self.has_content else FilterStage.INPUT
         self._filter = failures.content_filter(error, stage)
         if self._filter is None:
-            raise self._fail(error)
+            raise failures.failure(error, self._reply.headers, hide=self._reply.hide)
         if not self._accepted:
             self._accept()
         self._finish = "content_filter"
@@ -197,13 +180,13 @@ class ChatDecoder:
 
     def _learn(self, chunk: wire.Chunk) -> None:
         """Who answers; Azure's first event, of filter results, leaves it empty."""
-        self._id = self._id or _text(chunk.id)
-        self._model = _text(chunk.model)
+        self._id = self._id or text(chunk.id)
+        self._model = text(chunk.model)
 
     def _accept(self) -> None:
         self._accepted = True
-        request_id = self._request_id or self._id
-        self._parts.events.append(Accepted(self._model, request_id, self._warnings))
+        request_id = self._reply.request_id or self._id  # of the answer, if of nothing else
+        self._parts.events.append(Accepted(self._model, request_id, self._reply.warnings))
 
     def _take_usage(self, chunk: wire.Chunk) -> None:
         if chunk.usage is not None:
@@ -259,9 +242,9 @@ class ChatDecoder:
             (DeltaKind.REFUSAL, delta.refusal, "refusal"),
         ):
             tokens = extras.logprobs(said, name)
-            text = _text(said_text)
-            if text or tokens:
-                self._parts.grow(kind, text, tokens)
+            grown = text(said_text)
+            if grown or tokens:
+                self._parts.grow(kind, grown, tokens)
 
     def _take_blocks(self, blocks: list[Any]) -> None:
         """Content as a list of typed blocks, as Mistral sends it."""
@@ -276,26 +259,26 @@ class ChatDecoder:
             else:
                 self._parts.opaque("block", block)
 
-    def _grow(self, kind: DeltaKind, text: str) -> None:
-        if text:
-            self._parts.grow(kind, text)
+    def _grow(self, kind: DeltaKind, more: str) -> None:
+        if more:
+            self._parts.grow(kind, more)
 
     def _take_calls(self, delta: wire.Delta) -> None:
         for call in delta.tool_calls or ():
             index = call.index if type(call.index) is int else None
-            call_id = _text(call.id)
+            call_id = text(call.id)
             if call.function is not None:
                 said = Piece(
-                    index, call_id, _text(call.function.name), _text(call.function.arguments)
+                    index, call_id, text(call.function.name), text(call.function.arguments)
                 )
             elif call.custom is not None:
-                said = Piece(index, call_id, _text(call.custom.name), _text(call.custom.input))
+                said = Piece(index, call_id, text(call.custom.name), text(call.custom.input))
             else:
                 said = Piece(index, call_id, "", "")
             self._parts.call(said, self._id)
         if (function := delta.function_call) is not None:
             self._parts.call(
-                Piece(None, "", _text(function.name), _text(function.arguments)), self._id
+                Piece(None, "", text(function.name), text(function.arguments)), self._id
             )
 
     def _take_attachments(self, delta: wire.Delta) -> None:
@@ -307,10 +290,10 @@ class ChatDecoder:
                 self._parts.opaque("annotation", annotation)
         if type(delta.audio) is dict:
             audio = delta.audio
-            if transcript := _text(audio.get("transcript")):
+            if transcript := text(audio.get("transcript")):
                 self._parts.grow(DeltaKind.TEXT, transcript)
             if audio.get("id") or audio.get("data"):
-                self._parts.audio(_text(audio.get("id")), _text(audio.get("data")))
+                self._parts.audio(text(audio.get("id")), text(audio.get("data")))
 
     def _end(self, otherwise: FinishReason | None) -> None:
         """Close the answer; `otherwise` is why it finished if the vendor gave no reason."""
@@ -333,8 +316,4 @@ class ChatDecoder:
 def _thinking(said: str | list[Any]) -> str:
     if type(said) is str:
         return said
-    return "".join(_text(block.get("text")) for block in said if type(block) is dict)
-
-
-def _text(said: Any) -> str:  # noqa: ANN401
-    return said if type(said) is str else ""
+    return "".join(text(block.get("text")) for block in said if type(block) is dict)

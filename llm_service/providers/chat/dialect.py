@@ -13,7 +13,6 @@ class Dialect:
         max_tokens_field: the body's name for `max_output_tokens`.
         include_usage: a stream tells usage only when asked; some vendors refuse to be asked.
         allowed_tools: takes a tool choice of several names; else only the tools named are sent.
-        needs_secret: a call without a credential is refused before dialling.
     """
 
     kind: str
@@ -21,4 +20,3 @@ class Dialect:
     max_tokens_field: str = "max_tokens"
     include_usage: bool = True
     allowed_tools: bool = False
-    needs_secret: bool = True

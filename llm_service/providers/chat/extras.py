@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_service.domain.content import AlternativeToken, Citation, TokenLogprob
+from llm_service.providers.lenient import text
 
 
 def logprobs(said: Any, name: str) -> tuple[TokenLogprob, ...]:  # noqa: ANN401 - as it lies on the wire
@@ -56,9 +57,9 @@ def url_citation(annotation: Any) -> Citation | None:  # noqa: ANN401
         return None
     start, end = _position(said.get("start_index")), _position(said.get("end_index"))
     return Citation(
-        uri=_text(said.get("url")),
-        title=_text(said.get("title")),
-        cited_text=_text(said.get("content")),
+        uri=text(said.get("url")),
+        title=text(said.get("title")),
+        cited_text=text(said.get("content")),
         start_index=start,
         end_index=max(start, end),
     )
@@ -81,17 +82,13 @@ class Sources:
         """Each page once, in the vendor's order, which is what "[1]" in the text refers to."""
         results = self._results if type(self._results) is list else ()
         titles = {
-            result["url"]: _text(result.get("title"))
+            result["url"]: text(result.get("title"))
             for result in results
             if type(result) is dict and type(result.get("url")) is str
         }
         citations = self._citations if type(self._citations) is list else ()
         uris = dict.fromkeys([*(uri for uri in citations if type(uri) is str), *titles])
         return [Citation(uri=uri, title=titles.get(uri, "")) for uri in uris]
-
-
-def _text(said: Any) -> str:  # noqa: ANN401
-    return said if type(said) is str else ""
 
 
 def _position(said: Any) -> int:  # noqa: ANN401

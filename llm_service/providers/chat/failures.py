@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from llm_service import errors
 from llm_service.domain.completion import ContentFilter, FilterStage
-from llm_service.providers.retry_after import retry_delay
-
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NO_WORD = frozenset({"", "none", "null", "error", "unknown"})
+from llm_service.providers import failures
+from llm_service.providers.failures import VendorError
 
 # The vendors' own words, which say more than the status: OpenAI answers 429 for a rate limit and
 # for an empty account, Moonshot for an overload. Generic types ("invalid_request_error") are left
@@ -59,21 +56,6 @@ _BY_WORD: dict[str, type[errors.GatewayError]] = {
     "unsupported_value": errors.ProviderRejectedRequest,
 }
 
-_BY_STATUS: dict[int, type[errors.GatewayError]] = {
-    401: errors.ProviderCredentialRejected,
-    402: errors.ProviderQuotaExhausted,
-    403: errors.ProviderPermissionDenied,
-    404: errors.ModelNotFound,
-    408: errors.ProviderTimeout,
-    409: errors.ProviderUnavailable,
-    413: errors.RequestTooLarge,
-    424: errors.ProviderUnavailable,
-    425: errors.ProviderUnavailable,
-    429: errors.ProviderRateLimited,
-    451: errors.ProviderPermissionDenied,
-    498: errors.ProviderUnavailable,  # Groq: capacity
-}
-
 # For an error inside an answer of status 200, when no word above decides.
 _BY_TYPE: dict[str, type[errors.GatewayError]] = {
     "invalid_request_error": errors.ProviderRejectedRequest,
@@ -97,20 +79,6 @@ _BY_PROSE = (
 )
 _PROSE_STATUSES = frozenset({200, 400, 403, 413, 422, 500})
 
-_MESSAGES: dict[type[errors.GatewayError], str] = {
-    errors.ContextLengthExceeded: "the request is longer than the model's context window",
-    errors.RequestTooLarge: "the request has more bytes than the provider takes",
-    errors.ProviderRejectedRequest: "the provider rejected the request",
-    errors.ModelNotFound: "the provider has no such model",
-    errors.ProviderCredentialRejected: "the provider refused the credential",
-    errors.ProviderPermissionDenied: "the provider does not let this account make the call",
-    errors.ProviderQuotaExhausted: "the account with the provider has nothing left to spend",
-    errors.ProviderRateLimited: "the provider's rate limit is reached",
-    errors.ProviderUnavailable: "the provider failed to serve the call",
-    errors.ProviderTimeout: "the provider gave up waiting for its model",
-    errors.ProviderProtocolError: "the provider answered what is not an answer",
-}
-
 _FILTER_WORDS = frozenset(
     {
         "content_filter",
@@ -120,19 +88,6 @@ _FILTER_WORDS = frozenset(
         "datainspectionfailed",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VendorError:
-    """An error as a vendor put it. `status` is HTTP's or the body's; 200: neither says.
-
-    `message` is the vendor's: match on it, never show it.
-    """
-
-    status: int
-    words: tuple[str, ...] = ()
-    message: str = field(default="", repr=False)
-    inner: Any = field(default=None, repr=False)
 
 
 def read_error(status: int, body: bytes) -> VendorError:
@@ -185,13 +140,7 @@ def failure(
     error: VendorError, headers: Mapping[str, str], *, hide: str = ""
 ) -> errors.GatewayError:
     """The failure to raise. `hide` is the secret: a code that holds it is not passed on."""
-    kind = _kind(error)
-    return kind(
-        _MESSAGES[kind],
-        retry_delay=retry_delay(headers) if kind.retriable else None,
-        http_status=error.status,
-        provider_code=_code(error.words, hide),
-    )
+    return failures.failure(_kind(error), error, headers, hide)
 
 
 def _kind(error: VendorError) -> type[errors.GatewayError]:
@@ -205,23 +154,4 @@ def _kind(error: VendorError) -> type[errors.GatewayError]:
     if error.status == 200:  # noqa: PLR2004
         types = (_BY_TYPE.get(word.lower()) for word in error.words)
         return next((kind for kind in types if kind), errors.ProviderUnavailable)
-    return _by_status(error.status)
-
-
-def _by_status(status: int) -> type[errors.GatewayError]:
-    if (kind := _BY_STATUS.get(status)) is not None:
-        return kind
-    if status >= 500:  # noqa: PLR2004
-        return errors.ProviderUnavailable
-    if status >= 400:  # noqa: PLR2004
-        return errors.ProviderRejectedRequest
-    return errors.ProviderProtocolError
-
-
-def _code(words: tuple[str, ...], hide: str) -> str:
-    for word in words:
-        if word.lower() in _NO_WORD or (hide and hide in word):
-            continue
-        if _CODE.fullmatch(word):
-            return word
-    return ""
+    return failures.by_status(error.status)

@@ -4,8 +4,6 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from llm_service.domain.content import (
     Content,
     Media,
@@ -21,6 +19,7 @@ from llm_service.domain.content import (
     ToolResult,
 )
 from llm_service.errors import CapabilityNotSupported, InvalidField, Violation
+from llm_service.providers import checks, states
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.dropped import Dropped
 
@@ -103,21 +102,10 @@ class Messages:
             case Refusal(text):
                 shaped["refusal"] = shaped.get("refusal", "") + text
             case content:
-                if (state := self._state(part)) is not None:
+                if (state := states.read(part, self._dialect.kind)) is not None:
                     _restore(state, shaped, blocks)
                 else:
                     blocks.append(self._block(content, path, Role.ASSISTANT))
-
-    def _state(self, part: Part) -> Json | None:
-        """What this kind once put into a part it had no other form for."""
-        state = part.provider_state
-        if state is None or state.kind != self._dialect.kind:
-            return None
-        try:
-            said = msgspec.json.decode(state.data, type=dict[str, Any])
-        except (ValueError, RecursionError):
-            return None
-        return said or None
 
     def _tool_result(self, result: ToolResult, path: str) -> Json:
         texts = []
@@ -135,7 +123,7 @@ class Messages:
         if isinstance(content, Text):
             return {"type": "text", "text": content.text}
         if role is not Role.USER or not isinstance(content, Media):
-            what = _name(content)
+            what = checks.name_of(content)
             raise self._refusal(path, f"takes no {what} in a message of role {role.value}")
         match content.modality:
             case Modality.IMAGE:
@@ -149,7 +137,7 @@ class Messages:
 
     def _image(self, image: Media, path: str) -> Json:
         if image.data is not None:
-            url = _data_url(image.data, image.mime_type, f"{path}.image")
+            url = checks.data_url(image.data, image.mime_type, f"{path}.image")
         elif image.uri is not None and image.uri.startswith(("https://", "http://")):
             url = image.uri
         else:
@@ -168,7 +156,7 @@ class Messages:
             return {"type": "file", "file": {"file_id": document.file_id}}
         if document.data is None:
             raise self._refusal(path, "takes documents as bytes or by file_id")
-        data = _data_url(document.data, document.mime_type, f"{path}.document")
+        data = checks.data_url(document.data, document.mime_type, f"{path}.document")
         name = document.display_name or "document"
         return {"type": "file", "file": {"filename": name, "file_data": data}}
 
@@ -180,10 +168,7 @@ class Messages:
         return {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
 
     def _refusal(self, path: str, what: str) -> CapabilityNotSupported:
-        return CapabilityNotSupported(
-            f"{path}: {self._dialect.kind} {what} (model {self._model})",
-            metadata={"field": path, "model": self._model},
-        )
+        return checks.not_supported(self._dialect.kind, self._model, path, what)
 
 
 def _joined(blocks: list[Json]) -> str | list[Json]:
@@ -210,15 +195,3 @@ def _restore(state: Json, shaped: Json, blocks: list[Json]) -> None:
         shaped["audio"] = state["audio"]
     elif "block" in state:
         blocks.append(state["block"])
-
-
-def _name(content: Content) -> str:
-    if isinstance(content, Media):
-        return content.modality.value
-    return type(content).__name__.lower()
-
-
-def _data_url(data: bytes, mime_type: str, path: str) -> str:
-    if not mime_type:
-        raise InvalidField(Violation(f"{path}.mime_type", "is needed with data"))
-    return f"data:{mime_type};base64,{base64.b64encode(data).decode()}"

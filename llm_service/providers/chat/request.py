@@ -1,7 +1,6 @@
 """The body of a Chat Completions call."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from llm_service.domain.content import (
     ToolMode,
 )
 from llm_service.domain.provider import ModelCapabilities
-from llm_service.errors import CapabilityNotSupported, InvalidField, Violation
+from llm_service.providers import checks
 from llm_service.providers.base import Call
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.chat.messages import Json, Messages
@@ -34,8 +33,8 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
         CapabilityNotSupported: the request holds what the dialect has no place for.
         InvalidField: a schema or the options are not JSON, or a name refers to nothing.
     """
-    dropped = Dropped()
     request = call.request
+    dropped = Dropped(request.strict_params, call.provider_model)
     shaped: Json = {
         "model": call.provider_model,
         "messages": Messages(dialect, call.provider_model, dropped).shape(request.messages),
@@ -102,11 +101,9 @@ def _reasoning(params: GenerationParams, dropped: Dropped) -> Json:
 
 def _tools(call: Call, dialect: Dialect) -> Json:
     tools, choice = call.request.tools, call.request.tool_choice or ToolChoice()
+    checks.check_tool_choice(tools, choice)
     if not tools:
-        if choice.mode is ToolMode.REQUIRED or choice.allowed_tools:
-            raise InvalidField(Violation("tool_choice", "there are no tools to choose from"))
         return {}
-    _check_allowed(tools, choice)
     listed = [
         _tool(tool, f"tools[{number}]", call.provider_model, dialect)
         for number, tool in enumerate(tools)
@@ -121,28 +118,14 @@ def _tools(call: Call, dialect: Dialect) -> Json:
     return shaped
 
 
-def _check_allowed(tools: tuple[Tool, ...], choice: ToolChoice) -> None:
-    names = {tool.name for tool in tools if isinstance(tool, FunctionTool)}
-    strangers = [
-        Violation(f"tool_choice.allowed_tools[{number}]", "names no tool of the request")
-        for number, name in enumerate(choice.allowed_tools)
-        if name not in names
-    ]
-    if strangers:
-        raise InvalidField(*strangers)
-
-
 def _tool(tool: Tool, path: str, model: str, dialect: Dialect) -> Json:
     if not isinstance(tool, FunctionTool):
-        raise CapabilityNotSupported(
-            f"{path}: {dialect.kind} runs no tools of its own here (model {model})",
-            metadata={"field": path, "model": model},
-        )
+        raise checks.not_supported(dialect.kind, model, path, "runs no tools of its own here")
     function: Json = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
     if tool.parameters_schema_json:
-        function["parameters"] = _schema(
+        function["parameters"] = checks.schema(
             tool.parameters_schema_json, f"{path}.function.parameters_schema_json"
         )
     if tool.strict is not None:
@@ -174,36 +157,15 @@ def _response_format(wanted: ResponseFormat) -> Json:
         case JsonSchemaFormat(name, schema_json, strict):
             schema: Json = {
                 "name": name,
-                "schema": _schema(schema_json, "response_format.json_schema.schema_json"),
+                "schema": checks.schema(schema_json, "response_format.json_schema.schema_json"),
             }
             if strict is not None:
                 schema["strict"] = strict
             return {"type": "json_schema", "json_schema": schema}
 
 
-def _schema(text: str, path: str) -> msgspec.Raw:
-    """The text itself, so that its key order reaches the model; only a whole object may."""
-    try:
-        msgspec.json.decode(text, type=dict[str, Any])
-    except (ValueError, RecursionError) as error:
-        raise InvalidField(Violation(path, "must be a JSON object")) from error
-    return msgspec.Raw(text.encode())
-
-
 def _options(text: str) -> Mapping[str, msgspec.Raw]:
-    if not text:
-        return {}
-    try:
-        options = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        answers = msgspec.json.decode(options["n"]) if "n" in options else 1
-    except (ValueError, RecursionError) as error:
-        raise _bad_options("must be a JSON object") from error
-    if taken := sorted(_OURS & options.keys()):
-        raise _bad_options(f"may not set {', '.join(taken)}")
-    if answers != 1:
-        raise _bad_options("may not ask for several answers with n")
+    options = checks.options(text, _OURS)
+    if "n" in options and msgspec.json.decode(options["n"]) != 1:
+        raise checks.bad_options("may not ask for several answers with n")
     return options
-
-
-def _bad_options(why: str) -> InvalidField:
-    return InvalidField(Violation("provider_options_json", why))

@@ -4,8 +4,7 @@ from typing import Any
 
 from llm_service.domain.completion import ModalityTokens, TokenUsage
 from llm_service.domain.content import Modality
-
-_MOST = 2**31 - 1  # what the contract's int32 holds, and more than any call uses
+from llm_service.providers.lenient import MOST_TOKENS, count, subset
 
 _MODALITIES = (
     ("text_tokens", Modality.TEXT),
@@ -18,30 +17,30 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
     """Inclusive totals and their subsets; None when nothing believable was said."""
     if type(said) is not dict:
         return None
-    prompt = _count(said.get("prompt_tokens"))
-    completion = _count(said.get("completion_tokens"))
+    prompt = count(said.get("prompt_tokens"))
+    completion = count(said.get("completion_tokens"))
     if prompt is None or completion is None:
         return None
     asked = _details(said, "prompt_tokens_details")
     answered = _details(said, "completion_tokens_details")
-    reasoning = _count(answered.get("reasoning_tokens")) or 0
+    reasoning = count(answered.get("reasoning_tokens")) or 0
     if _is_left_out(reasoning, prompt, completion, said.get("total_tokens")):
         completion += reasoning
     return TokenUsage(
         input_tokens=prompt,
         output_tokens=completion,
-        cache_read_input_tokens=_part(prompt, _cached(said, asked)),
-        cache_write_input_tokens=_part(prompt, asked.get("cache_write_tokens")),
-        reasoning_output_tokens=_part(completion, reasoning),
+        cache_read_input_tokens=subset(prompt, _cached(said, asked)),
+        cache_write_input_tokens=subset(prompt, asked.get("cache_write_tokens")),
+        reasoning_output_tokens=subset(completion, reasoning),
         modality_tokens=_modalities(prompt, asked, completion, answered),
     )
 
 
 def _is_left_out(reasoning: int, prompt: int, completion: int, total: Any) -> bool:  # noqa: ANN401
     """Whether `completion` lacks the reasoning; xAI leaves it out, and bills it as output."""
-    if not reasoning or completion + reasoning > _MOST:
+    if not reasoning or completion + reasoning > MOST_TOKENS:
         return False
-    return reasoning > completion or _count(total) == prompt + completion + reasoning
+    return reasoning > completion or count(total) == prompt + completion + reasoning
 
 
 def _details(said: dict[str, Any], name: str) -> dict[str, Any]:
@@ -64,19 +63,7 @@ def _modalities(
     prompt: int, asked: dict[str, Any], completion: int, answered: dict[str, Any]
 ) -> tuple[ModalityTokens, ...]:
     counts = (
-        (modality, _part(prompt, asked.get(name)), _part(completion, answered.get(name)))
+        (modality, subset(prompt, asked.get(name)), subset(completion, answered.get(name)))
         for name, modality in _MODALITIES
     )
-    return tuple(ModalityTokens(*count) for count in counts if count[1] or count[2])
-
-
-def _part(total: int, said: Any) -> int:  # noqa: ANN401
-    """A subset of `total`; one larger than the total was not meant."""
-    count = _count(said) or 0
-    return count if count <= total else 0
-
-
-def _count(said: Any) -> int | None:  # noqa: ANN401
-    if type(said) is float and said.is_integer():
-        said = int(said)
-    return said if type(said) is int and 0 <= said <= _MOST else None
+    return tuple(ModalityTokens(*tokens) for tokens in counts if tokens[1] or tokens[2])

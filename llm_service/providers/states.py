@@ -1,0 +1,24 @@
+"""Provider state: what a vendor must get back unchanged, and only from the kind that issued it."""
+
+from typing import Any
+
+import msgspec
+
+from llm_service.domain.content import Part, ProviderState
+
+
+def issue(kind: str, said: dict[str, Any]) -> ProviderState:
+    """State of the kind, holding an object."""
+    return ProviderState(kind, msgspec.json.encode(said))
+
+
+def read(part: Part, kind: str) -> dict[str, Any] | None:
+    """What the kind once issued with the part; None: nothing, or nothing it can read."""
+    state = part.provider_state
+    if state is None or state.kind != kind:
+        return None
+    try:
+        said = msgspec.json.decode(state.data, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return None
+    return said or None
