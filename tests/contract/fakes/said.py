@@ -1,0 +1,59 @@
+"""What a fake vendor is told to say, in terms every vendor has."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Finish(StrEnum):
+    """Why the fake's model stops."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call. The fake streams `arguments` in at least three pieces if it is long enough."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the fake reports: inclusive totals and subsets, said in the vendor's way."""
+
+    input: int = 11
+    output: int = 7
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True)
+class Said:
+    """A scripted answer. Empty fields are not said.
+
+    `thinking` comes first, with the vendor's form of `signature` where it has one; then `text`, in
+    `pieces` pieces when streamed; then `calls`; `refusal` instead of text.
+    """
+
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    refusal: str = ""
+    calls: tuple[Call, ...] = ()
+    finish: Finish = Finish.STOP
+    tokens: Tokens = field(default_factory=Tokens)
+    model: str = "served-model"
+    pieces: int = 3
+
+
+def cut(text: str, pieces: int) -> list[str]:
+    """The text in so many pieces, none empty."""
+    size = max(1, -(-len(text) // pieces))
+    return [text[at : at + size] for at in range(0, len(text), size)]
