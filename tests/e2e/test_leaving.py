@@ -1,8 +1,8 @@
 """A caller who leaves stops the vendor's meter, is charged once, and leaves nothing behind."""
 
 import asyncio
-import math
 import json
+import math
 import time
 
 import grpc
