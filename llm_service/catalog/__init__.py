@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import msgspec
 
+from llm_service.catalog.wire import wire_facts as wire_facts
 from llm_service.domain.content import Modality
 from llm_service.domain.provider import (
     Model,
