@@ -177,7 +177,8 @@ class ModalityTokens:
 class TokenUsage:
     """Inclusive totals, and subsets of them.
 
-    `estimated`: counted by the gateway, not reported by the provider.
+    `cache_write_input_tokens` are all writes; `cache_write_1h_input_tokens` are those of them kept
+    for an hour. `estimated`: counted by the gateway, not reported by the provider.
     """
 
     input_tokens: int = 0
@@ -187,6 +188,7 @@ class TokenUsage:
     reasoning_output_tokens: int = 0
     modality_tokens: tuple[ModalityTokens, ...] = ()
     estimated: bool = False
+    cache_write_1h_input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class UsageMetrics:
     output_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_write_input_tokens: int = 0
+    cache_write_1h_input_tokens: int = 0
     reasoning_output_tokens: int = 0
     cost_nano_usd: int = 0
     failed_attempt_nano_usd: int = 0

@@ -187,6 +187,7 @@ def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
         sum(u.cache_write_input_tokens for u in usages),
         sum(u.reasoning_output_tokens for u in usages),
         estimated=any(u.estimated for u in usages),
+        cache_write_1h_input_tokens=sum(u.cache_write_1h_input_tokens for u in usages),
     )
 
 

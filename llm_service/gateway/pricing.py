@@ -38,10 +38,12 @@ _METERS = {
     "output_mtok": "output-tokens",
     "cache_read_mtok": "cache-read-input-tokens",
     "cache_write_mtok": "cache-write-input-tokens",
+    "cache_write_1h_mtok": "cache-write-1h-input-tokens",
     "input_audio_mtok": "input-audio-tokens",
     "output_audio_mtok": "output-audio-tokens",
 }
-# A subset without a price of its own is charged as the total it is part of.
+# A subset without a price of its own is charged as the total it is part of. Writes kept for an hour
+# are not here: they cost more than other writes, and nobody knows how much.
 _CHARGED_AS = {
     "cache-read-input-tokens": "input-tokens",
     "cache-write-input-tokens": "input-tokens",
@@ -163,13 +165,15 @@ def _buckets(usage: TokenUsage) -> dict[str, int]:
         if tokens.modality is Modality.AUDIO:
             audio_in, audio_out = tokens.input_tokens, tokens.output_tokens
     cached = usage.cache_read_input_tokens + usage.cache_write_input_tokens
+    kept_1h = min(usage.cache_write_1h_input_tokens, usage.cache_write_input_tokens)
     # Cached sound is counted by vendors in both subsets; it is charged as cached.
     audio_in = max(0, min(audio_in, usage.input_tokens - cached))
     audio_out = min(audio_out, usage.output_tokens)
     return {
         "input-tokens": max(0, usage.input_tokens - cached - audio_in),
         "cache-read-input-tokens": usage.cache_read_input_tokens,
-        "cache-write-input-tokens": usage.cache_write_input_tokens,
+        "cache-write-input-tokens": usage.cache_write_input_tokens - kept_1h,
+        "cache-write-1h-input-tokens": kept_1h,
         "input-audio-tokens": audio_in,
         "output-tokens": usage.output_tokens - audio_out,
         "output-audio-tokens": audio_out,

@@ -55,6 +55,7 @@ _SUMS = (
     "output_tokens",
     "cache_read_input_tokens",
     "cache_write_input_tokens",
+    "cache_write_1h_input_tokens",
     "reasoning_output_tokens",
     "cost_nano_usd",
 )

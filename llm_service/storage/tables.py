@@ -228,6 +228,7 @@ usage_records = Table(
     Column("output_tokens", BigInteger),
     Column("cache_read_input_tokens", BigInteger),
     Column("cache_write_input_tokens", BigInteger),
+    Column("cache_write_1h_input_tokens", BigInteger),  # NULL in rows older than the column, too
     Column("reasoning_output_tokens", BigInteger),
     Column("modality_tokens", Json),
     Column("usage_estimated", Boolean),

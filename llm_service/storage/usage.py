@@ -165,6 +165,7 @@ def _usage_values(usage: TokenUsage | None) -> rows.Values:
         "output_tokens": usage and usage.output_tokens,
         "cache_read_input_tokens": usage and usage.cache_read_input_tokens,
         "cache_write_input_tokens": usage and usage.cache_write_input_tokens,
+        "cache_write_1h_input_tokens": usage and usage.cache_write_1h_input_tokens,
         "reasoning_output_tokens": usage and usage.reasoning_output_tokens,
         "modality_tokens": rows.document(usage and usage.modality_tokens),
         "usage_estimated": usage and usage.estimated,
@@ -240,6 +241,7 @@ def _to_usage(row: Row[Any]) -> TokenUsage | None:
         output_tokens=row.output_tokens,
         cache_read_input_tokens=row.cache_read_input_tokens,
         cache_write_input_tokens=row.cache_write_input_tokens,
+        cache_write_1h_input_tokens=row.cache_write_1h_input_tokens or 0,  # NULL: before there was
         reasoning_output_tokens=row.reasoning_output_tokens,
         modality_tokens=msgspec.convert(row.modality_tokens, tuple[ModalityTokens, ...]),
         estimated=row.usage_estimated,

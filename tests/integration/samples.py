@@ -36,6 +36,16 @@ from llm_service.domain.usage import UsageRecord
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 NUMBERS = count(1)
+USAGE = TokenUsage(
+    input_tokens=10,
+    output_tokens=20,
+    cache_read_input_tokens=3,
+    cache_write_input_tokens=4,
+    reasoning_output_tokens=5,
+    modality_tokens=(ModalityTokens(Modality.AUDIO, 1, 2),),
+    estimated=True,
+    cache_write_1h_input_tokens=2,
+)
 
 
 def a_provider(provider_id: str = "main", tenant: str = "acme", **changes) -> Provider:
@@ -163,7 +173,7 @@ def a_full_record() -> UsageRecord:
             NOW,
             1.5,
             CallError("PROVIDER_TIMEOUT", "too slow", 2.5, 504, "timeout"),
-            TokenUsage(10, 20, 3, 4, 5, (ModalityTokens(Modality.AUDIO, 1, 2),), estimated=True),
+            USAGE,
             Cost(2**40, (CostItem("input_tokens", 10, 7),), "v1", estimated=True, incomplete=True),
         ),
         finish_reason=FinishReason.MAX_OUTPUT_TOKENS,

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import migrations, tables
 from llm_service.storage.database import Database
 from llm_service.storage.migrations import SchemaError, SchemaNewer, SchemaOutdated
+from tests.integration.samples import a_full_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,21 @@ def test_migrations_make_what_the_tables_say_up_and_down_and_up_again(empty_url)
 
     assert gone == {"alembic_version"}
     assert table_names(empty_url) == OURS | {"alembic_version"}
+
+
+async def test_a_record_older_than_a_column_is_still_read(empty_url):
+    full = a_full_record()
+    migrations.upgrade(empty_url)
+    async with Database.open(empty_url) as database, database.begin() as tx:
+        await tx.usage.add_many([full])
+    migrations.downgrade(empty_url, "0001")
+    migrations.upgrade(empty_url)
+
+    async with Database.open(empty_url) as database, database.read() as tx:
+        (record,) = await tx.usage.since("", None, 2)
+
+    assert full.attempt.usage.cache_write_1h_input_tokens == 2
+    assert record.attempt.usage == replace(full.attempt.usage, cache_write_1h_input_tokens=0)
 
 
 def test_upgrading_again_changes_nothing(empty_url):
@@ -97,10 +114,10 @@ async def test_serving_refuses_a_newer_schema(database_url):
 
 
 def test_serving_refuses_an_older_schema(monkeypatch):
-    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002", "0003"))
 
-    with pytest.raises(SchemaOutdated, match="0001"):
-        migrations.require("0001")
+    with pytest.raises(SchemaOutdated, match="0002"):
+        migrations.require("0002")
 
 
 async def test_a_migrated_database_is_served_and_has_one_identity(database):

@@ -33,7 +33,8 @@ on_a_database = settings(
 COSTS = st.sampled_from(
     [None, Cost(0), Cost(7), Cost(0, incomplete=True), Cost(3, incomplete=True)]
 )
-USAGES = st.none() | st.builds(TokenUsage, *[st.integers(0, 2**31 - 1)] * 5)
+TOKENS = st.integers(0, 2**31 - 1)
+USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)
 SECONDS = st.integers(0, 40).map(lambda tenths: tenths / 10)
 
 
@@ -126,6 +127,7 @@ def metrics(records, everything) -> UsageMetrics:
         output_tokens=tokens("output_tokens"),
         cache_read_input_tokens=tokens("cache_read_input_tokens"),
         cache_write_input_tokens=tokens("cache_write_input_tokens"),
+        cache_write_1h_input_tokens=tokens("cache_write_1h_input_tokens"),
         reasoning_output_tokens=tokens("reasoning_output_tokens"),
         cost_nano_usd=cost(records),
         failed_attempt_nano_usd=cost(failed),

@@ -163,8 +163,8 @@ async def test_an_answer_that_broke_off_names_its_cause_and_nothing_of_the_vendo
 
 async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
     call = a_call()
-    first = TokenUsage(1, 2, 3, 4, 5)
-    second = TokenUsage(10, 20, 30, 40, 50, estimated=True)
+    first = TokenUsage(1, 2, 3, 4, 5, cache_write_1h_input_tokens=2)
+    second = TokenUsage(10, 20, 30, 40, 50, estimated=True, cache_write_1h_input_tokens=20)
     call.attempts.extend(
         [
             attempted(usage=first, cost=Cost(7, (CostItem("input-tokens", 1, 7),), "v1")),
@@ -178,7 +178,9 @@ async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
 
     assert failed.id == call.id
     assert failed.attempts == tuple(call.attempts)
-    assert failed.usage == TokenUsage(11, 22, 33, 44, 55, estimated=True)
+    assert failed.usage == TokenUsage(
+        11, 22, 33, 44, 55, estimated=True, cache_write_1h_input_tokens=22
+    )
     assert failed.cost == Cost(77, (), "v1", estimated=True, incomplete=True)
 
 

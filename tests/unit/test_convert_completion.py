@@ -63,7 +63,16 @@ from tests.fakes import NOW
 
 SERVED_BY = ServedBy("providers/p", "providers/p/models/m", "providers/p/credentials/c", "m-1", "r")
 TARGET = ServedBy("providers/q", "providers/q/models/m")
-USAGE = TokenUsage(9, 8, 1, 2, 3, (ModalityTokens(Modality.IMAGE, 4, 5),), estimated=True)
+USAGE = TokenUsage(
+    9,
+    8,
+    1,
+    2,
+    3,
+    (ModalityTokens(Modality.IMAGE, 4, 5),),
+    estimated=True,
+    cache_write_1h_input_tokens=1,
+)
 COST = Cost(30, (CostItem("input-tokens", 9, 30),), "v1", estimated=True, incomplete=True)
 FAILED = Attempt(
     TARGET, NOW, 1.5, CallError("PROVIDER_RATE_LIMITED", "slow down", 2.0, 429, "rate_limit")
@@ -135,6 +144,7 @@ def test_usage_cost_and_target_keep_every_number():
         output_tokens=8,
         cache_read_input_tokens=1,
         cache_write_input_tokens=2,
+        cache_write_1h_input_tokens=1,
         reasoning_output_tokens=3,
         modality_tokens=[
             common_pb2.ModalityTokens(

@@ -71,6 +71,63 @@ def test_cached_tokens_without_a_price_of_their_own_are_charged_as_input():
     assert cost.total_nano_usd == 20
 
 
+WRITES = Price(
+    "v",
+    (
+        PriceItem("input-tokens", 1_000_000),
+        PriceItem("cache-write-input-tokens", 1_250_000),
+        PriceItem("output-tokens", 0),
+    ),
+)
+
+
+def test_cache_writes_kept_for_an_hour_have_a_price_of_their_own():
+    price = Price("v", (*WRITES.items, PriceItem("cache-write-1h-input-tokens", 2_000_000)))
+    usage = TokenUsage(1_000, 0, cache_write_input_tokens=900, cache_write_1h_input_tokens=500)
+
+    cost = pricing.cost_of(usage, price)
+
+    assert cost.total_nano_usd == 100 * 1 + 400 * 1.25 + 500 * 2
+    assert {item.meter: item.quantity for item in cost.items} == {
+        "input-tokens": 100,
+        "cache-write-input-tokens": 400,
+        "cache-write-1h-input-tokens": 500,
+    }
+    assert not cost.incomplete
+
+
+def test_cache_writes_kept_for_an_hour_are_never_charged_at_a_guess():
+    usage = TokenUsage(1_000, 0, cache_write_input_tokens=900, cache_write_1h_input_tokens=500)
+
+    cost = pricing.cost_of(usage, WRITES)
+
+    assert cost.incomplete
+    assert cost.total_nano_usd == 100 * 1 + 400 * 1.25
+
+
+def test_more_writes_of_an_hour_than_writes_are_not_believed():
+    usage = TokenUsage(10, 0, cache_write_input_tokens=4, cache_write_1h_input_tokens=9)
+
+    cost = pricing.cost_of(
+        usage, Price("v", (PriceItem("cache-write-1h-input-tokens", 1_000_000),))
+    )
+
+    assert [(item.meter, item.quantity) for item in cost.items] == [
+        ("cache-write-1h-input-tokens", 4)
+    ]
+
+
+def test_the_public_list_prices_cache_writes_of_an_hour_at_twice_the_input():
+    model = a_model(a_provider(kind="anthropic"), "claude-sonnet-4-5")
+
+    price = pricing.price_of("anthropic", model, NOON)
+
+    assert price is not None
+    rates = {item.meter: item.nano_usd_per_million for item in reversed(price.items)}
+    assert rates["cache-write-1h-input-tokens"] == 2 * rates["input-tokens"]
+    assert rates["cache-write-input-tokens"] < rates["cache-write-1h-input-tokens"]
+
+
 def test_sound_is_charged_by_its_own_meter():
     price = Price(
         "v",

@@ -172,6 +172,7 @@ def from_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
         output_tokens=usage.output_tokens,
         cache_read_input_tokens=usage.cache_read_input_tokens,
         cache_write_input_tokens=usage.cache_write_input_tokens,
+        cache_write_1h_input_tokens=usage.cache_write_1h_input_tokens,
         reasoning_output_tokens=usage.reasoning_output_tokens,
         modality_tokens=[
             common_pb2.ModalityTokens(

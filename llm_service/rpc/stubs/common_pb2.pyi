@@ -133,6 +133,7 @@ class TokenUsage(_message.Message):
     CACHE_READ_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     MODALITY_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
@@ -146,8 +147,12 @@ class TokenUsage(_message.Message):
     cache_write_input_tokens: _builtins.int
     """Part of input_tokens that the provider wrote to its prompt cache."""
     reasoning_output_tokens: _builtins.int
-    """Part of output_tokens spent on thinking, shown or not.
-    6-9 free: further common subsets.
+    """Part of output_tokens spent on thinking, shown or not."""
+    cache_write_1h_input_tokens: _builtins.int
+    """Part of cache_write_input_tokens that the provider keeps for an hour, which
+    some charge at a higher rate. The rest is kept for the provider's default
+    time, usually five minutes.
+    7-9 free: further common subsets.
     """
     estimated: _builtins.bool
     """True: counted by the gateway, not reported by the provider."""
@@ -163,12 +168,13 @@ class TokenUsage(_message.Message):
         cache_read_input_tokens: _builtins.int | None = ...,
         cache_write_input_tokens: _builtins.int | None = ...,
         reasoning_output_tokens: _builtins.int | None = ...,
+        cache_write_1h_input_tokens: _builtins.int | None = ...,
         modality_tokens: _abc.Iterable[Global___ModalityTokens] | None = ...,
         estimated: _builtins.bool | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "modality_tokens", b"modality_tokens", "output_tokens", b"output_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_1h_input_tokens", b"cache_write_1h_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "modality_tokens", b"modality_tokens", "output_tokens", b"output_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

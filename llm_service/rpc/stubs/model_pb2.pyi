@@ -382,7 +382,9 @@ class PriceItem(_message.Message):
     MIN_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     meter: _builtins.str
     """"input-tokens", "output-tokens", "cache-read-input-tokens",
-    "cache-write-input-tokens", "request", "image", "web-search", ...
+    "cache-write-input-tokens", "cache-write-1h-input-tokens", "request",
+    "image", "web-search", ... A meter's tokens are charged once: the hour's
+    writes are not in "cache-write-input-tokens".
     """
     nano_usd_per_million: _builtins.int
     """Nano-USD for a million units: $0.15 per million tokens is 150000000."""
