@@ -77,6 +77,10 @@ test-integration: $(DEV) ## Storage and migrations on SQLite and PostgreSQL
 test-e2e: $(DEV) ## The service as a process
 	$(BIN)/pytest tests/e2e
 
+.PHONY: conformance
+conformance: $(DEV) ## Every recording in WIRE, read as its vendor's own SDK reads it
+	@WIRE="$(WIRE)" $(BIN)/python tools/conformance.py
+
 .PHONY: migrations
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +39,7 @@ class Asked:
 
 class Vendor:
     def __init__(self) -> None:
-        self.replies: list[Reply] = []
+        self.replies: list[Reply | Callable[[Asked], Reply]] = []
         self.asked: list[Asked] = []
         self.heard = asyncio.Event()
         self.hung_up = asyncio.Event()
@@ -60,7 +60,10 @@ class Vendor:
             while (asked := await _request(reader)) is not None:
                 self.asked.append(asked)
                 self.heard.set()
-                if not await self._answer(reader, writer, self.replies.pop(0)):
+                reply = self.replies.pop(0)
+                if not isinstance(reply, Reply):
+                    reply = reply(asked)
+                if not await self._answer(reader, writer, reply):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up.set()

@@ -1,0 +1,65 @@
+"""Every kind with its vendor's fake: what the shared suite needs to hold one like another."""
+
+import importlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fakes.said import Finish
+from vendor_server import Vendor, vendor_server
+
+from llm_service import providers
+from llm_service.domain.provider import SourceType
+from llm_service.providers.base import Account, Adapter
+from llm_service.providers.egress import Egress
+
+AWS_KEY = json.dumps(
+    {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "secret/key", "session_token": ""}
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind, the model asked of it, and the fake (`fakes.<fake>`) that plays its vendor.
+
+    `thinks`: gives its thinking and takes it back. `refuses`: has a way to say that it declines.
+    """
+
+    name: str
+    fake_name: str
+    model: str = "some-model"
+    settings: dict[str, str] = field(default_factory=dict)
+    secret: str = "sk-0123456789abcdef"
+    source: SourceType = SourceType.API_KEY
+    path: str = "/v1"
+    thinks: bool = True
+    refuses: bool = False
+    no_word_for: tuple[Finish, ...] = ()
+
+    @property
+    def fake(self):
+        return importlib.import_module(f"fakes.{self.fake_name}")
+
+    def never_says(self, finish: Finish) -> bool:
+        return finish in self.no_word_for
+
+    def account(self, vendor: Vendor) -> Account:
+        base_uri = f"http://127.0.0.1:{vendor.port}{self.path}"
+        return Account(base_uri, self.settings, self.secret, self.source)
+
+
+KINDS = {kind.name: kind for kind in (Kind("openai", "chat", refuses=True),)}
+
+
+@asynccontextmanager
+async def connected(kind: Kind) -> AsyncIterator[tuple[Vendor, Adapter]]:
+    """The vendor's fake listening, and an adapter that speaks with it."""
+    async with vendor_server() as vendor:
+        egress = Egress(allow=("127.0.0.1",))
+        adapter = providers.connect(kind.name, kind.account(vendor), egress)
+        try:
+            yield vendor, adapter
+        finally:
+            await adapter.aclose()
+            await egress.aclose()
