@@ -102,7 +102,8 @@ class MidStreamFailure(StrEnum):
 class CompletionRequest:
     """A call as the caller made it.
 
-    `provider_options_json` maps a provider kind to JSON object text.
+    `provider_options_json` maps a provider kind to JSON object text. `strict_params`: refuse what
+    would be left out of `params` with a warning.
     """
 
     model: str

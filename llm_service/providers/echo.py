@@ -180,7 +180,7 @@ class Echo:
 
 def _left_out(call: Call) -> tuple[Warning, ...]:
     """A warning for each parameter that changes nothing here."""
-    dropped = Dropped()
+    dropped = Dropped(call.request.strict_params, call.provider_model)
     for name in _NOT_TAKEN:
         if getattr(call.params, name) is not None:
             dropped.parameter(name, "echo does not take it")

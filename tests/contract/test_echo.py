@@ -5,7 +5,7 @@ from calls import call, message, user
 
 from llm_service.domain.completion import FinishReason, GenerationParams, PartDelta, TokenUsage
 from llm_service.domain.content import FunctionTool, Role, Text, ToolCall, ToolResult
-from llm_service.errors import InvalidField
+from llm_service.errors import CapabilityNotSupported, InvalidField
 from llm_service.providers.base import Account, Ended
 from llm_service.providers.echo import connect
 from llm_service.providers.fold import fold
@@ -110,6 +110,24 @@ async def test_it_says_what_it_leaves_out():
         ("PARAMETER_DROPPED", "params.temperature"),
         ("PARAMETER_DROPPED", "params.top_k"),
     ]
+
+
+async def test_it_refuses_what_it_would_leave_out_for_a_strict_caller():
+    asked = call(params=GenerationParams(max_output_tokens=1, seed=1), strict_params=True)
+
+    for answer in (echo().complete(asked), streamed(echo(), asked)):
+        with pytest.raises(CapabilityNotSupported) as failure:
+            await answer
+        assert failure.value.metadata["field"] == "params.seed"
+
+
+async def test_it_serves_a_strict_caller_who_asks_for_nothing_it_leaves_out():
+    asked = call(user("a b"), params=GenerationParams(max_output_tokens=1), strict_params=True)
+
+    answer = await echo().complete(asked)
+
+    assert answer.parts[0].content == Text("a ")
+    assert answer.warnings == ()
 
 
 async def test_it_counts_exactly():

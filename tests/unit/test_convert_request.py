@@ -85,6 +85,7 @@ def test_a_full_request_is_converted_whole():
         ),
         response_cache=pb.ResponseCache(enabled=True),
         provider_options_json={"openai": '{"user": "x"}'},
+        strict_params=True,
     )
 
     assert to_request(message) == CompletionRequest(
@@ -101,6 +102,7 @@ def test_a_full_request_is_converted_whole():
         mid_stream_failure=MidStreamFailure.RESTART,
         provider_options_json={"openai": '{"user": "x"}'},
         response_cache=True,
+        strict_params=True,
     )
 
 

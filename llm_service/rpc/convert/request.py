@@ -71,6 +71,7 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
         mid_stream_failure=_to_mid_stream_failure(message.stream_options, checks),
         provider_options_json=_to_options(message, checks) if message.provider_options_json else {},
         response_cache=message.response_cache.enabled,
+        strict_params=message.strict_params,
     )
     if message.content_retention not in pb.ContentRetention.values():
         checks.refuse("content_retention", "is not a known choice")

@@ -156,6 +156,7 @@ class CompletionRequest(_message.Message):
     RESPONSE_CACHE_FIELD_NUMBER: _builtins.int
     PROVIDER_OPTIONS_JSON_FIELD_NUMBER: _builtins.int
     CONTENT_RETENTION_FIELD_NUMBER: _builtins.int
+    STRICT_PARAMS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Empty (the configured default), an alias or model id ("gpt-4o-mini"), or a
     resource name ("providers/openai/models/gpt-4o-mini"), which pins one
@@ -168,7 +169,11 @@ class CompletionRequest(_message.Message):
     content_retention: Global___ContentRetention.ValueType
     """What the gateway may keep of the content. Unset: the tenant's setting. This
     version keeps none.
-    14-15 free: next hot fields.
+    """
+    strict_params: _builtins.bool
+    """True: refuse with CAPABILITY_NOT_SUPPORTED what would be left out of params
+    with a Warning. A fallback that takes every parameter may still serve.
+    15 free: next hot field.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
@@ -231,10 +236,11 @@ class CompletionRequest(_message.Message):
         response_cache: Global___ResponseCache | None = ...,
         provider_options_json: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         content_retention: Global___ContentRetention.ValueType | None = ...,
+        strict_params: _builtins.bool | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "params", b"params", "response_cache", b"response_cache", "response_format", b"response_format", "routing", b"routing", "stream_options", b"stream_options", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "content_retention", b"content_retention", "messages", b"messages", "model", b"model", "params", b"params", "provider_options_json", b"provider_options_json", "request_id", b"request_id", "response_cache", b"response_cache", "response_format", b"response_format", "routing", b"routing", "stream_options", b"stream_options", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "content_retention", b"content_retention", "messages", b"messages", "model", b"model", "params", b"params", "provider_options_json", b"provider_options_json", "request_id", b"request_id", "response_cache", b"response_cache", "response_format", b"response_format", "routing", b"routing", "stream_options", b"stream_options", "strict_params", b"strict_params", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
