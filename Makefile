@@ -81,6 +81,11 @@ test-e2e: $(DEV) ## The service as a process
 conformance: $(DEV) ## Every recording in WIRE, read as its vendor's own SDK reads it
 	@WIRE="$(WIRE)" $(BIN)/python tools/conformance.py
 
+.PHONY: fuzz
+fuzz: $(DEV) ## Search for bytes that break a decoder, for SECONDS (60); KIND limits it to one
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.lock
+	CORPUS=.data/fuzz PYTHONPATH=tests/contract $(BIN)/python tests/contract/fuzz.py
+
 .PHONY: migrations
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration
@@ -141,11 +146,13 @@ format: $(DEV) ## Rewrite Python and proto files in the one format
 	$(BUF) format proto --write
 
 .PHONY: lock
-lock: $(DEV) ## Compile both lock files anew from pyproject.toml
+lock: $(DEV) ## Compile the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
 	  --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
 	  --no-annotate --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
+	  --no-annotate --group fuzz -o requirements-fuzz.lock
 
 .PHONY: clean
 clean: ## Remove caches and demo data; keeps .venv and .data/run
