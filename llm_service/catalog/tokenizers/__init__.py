@@ -1,0 +1,81 @@
+"""OpenAI's tokenizers, from vocabularies that are package data: nothing is ever fetched."""
+
+import base64
+import gzip
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+# The contents' digests, unpacked: those that tiktoken has pinned.
+SHA256: Mapping[str, str] = {
+    "cl100k_base.tiktoken": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    "o200k_base.tiktoken": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+}
+
+# Everything since gpt-4o is o200k, and so is what came after this was written. The harmony
+# encoding of gpt-oss differs in special tokens only, which text never turns into.
+_CL100K = re.compile(r"^(ft:)?(gpt-4(?![.o\d])|gpt-3\.?5|text-embedding-|davinci-002|babbage-002)")
+
+# A long run without a break takes tiktoken time that grows faster than its length, and a run of
+# a million spaces overflows the stack of its regex engine, so text goes in bit by bit.
+_SLICE = 4096
+
+
+def encoding_name(provider_model: str) -> str:
+    """The encoding of an OpenAI model or of a deployment named after one: o200k unless older."""
+    return "cl100k_base" if _CL100K.match(provider_model.lower()) else "o200k_base"
+
+
+def load(name: str) -> "Encoding":
+    """The encoding, kept from the first time on, which blocks for some 0.3 s and takes 60 MB.
+
+    Raises:
+        ValueError: the package holds no such vocabulary, or a damaged one.
+    """
+    import tiktoken
+    from tiktoken_ext import openai_public  # type: ignore[import-untyped]
+
+    # In place of the loader that asks its cache folder and then the network.
+    openai_public.load_tiktoken_bpe = _ranks
+    return tiktoken.get_encoding(name)
+
+
+def count(encoding: "Encoding", text: str) -> int:
+    """How many tokens the text is; words like `<|endoftext|>` are text like any other.
+
+    Exact where a slice of 4,096 characters can be cut between two words, else a token or so too
+    many for each slice.
+    """
+    tokens = start = 0
+    while start < len(text):
+        end = _cut(text, start)
+        tokens += len(encoding.encode_ordinary(text[start:end]))
+        start = end
+    return tokens
+
+
+def _cut(text: str, start: int) -> int:
+    """Where a slice ends: before a single space, because a word is one token with that of it."""
+    end = start + _SLICE
+    if end >= len(text):
+        return len(text)
+    space = text.rfind(" ", start + 1, end)
+    alone = space > 0 and not text[space - 1].isspace() and not text[space + 1].isspace()
+    return space if alone else end
+
+
+def _ranks(address: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    """As tiktoken's own loader, which this stands in for: the rank of each token."""
+    name = address.rsplit("/", 1)[-1]
+    if name not in SHA256 or SHA256[name] != expected_hash:
+        raise ValueError(f"the package holds no vocabulary {name}")
+    content = gzip.decompress(files(__package__).joinpath(f"{name}.gz").read_bytes())
+    if sha256(content).hexdigest() != expected_hash:
+        raise ValueError(f"the vocabulary {name} is damaged")
+    lines = (line.split() for line in content.splitlines())
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
