@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's Chat Completions API: a vendor without a kind, or one's own."""
+"""Any server that speaks one of OpenAI's APIs: a vendor without a kind, or one's own."""
 
 import re
 
@@ -7,8 +7,10 @@ from llm_service.domain.provider import ProviderKind, SourceType
 from llm_service.providers.account import endpoint, key_headers, settings
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat.api import ChatApi
-from llm_service.providers.chat.dialect import Dialect
+from llm_service.providers.chat.dialect import Dialect, EmbeddingRules
 from llm_service.providers.egress import Egress
+from llm_service.providers.responses import choice, dialect
+from llm_service.providers.responses.api import ResponsesApi
 from llm_service.providers.vendor import VendorAdapter
 
 KIND = ProviderKind(
@@ -18,8 +20,9 @@ KIND = ProviderKind(
     settings_schema_json=(
         '{"type":"object","properties":{'
         '"auth_header":{"type":"string","pattern":"^[A-Za-z0-9-]{1,64}$","description":'
-        '"Header that carries the bare key, e.g. api-key. Default: authorization, with Bearer."}'
-        '},"additionalProperties":false}'
+        '"Header that carries the bare key, e.g. api-key. Default: authorization, with Bearer."},'
+        + choice.SETTING
+        + '},"additionalProperties":false}'
     ),
     credential_source_types=(
         SourceType.API_KEY,
@@ -31,7 +34,8 @@ KIND = ProviderKind(
     credential_optional=True,
 )
 
-_DIALECT = Dialect(kind=KIND.kind)
+_DIALECT = Dialect(kind=KIND.kind, video=True, embeddings=EmbeddingRules())
+_RESPONSES = dialect.Dialect(kind=KIND.kind, allowed_tools=False, breakpoints=False)
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
 # They frame the message or are set elsewhere.
 _NOT_FOR_KEYS = frozenset(
@@ -56,7 +60,8 @@ _NOT_FOR_KEYS = frozenset(
 
 def connect(account: Account, egress: Egress) -> Adapter:
     """Open an account with a compatible server; raises as `endpoint` and `key_headers` do."""
-    name = settings(account, ["auth_header"]).get("auth_header", "").lower()
+    said = settings(account, ["auth_header", "api"])
+    name = said.get("auth_header", "").lower()
     if name and (not _HEADER.fullmatch(name) or name in _NOT_FOR_KEYS):
         raise errors.InvalidField(
             errors.Violation("provider.settings.auth_header", "is no header for a key")
@@ -70,4 +75,7 @@ def connect(account: Account, egress: Egress) -> Adapter:
         needed=False,
     )
     where = endpoint(account, egress, KIND.default_base_uri)
-    return VendorAdapter(ChatApi(_DIALECT), where, egress, authenticator, account.secret)
+    api = choice.EitherApi(
+        KIND.kind, ChatApi(_DIALECT), ResponsesApi(_RESPONSES), choice.wanted(said)
+    )
+    return VendorAdapter(api, where, egress, authenticator, account.secret)

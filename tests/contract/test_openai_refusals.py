@@ -175,10 +175,10 @@ def test_what_makes_no_sense_is_refused_by_name(asked, field):
                 capabilities=ModelCapabilities(thinking=False),
             ),
             [
+                ("PARAMETER_DROPPED", "params.reasoning.effort"),
                 ("PARAMETER_DROPPED", "params.reasoning.budget_tokens"),
                 ("PARAMETER_DROPPED", "params.reasoning.include_thoughts"),
                 ("PARAMETER_DROPPED", "params.top_k"),
-                ("PARAMETER_DROPPED", "params.reasoning.effort"),
             ],
             id="what the dialect has no word for",
         ),

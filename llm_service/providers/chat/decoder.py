@@ -16,17 +16,18 @@ from llm_service.domain.completion import (
 )
 from llm_service.errors import GatewayError, ProviderProtocolError, ProviderUnavailable
 from llm_service.providers.base import Accepted, AdapterEvent, Ended
-from llm_service.providers.chat import extras, failures, wire
+from llm_service.providers.chat import extras, failures, thoughts, wire
 from llm_service.providers.chat.parts import Parts
 from llm_service.providers.chat.tool_calls import Piece
 from llm_service.providers.chat.usage import token_usage
-from llm_service.providers.lenient import text
+from llm_service.providers.lenient import items, text
 from llm_service.providers.sse import EventReader
 from llm_service.providers.vendor import Reply
 
 _FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP_SEQUENCE,
     "length": FinishReason.MAX_OUTPUT_TOKENS,
@@ -39,12 +40,16 @@ _FINISH = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
     "sensitive": FinishReason.CONTENT_FILTER,
+    "safety": FinishReason.CONTENT_FILTER,
     "refusal": FinishReason.REFUSAL,
+    "malformed_function_call": FinishReason.MALFORMED_TOOL_CALL,
+    "pause_turn": FinishReason.PAUSED,
 }
 # Words by which a vendor says that it broke off: what came is not the whole answer.
-_BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error"})
+_BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error", "abort"})
 _DONE = b"[DONE]"
 _NO_JSON = (b"", _DONE)
+_OF_A_THOUGHT = frozenset({"type", "thinking", "closed"})
 _SHORT = 16  # bytes; what is longer is not one of them
 
 
@@ -67,24 +72,35 @@ class ChatDecoder:
         "_reader",
         "_reply",
         "_sources",
+        "_stopped_by",
         "_usage",
         "_usage_is_news",
         "done",
         "failure",
     )
 
-    def __init__(self, kind: str, reply: Reply) -> None:
-        """Start an answer; `kind` stamps provider state."""
+    def __init__(
+        self, kind: str, reply: Reply, *, keeps_thoughts: bool = False, emulating_tool: str = ""
+    ) -> None:
+        """Start an answer.
+
+        Args:
+            kind: stamps provider state.
+            reply: the response whose body is read.
+            keeps_thoughts: the vendor wants its thinking back, so it gets provider state.
+            emulating_tool: the arguments of calls of this tool are the answer's text; "": of none.
+        """
         self.done = False
         self.failure: GatewayError | None = None
         self._reply = reply
         self._reader = EventReader()
-        self._parts = Parts(kind)
+        self._parts = Parts(kind, keeps_thoughts=keeps_thoughts, emulating_tool=emulating_tool)
         self._accepted = False
         self._id = ""
         self._model = ""
         self._choice: int | None = None  # the index of the one choice we read
         self._finish = ""
+        self._stopped_by: Any = None  # a stop sequence, where the server names it
         self._filter: ContentFilter | None = None
         self._usage: TokenUsage | None = None
         self._usage_is_news = False
@@ -210,6 +226,14 @@ class ChatDecoder:
             self._take_delta(choice.delta, choice.logprobs)
         if choice.usage is not None:
             self._count(choice.usage)
+        if choice.error:
+            error = failures.from_object({"error": choice.error})
+            raise failures.failure(error, self._reply.headers, hide=self._reply.hide)
+        self._take_finish(choice)
+
+    def _take_finish(self, choice: wire.Choice) -> None:
+        if choice.stop_reason is not None:
+            self._stopped_by = choice.stop_reason
         if choice.finish_reason and type(choice.finish_reason) is str:
             self._finish = choice.finish_reason
             if _FINISH.get(self._finish) is FinishReason.CONTENT_FILTER:
@@ -217,10 +241,9 @@ class ChatDecoder:
                 self._filter = ContentFilter(FilterStage.OUTPUT, categories)
 
     def _take_delta(self, delta: wire.Delta, logprobs: Any) -> None:  # noqa: ANN401
+        if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+            self._take_reasoning(delta)
         parts = self._parts
-        reasoning = delta.reasoning_content or delta.reasoning
-        if reasoning and type(reasoning) is str:
-            parts.grow(DeltaKind.THINKING, reasoning)
         content = delta.content
         if content and type(content) is list:
             self._take_blocks(content)
@@ -232,8 +255,17 @@ class ChatDecoder:
             parts.grow(DeltaKind.REFUSAL, delta.refusal)
         if delta.tool_calls is not None or delta.function_call is not None:
             self._take_calls(delta)
-        if delta.annotations or delta.audio:
+        if delta.annotations or delta.audio or delta.images or delta.executed_tools:
             self._take_attachments(delta)
+
+    def _take_reasoning(self, delta: wire.Delta) -> None:
+        """Thinking, whose text may come only in signed pieces, or be unreadable altogether."""
+        said = text(delta.reasoning_content) or text(delta.reasoning)
+        details = items(delta.reasoning_details)
+        if more := said or thoughts.text_of(details):
+            self._parts.grow(DeltaKind.THINKING, more)
+        if details:
+            self._parts.detail(details)
 
     def _take_probable(self, delta: wire.Delta, said: Any) -> None:  # noqa: ANN401
         """Text with the probabilities of its tokens, of which one may be no whole character."""
@@ -255,9 +287,21 @@ class ChatDecoder:
             elif kind == "refusal" and type(block.get("refusal")) is str:
                 self._grow(DeltaKind.REFUSAL, block["refusal"])
             elif kind == "thinking" and type(block.get("thinking")) in (str, list):
-                self._grow(DeltaKind.THINKING, _thinking(block["thinking"]))
+                self._take_thought(block)
             else:
                 self._parts.opaque("block", block)
+
+    def _take_thought(self, block: dict[str, Any]) -> None:
+        said = block["thinking"]
+        inside = [{"type": "text", "text": said}] if type(said) is str else said
+        for piece in inside:
+            if type(piece) is dict and piece.get("type", "text") == "text":
+                self._grow(DeltaKind.THINKING, text(piece.get("text")))
+            else:
+                self._parts.opaque("block", {**block, "thinking": [piece]})
+        more = {name: block[name] for name in block.keys() - _OF_A_THOUGHT}
+        if more:
+            self._parts.remember(more)
 
     def _grow(self, kind: DeltaKind, more: str) -> None:
         if more:
@@ -294,6 +338,10 @@ class ChatDecoder:
                 self._parts.grow(DeltaKind.TEXT, transcript)
             if audio.get("id") or audio.get("data"):
                 self._parts.audio(text(audio.get("id")), text(audio.get("data")))
+        for image in delta.images if type(delta.images) is list else ():
+            self._parts.image(image)
+        for tool in delta.executed_tools if type(delta.executed_tools) is list else ():
+            self._parts.opaque("executed_tool", tool)
 
     def _end(self, otherwise: FinishReason | None) -> None:
         """Close the answer; `otherwise` is why it finished if the vendor gave no reason."""
@@ -304,16 +352,18 @@ class ChatDecoder:
         for citation in self._sources.all():
             self._parts.cite(citation)
         self._parts.close(self._id)
-        reason = _FINISH.get(self._finish, FinishReason.OTHER)
-        if reason is FinishReason.STOP and self._parts.refused:
-            reason = FinishReason.REFUSAL
+        reason = self._reason()
         self._parts.events.append(
             Ended(reason, self._finish, self._usage, self._model, self._filter)
         )
         self.done = True
 
-
-def _thinking(said: str | list[Any]) -> str:
-    if type(said) is str:
-        return said
-    return "".join(text(block.get("text")) for block in said if type(block) is dict)
+    def _reason(self) -> FinishReason:
+        reason = _FINISH.get(self._finish, _FINISH.get(self._finish.lower(), FinishReason.OTHER))
+        if reason is FinishReason.TOOL_CALLS and self._parts.emulated_only:
+            return FinishReason.STOP
+        if reason is FinishReason.STOP and self._parts.refused:
+            return FinishReason.REFUSAL
+        if reason is FinishReason.STOP and type(self._stopped_by) is str and self._stopped_by:
+            return FinishReason.STOP_SEQUENCE
+        return reason

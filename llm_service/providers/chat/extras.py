@@ -3,14 +3,14 @@
 from typing import Any
 
 from llm_service.domain.content import AlternativeToken, Citation, TokenLogprob
-from llm_service.providers.lenient import text
+from llm_service.providers.lenient import items, text
 
 
 def logprobs(said: Any, name: str) -> tuple[TokenLogprob, ...]:  # noqa: ANN401 - as it lies on the wire
     """The tokens under `name` ("content" or "refusal") of a choice's `logprobs`."""
     tokens = said.get(name) if type(said) is dict else None
     if type(tokens) is not list:
-        return ()
+        return _in_columns(said) if name == "content" else ()
     return tuple(
         TokenLogprob(
             token["token"],
@@ -20,6 +20,18 @@ def logprobs(said: Any, name: str) -> tuple[TokenLogprob, ...]:  # noqa: ANN401 
         )
         for token in tokens
         if _is_token(token)
+    )
+
+
+def _in_columns(said: Any) -> tuple[TokenLogprob, ...]:  # noqa: ANN401
+    """Tokens and probabilities in lists beside each other, as Together has them."""
+    if type(said) is not dict:
+        return ()
+    pairs = zip(items(said.get("tokens")), items(said.get("token_logprobs")), strict=False)
+    return tuple(
+        TokenLogprob(token, float(logprob))
+        for token, logprob in pairs
+        if _is_token({"token": token, "logprob": logprob})
     )
 
 

@@ -4,20 +4,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_service.domain.completion import GenerationParams, Warning
+from llm_service.domain.completion import Warning
 from llm_service.domain.content import (
     FunctionTool,
-    JsonObjectFormat,
-    JsonSchemaFormat,
-    ResponseFormat,
-    TextFormat,
+    ProviderTool,
     Tool,
     ToolChoice,
     ToolMode,
 )
-from llm_service.domain.provider import ModelCapabilities
 from llm_service.providers import checks
 from llm_service.providers.base import Call
+from llm_service.providers.chat import parameters, structured
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.chat.messages import Json, Messages
 from llm_service.providers.dropped import Dropped
@@ -39,10 +36,12 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
         "model": call.provider_model,
         "messages": Messages(dialect, call.provider_model, dropped).shape(request.messages),
     }
-    shaped |= _params(call.params, call.capabilities, dialect, dropped)
-    shaped |= _tools(call, dialect)
-    if request.response_format is not None:
-        shaped["response_format"] = _response_format(request.response_format)
+    tools = _tools(call, dialect, dropped)
+    shaped |= parameters.shape(call, dialect, dropped, _forced(tools))
+    shaped |= tools
+    emulated = structured.emulating_tool(call, dialect)
+    if request.response_format is not None and not emulated:
+        shaped["response_format"] = structured.response_format(request.response_format)
     if stream:
         shaped["stream"] = True
         if dialect.include_usage:
@@ -51,76 +50,60 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
     return msgspec.json.encode(shaped), dropped.warnings()
 
 
-def _params(
-    params: GenerationParams, can: ModelCapabilities, dialect: Dialect, dropped: Dropped
-) -> Json:
-    said = _plain(params, dialect) | _reasoning(params, dropped)
-    if params.top_k is not None:
-        dropped.parameter("top_k", "this provider has no such parameter")
-    for able, names in (
-        (can.sampling, ("temperature", "top_p", "frequency_penalty", "presence_penalty")),
-        (can.seed, ("seed",)),
-        (can.logprobs, ("top_logprobs",)),
-        (can.thinking, ("reasoning_effort",)),
-    ):
-        if able is False:
-            for name in names:
-                if said.pop(name, None) is not None:
-                    field = "reasoning.effort" if name == "reasoning_effort" else name
-                    dropped.parameter(field, "this model does not take it")
-    if "top_logprobs" in said:
-        said["logprobs"] = True
-    return said
+def _forced(tools: Json) -> bool:
+    """Whether the model must call a tool."""
+    return tools.get("tool_choice") not in (None, "none", "auto")
 
 
-def _plain(params: GenerationParams, dialect: Dialect) -> Json:
-    """The parameters that go over as they are."""
-    said = {
-        "temperature": params.temperature,
-        "top_p": params.top_p,
-        dialect.max_tokens_field: params.max_output_tokens,
-        "stop": list(params.stop_sequences) or None,
-        "seed": params.seed,
-        "frequency_penalty": params.frequency_penalty,
-        "presence_penalty": params.presence_penalty,
-        "top_logprobs": params.top_logprobs,
-    }
-    return {name: value for name, value in said.items() if value is not None}
+def _tools(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
+    """The tools and the choice among them, with the one that brings a format about."""
+    emulated = structured.emulating_tool(call, dialect)
+    shaped = _own_tools(call, dialect, dropped)
+    if not emulated:
+        return shaped
+    tool = structured.emulate(call, dialect, emulated, dropped)
+    choice = call.request.tool_choice or ToolChoice()
+    if not shaped or choice.mode is ToolMode.NONE:
+        chosen = {"type": "function", "function": {"name": emulated}}
+        return {"tools": [tool], "tool_choice": chosen}
+    return {**shaped, "tools": [*shaped["tools"], tool], "tool_choice": dialect.required}
 
 
-def _reasoning(params: GenerationParams, dropped: Dropped) -> Json:
-    reasoning = params.reasoning
-    if reasoning is None:
-        return {}
-    if reasoning.budget_tokens is not None:
-        dropped.parameter("reasoning.budget_tokens", "this provider takes an effort only")
-    if reasoning.include_thoughts is not None:
-        dropped.parameter("reasoning.include_thoughts", "this provider decides what it shows")
-    return {} if reasoning.effort is None else {"reasoning_effort": reasoning.effort.value}
-
-
-def _tools(call: Call, dialect: Dialect) -> Json:
+def _own_tools(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
     tools, choice = call.request.tools, call.request.tool_choice or ToolChoice()
     checks.check_tool_choice(tools, choice)
     if not tools:
         return {}
+    if call.capabilities.tools is False:
+        raise checks.not_supported(
+            dialect.kind, call.provider_model, "tools", "takes no tools with this model"
+        )
     listed = [
-        _tool(tool, f"tools[{number}]", call.provider_model, dialect)
+        (tool, _tool(tool, f"tools[{number}]", call.provider_model, dialect, dropped))
         for number, tool in enumerate(tools)
     ]
     if choice.allowed_tools and not dialect.allowed_tools and choice.mode is not ToolMode.NONE:
-        listed = [tool for tool in listed if tool["function"]["name"] in choice.allowed_tools]
-    shaped: Json = {"tools": listed}
+        listed = [(tool, said) for tool, said in listed if _is_named(tool, choice)]
+    shaped: Json = {"tools": [said for _, said in listed]}
     if (chosen := _tool_choice(choice, dialect)) is not None:
         shaped["tool_choice"] = chosen
-    if choice.parallel is not None:
+    if choice.parallel is not None and dialect.parallel:
         shaped["parallel_tool_calls"] = choice.parallel
+    elif choice.parallel is False:
+        dropped.content("tool_choice.parallel", "parallel", "this provider decides itself")
     return shaped
 
 
-def _tool(tool: Tool, path: str, model: str, dialect: Dialect) -> Json:
-    if not isinstance(tool, FunctionTool):
-        raise checks.not_supported(dialect.kind, model, path, "runs no tools of its own here")
+def _is_named(tool: Tool, choice: ToolChoice) -> bool:
+    return isinstance(tool, FunctionTool) and tool.name in choice.allowed_tools
+
+
+def _tool(tool: Tool, path: str, model: str, dialect: Dialect, dropped: Dropped) -> Json:
+    if isinstance(tool, ProviderTool):
+        if not dialect.provider_tools:
+            raise checks.not_supported(dialect.kind, model, path, "runs no tools of its own here")
+        config = checks.schema(tool.config_json or "{}", f"{path}.provider.config_json")
+        return {**msgspec.json.decode(config, type=dict[str, msgspec.Raw]), "type": tool.type}
     function: Json = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
@@ -128,8 +111,10 @@ def _tool(tool: Tool, path: str, model: str, dialect: Dialect) -> Json:
         function["parameters"] = checks.schema(
             tool.parameters_schema_json, f"{path}.function.parameters_schema_json"
         )
-    if tool.strict is not None:
+    if tool.strict is not None and dialect.strict:
         function["strict"] = tool.strict
+    elif tool.strict:
+        dropped.content(f"{path}.function.strict", "strict", "this provider has no such mode")
     return {"type": "function", "function": function}
 
 
@@ -143,25 +128,9 @@ def _tool_choice(choice: ToolChoice, dialect: Dialect) -> str | Json | None:
     if mode is None:
         return None
     if not names or not dialect.allowed_tools:
-        return mode.value
+        return dialect.required if mode is ToolMode.REQUIRED else mode.value
     tools = [{"type": "function", "function": {"name": name}} for name in names]
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode.value, "tools": tools}}
-
-
-def _response_format(wanted: ResponseFormat) -> Json:
-    match wanted:
-        case TextFormat():
-            return {"type": "text"}
-        case JsonObjectFormat():
-            return {"type": "json_object"}
-        case JsonSchemaFormat(name, schema_json, strict):
-            schema: Json = {
-                "name": name,
-                "schema": checks.schema(schema_json, "response_format.json_schema.schema_json"),
-            }
-            if strict is not None:
-                schema["strict"] = strict
-            return {"type": "json_schema", "json_schema": schema}
 
 
 def _options(text: str) -> Mapping[str, msgspec.Raw]:

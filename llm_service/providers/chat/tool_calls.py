@@ -8,16 +8,27 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from llm_service.domain.completion import DeltaKind
+
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call some of whose pieces have come. `part` -1: callers have not heard of it."""
+    """A call some of whose pieces have come.
+
+    `part` -1: callers have not heard of it. `grows`: as what they hear its arguments; text when it
+    only stands for an answer's format.
+    """
 
     index: int | None
     id: str
     name: str
     arguments: list[str] = field(default_factory=list)
     part: int = -1
+    grows: DeltaKind = DeltaKind.ARGUMENTS_JSON
+
+    @property
+    def emulated(self) -> bool:
+        return self.grows is DeltaKind.TEXT
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_input_tokens=subset(prompt, _cached(said, asked)),
-        cache_write_input_tokens=subset(prompt, asked.get("cache_write_tokens")),
+        cache_write_input_tokens=subset(prompt, _written(said, asked)),
         reasoning_output_tokens=subset(completion, reasoning),
         modality_tokens=_modalities(prompt, asked, completion, answered),
     )
@@ -52,7 +52,19 @@ def _cached(said: dict[str, Any], asked: dict[str, Any]) -> Any:  # noqa: ANN401
     for where, name in (
         (asked, "cached_tokens"),
         (said, "prompt_cache_hit_tokens"),  # DeepSeek
-        (said, "cached_tokens"),  # Moonshot
+        (said, "cached_tokens"),  # Moonshot, Together
+        (said, "num_cached_tokens"),  # Mistral
+    ):
+        if where.get(name) is not None:
+            return where[name]
+    return None
+
+
+def _written(said: dict[str, Any], asked: dict[str, Any]) -> Any:  # noqa: ANN401
+    for where, name in (
+        (asked, "cache_write_tokens"),  # OpenRouter
+        (asked, "cache_creation_tokens"),  # gateways before Anthropic
+        (said, "cache_creation_input_tokens"),
     ):
         if where.get(name) is not None:
             return where[name]

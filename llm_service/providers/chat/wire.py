@@ -4,12 +4,12 @@ Only the structure is typed. Leaves are `Any`, for vendors differ in them (a `co
 list, an `index` may be missing); whoever reads a leaf checks it. Other fields are skipped unparsed.
 """
 
-import json
 from typing import Any
 
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
+from llm_service.providers.surrogates import mended
 
 
 class Function(msgspec.Struct, gc=False):
@@ -41,11 +41,14 @@ class Delta(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
     refusal: Any = None
     tool_calls: list[ToolCallPiece] | None = None
     function_call: Function | None = None
     annotations: Any = None
     audio: Any = None
+    images: Any = None
+    executed_tools: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -55,6 +58,8 @@ class Choice(msgspec.Struct, gc=False):
     message: Delta | None = None
     index: Any = None
     finish_reason: Any = None
+    stop_reason: Any = None
+    error: Any = None
     logprobs: Any = None
     usage: Any = None
     content_filter_results: Any = None
@@ -91,7 +96,7 @@ def read(data: bytes) -> Chunk:
         except msgspec.DecodeError:
             if b"\\u" not in data:
                 raise
-            return _decode(_mended(data))
+            return _decode(mended(data))
     except (ValueError, RecursionError) as error:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
 
@@ -101,14 +106,5 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         said: dict[str, Any] = msgspec.json.decode(data)
     except msgspec.DecodeError:
-        said = msgspec.json.decode(_mended(data))
+        said = msgspec.json.decode(mended(data))
     return said
-
-
-def _mended(data: bytes) -> bytes:
-    """The same JSON with U+FFFD for each half of a surrogate pair.
-
-    Servers that cut text by UTF-16 units send a character outside the BMP as two such halves.
-    """
-    text = json.dumps(json.loads(data), ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
