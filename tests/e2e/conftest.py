@@ -7,13 +7,13 @@ from tests.e2e.process import serving
 from tests.e2e.service import running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def service(tmp_path_factory):
     async with running(tmp_path_factory.mktemp("service")) as one:
         yield one
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def process(tmp_path_factory):
     async with serving(tmp_path_factory.mktemp("process")) as one:
         yield one
