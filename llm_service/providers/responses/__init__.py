@@ -1,0 +1,1 @@
+"""OpenAI's Responses API, which Azure, xAI and local servers speak too."""
