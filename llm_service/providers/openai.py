@@ -1,4 +1,4 @@
-"""OpenAI, by its Chat Completions API."""
+"""OpenAI, by Responses or by Chat Completions, as each model takes it."""
 
 from llm_service.domain.provider import ProviderKind, SourceType
 from llm_service.providers.account import endpoint, fixed_headers, settings
@@ -6,6 +6,8 @@ from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat.api import ChatApi
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.egress import Egress
+from llm_service.providers.responses import choice, dialect
+from llm_service.providers.responses.api import ResponsesApi
 from llm_service.providers.vendor import VendorAdapter
 
 KIND = ProviderKind(
@@ -15,8 +17,9 @@ KIND = ProviderKind(
     settings_schema_json=(
         '{"type":"object","properties":{'
         '"organization":{"type":"string","description":"Id of the organization to bill."},'
-        '"project":{"type":"string","description":"Id of the project to bill."}'
-        '},"additionalProperties":false}'
+        '"project":{"type":"string","description":"Id of the project to bill."},'
+        + choice.SETTING
+        + '},"additionalProperties":false}'
     ),
     credential_source_types=(
         SourceType.API_KEY,
@@ -28,15 +31,20 @@ KIND = ProviderKind(
 )
 
 _DIALECT = Dialect(kind=KIND.kind, max_tokens_field="max_completion_tokens", allowed_tools=True)
+_RESPONSES = dialect.Dialect(kind=KIND.kind)
 _HEADERS = {"organization": "openai-organization", "project": "openai-project"}
 
 
 def connect(account: Account, egress: Egress) -> Adapter:
-    """Open an account with OpenAI; raises as `endpoint` and `fixed_headers` do."""
+    """Open an account with OpenAI; raises as `endpoint`, `fixed_headers` and `choice.wanted` do."""
+    said = settings(account, [*_HEADERS, "api"])
     headers = [("authorization", f"Bearer {account.secret}")] if account.secret else []
-    headers += [(_HEADERS[name], value) for name, value in settings(account, [*_HEADERS]).items()]
+    headers += [(name, said[setting]) for setting, name in _HEADERS.items() if setting in said]
+    api = choice.EitherApi(
+        KIND.kind, ChatApi(_DIALECT), ResponsesApi(_RESPONSES), choice.wanted(said)
+    )
     return VendorAdapter(
-        ChatApi(_DIALECT),
+        api,
         endpoint(account, egress, KIND.default_base_uri),
         egress,
         fixed_headers(account, KIND.kind, headers),

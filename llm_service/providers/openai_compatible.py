@@ -35,7 +35,9 @@ KIND = ProviderKind(
 )
 
 _DIALECT = Dialect(kind=KIND.kind, video=True, embeddings=EmbeddingRules())
-_RESPONSES = dialect.Dialect(kind=KIND.kind, allowed_tools=False, breakpoints=False)
+_RESPONSES = dialect.Dialect(
+    kind=KIND.kind, allowed_tools=False, breakpoints=False, vocabulary=False
+)
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
 # They frame the message or are set elsewhere.
 _NOT_FOR_KEYS = frozenset(

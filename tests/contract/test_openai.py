@@ -395,6 +395,6 @@ async def test_a_list_of_models_that_is_none_is_a_failure(vendor, connect, statu
     ],
 )
 async def test_tokens_are_guessed_from_the_length_of_the_text(connect, asked, tokens):
-    count = await connect().count_tokens(asked)
+    count = await connect("openai-compatible").count_tokens(asked)
 
     assert (count.input_tokens, count.estimated) == (tokens, True)
