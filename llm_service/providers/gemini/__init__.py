@@ -1,0 +1,1 @@
+"""Google's generateContent API, behind the Gemini API's door or Vertex AI's."""

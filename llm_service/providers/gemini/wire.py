@@ -1,0 +1,120 @@
+"""The answers of generateContent as they lie on the wire, whole or in chunks.
+
+Only the structure is typed. Leaves are `Any`; whoever reads a leaf checks it. Other fields are
+skipped unparsed.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+from llm_service.errors import ProviderProtocolError
+
+
+class PartialArg(msgspec.Struct, gc=False):
+    """A value, or a piece of one, and where in the arguments it belongs."""
+
+    jsonPath: Any = None  # noqa: N815 - the wire's name
+    stringValue: Any = None  # noqa: N815
+    numberValue: Any = None  # noqa: N815
+    boolValue: Any = None  # noqa: N815
+
+
+class FunctionCall(msgspec.Struct, gc=False):
+    """A function call, or a piece of one."""
+
+    name: Any = None
+    id: Any = None
+    args: msgspec.Raw = msgspec.Raw(b"")
+    partialArgs: list[PartialArg] | None = None  # noqa: N815
+    willContinue: Any = None  # noqa: N815
+
+
+class Part(msgspec.Struct, gc=False):
+    """A piece of content; the kinds without a field here are read by `raw_part`."""
+
+    text: Any = None
+    thought: Any = None
+    thoughtSignature: Any = None  # noqa: N815
+    functionCall: FunctionCall | None = None  # noqa: N815
+    inlineData: Any = None  # noqa: N815
+    fileData: Any = None  # noqa: N815
+
+
+class Content(msgspec.Struct, gc=False):
+    """What the model said, or what is added to it."""
+
+    parts: list[Part] | None = None
+
+
+class Candidate(msgspec.Struct, gc=False):
+    """One answer of possibly several."""
+
+    content: Content | None = None
+    finishReason: Any = None  # noqa: N815
+    index: Any = None
+    safetyRatings: Any = None  # noqa: N815
+    groundingMetadata: Any = None  # noqa: N815
+    citationMetadata: Any = None  # noqa: N815
+    urlContextMetadata: Any = None  # noqa: N815
+    logprobsResult: Any = None  # noqa: N815
+    continuationToken: Any = None  # noqa: N815
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """A whole answer, or one event of a stream."""
+
+    candidates: list[Candidate] | None = None
+    usageMetadata: Any = None  # noqa: N815
+    modelVersion: Any = None  # noqa: N815
+    responseId: Any = None  # noqa: N815
+    promptFeedback: Any = None  # noqa: N815
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(Chunk).decode
+_decode_many = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read(data: bytes) -> Chunk:
+    """Parse one answer or event.
+
+    Raises:
+        ProviderProtocolError: not JSON, or not of this shape.
+    """
+    try:
+        try:
+            return _decode(data)
+        except msgspec.DecodeError:
+            if b"\\u" not in data:
+                raise
+            return _decode(_mended(data))
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+
+
+def split(data: bytes) -> list[bytes]:
+    """The answers of a body: one, or an array of those that a stream would have sent."""
+    if not data.lstrip().startswith(b"["):
+        return [data]
+    try:
+        return [bytes(item) for item in _decode_many(data)]
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+
+
+def raw_part(data: bytes, candidate: int, part: int) -> dict[str, Any]:
+    """A part of what `read` has parsed, as it came."""
+    try:
+        said = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        said = msgspec.json.decode(_mended(data))
+    found: dict[str, Any] = said["candidates"][candidate]["content"]["parts"][part]
+    return found
+
+
+def _mended(data: bytes) -> bytes:
+    """The same JSON with U+FFFD for each half of a surrogate pair."""
+    text = json.dumps(json.loads(data), ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
