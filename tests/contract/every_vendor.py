@@ -49,7 +49,13 @@ class Kind:
         return Account(base_uri, self.settings, self.secret, self.source)
 
 
-KINDS = {kind.name: kind for kind in (Kind("openai", "chat", refuses=True),)}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("openai", "chat", refuses=True),
+        Kind("anthropic", "messages", refuses=True),
+    )
+}
 
 
 @asynccontextmanager
