@@ -4,7 +4,7 @@ from llm_service.domain.provider import ProviderKind, SourceType
 from llm_service.providers.account import endpoint, fixed_headers, settings
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat.api import ChatApi
-from llm_service.providers.chat.dialect import Dialect
+from llm_service.providers.chat.dialect import Dialect, EmbeddingRules
 from llm_service.providers.egress import Egress
 from llm_service.providers.responses import choice, dialect
 from llm_service.providers.responses.api import ResponsesApi
@@ -30,7 +30,13 @@ KIND = ProviderKind(
     telemetry_name="openai",
 )
 
-_DIALECT = Dialect(kind=KIND.kind, max_tokens_field="max_completion_tokens", allowed_tools=True)
+_DIALECT = Dialect(
+    kind=KIND.kind,
+    max_tokens_field="max_completion_tokens",
+    allowed_tools=True,
+    # "Create embeddings" of the API's reference.
+    embeddings=EmbeddingRules(max_inputs=2048, max_tokens=300_000, base64=True),
+)
 _RESPONSES = dialect.Dialect(kind=KIND.kind)
 _HEADERS = {"organization": "openai-organization", "project": "openai-project"}
 

@@ -34,6 +34,7 @@ _REQUEST_IDS = (
     "x-request-id",
     "request-id",
     "apim-request-id",
+    "x-ms-request-id",
     "x-amzn-requestid",
     "x-amz-request-id",
     "x-goog-request-id",

@@ -43,14 +43,13 @@ class EitherApi:
         self._responses = responses
         self._api = api
 
-    def api_of(self, model: str) -> str:
-        """The API for completions of a model: one of `APIS`."""
-        return self._api or catalog.wire_facts(self._kind, model).get("api", "chat")
+    def completes(self, model: str) -> ChatApi | ResponsesApi:
+        """The API that serves completions of a model."""
+        api = self._api or catalog.wire_facts(self._kind, model).get("api", "chat")
+        return self._responses if api == "responses" else self._chat
 
     def exchange(self, call: Call, *, stream: bool) -> Exchange:
-        by_responses = self.api_of(call.provider_model) == "responses"
-        api = self._responses if by_responses else self._chat
-        return api.exchange(call, stream=stream)
+        return self.completes(call.provider_model).exchange(call, stream=stream)
 
     def refusal(
         self, status: int, headers: Mapping[str, str], body: bytes, hide: str
