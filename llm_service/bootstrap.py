@@ -17,19 +17,23 @@ from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
-from llm_service.gateway.completions import CallLimits, Completions
+from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
+from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.ledger import QueuedLedger
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.upstream import CallLimits, Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.egress import Egress
 from llm_service.rpc.completion import CompletionServicer
+from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import Limits, Registration, Serving, build_server
 from llm_service.rpc.stubs import (
     completion_service_pb2_grpc,
+    embedding_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
     usage_service_pb2_grpc,
@@ -107,16 +111,14 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         following = configuration.follow(settings.config_poll_seconds)
         background = _running(ledger.run(), following, manager.sweep(), telemetry.watch_loop())
         await stack.enter_async_context(background)
-        completions = Completions(
-            configuration,
-            manager,
-            ledger,
-            telemetry,
-            limits=_call_limits(settings),
-            default_model=settings.default_model,
+        upstream = Upstream(manager, ledger, telemetry, _call_limits(settings))
+        services = _services(
+            Completions(configuration, upstream, default_model=settings.default_model),
+            Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes),
+            administration,
+            ModelCatalogue(database),
+            UsageReports(database, ledger.flush),
         )
-        reports = UsageReports(database, ledger.flush)
-        services = _services(completions, administration, ModelCatalogue(database), reports)
         yield build_server(services, telemetry=telemetry, limits=_limits(settings)), notes
 
 
@@ -284,6 +286,7 @@ async def _flush(ledger: QueuedLedger) -> None:
 
 def _services(
     completions: Completions,
+    embeddings: Embeddings,
     administration: Administration,
     models: ModelCatalogue,
     usage: UsageReports,
@@ -292,6 +295,10 @@ def _services(
         (
             completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
             CompletionServicer(completions),
+        ),
+        (
+            embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+            EmbeddingServicer(embeddings),
         ),
         (
             provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server,

@@ -20,7 +20,16 @@ from llm_service.domain.content import Message, Part, Role, Text
 from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider, SourceType
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import StorageUnavailable
-from llm_service.providers.base import Accepted, AdapterEvent, Answer, Call, Ended, TokenCount
+from llm_service.providers.base import (
+    Accepted,
+    AdapterEvent,
+    Answer,
+    Call,
+    Embeddings,
+    EmbeddingsCall,
+    Ended,
+    TokenCount,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 USAGE = TokenUsage(input_tokens=7, output_tokens=2)
@@ -119,6 +128,9 @@ class FakeAdapter:
                 yield batch
         finally:
             self.streams_closed += 1
+
+    async def embed(self, call: EmbeddingsCall) -> Embeddings:
+        return await self.complete(call)
 
     async def count_tokens(self, call: Call) -> TokenCount:
         self.calls.append(call)

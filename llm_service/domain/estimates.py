@@ -7,6 +7,7 @@ from llm_service.domain.content import (
     Content,
     FunctionTool,
     JsonSchemaFormat,
+    Media,
     Message,
     Part,
     Refusal,
@@ -28,10 +29,15 @@ def input_tokens(request: CompletionRequest) -> int:
     return max(1, -(-size // BYTES_PER_TOKEN))
 
 
-def usage_so_far(request: CompletionRequest, output_bytes: int) -> TokenUsage:
+def embedded_tokens(inputs: Iterable[Text | Media]) -> int:
+    """At least 1. Counts text, and no media."""
+    size = sum(len(item.text.encode()) for item in inputs if isinstance(item, Text))
+    return max(1, -(-size // BYTES_PER_TOKEN))
+
+
+def usage_so_far(input_tokens: int, output_bytes: int) -> TokenUsage:
     """For an answer whose vendor never said what it used."""
-    output = -(-output_bytes // BYTES_PER_TOKEN)
-    return TokenUsage(input_tokens(request), output, estimated=True)
+    return TokenUsage(input_tokens, -(-output_bytes // BYTES_PER_TOKEN), estimated=True)
 
 
 def part_bytes(part: Part) -> int:

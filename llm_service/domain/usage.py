@@ -8,6 +8,13 @@ from enum import StrEnum
 from llm_service.domain.completion import Attempt, Attribution, FinishReason
 
 
+class Operation(StrEnum):
+    """What an attempt was for, in OpenTelemetry's words."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One per upstream attempt, immutable. `record_id` is unique and sorts by time (UUIDv7 text).
@@ -26,6 +33,7 @@ class UsageRecord:
     trace_id: str = ""
     first_token: float | None = None
     """Seconds from the attempt's start to its first content."""
+    operation: Operation = Operation.CHAT
 
 
 class TimeBucket(StrEnum):

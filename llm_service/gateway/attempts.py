@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from llm_service.domain import estimates
 from llm_service.domain.assembly import Assembly
@@ -27,21 +28,22 @@ from llm_service.domain.completion import (
     Warning,
 )
 from llm_service.domain.content import Message, Part, Role
+from llm_service.domain.embedding import EmbeddingAnswer
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
-from llm_service.gateway.call import Call, call_error
+from llm_service.gateway.call import Call, call_error, total_cost
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.routing import Target
-from llm_service.providers.base import Accepted, AdapterEvent, Answer, Ended
+from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
 
 
 class TrackedAttempt:
     """Watches one attempt and settles it exactly once: served, failed, or left by the caller."""
 
-    def __init__(self, call: Call, target: Target, ledger: Ledger, trace_id: str) -> None:
+    def __init__(self, call: Call[Any], target: Target, ledger: Ledger, trace_id: str) -> None:
         self._call = call
         self._target = target
         self._ledger = ledger
@@ -61,7 +63,7 @@ class TrackedAttempt:
         self._committed = False
         self._output_bytes = 0
         self._first_content: float | None = None
-        self._assembly = Assembly() if call.request.include_completion else None
+        self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
 
     @property
@@ -165,7 +167,40 @@ class TrackedAttempt:
             answer.content_filter,
         )
 
+    # --- embeddings ---
+
+    def embedded(self, answer: Embeddings) -> EmbeddingAnswer:
+        """Settle as served."""
+        usage, attempts = self._served(answer.usage, None)
+        return EmbeddingAnswer(
+            id=self._call.id,
+            vectors=answer.vectors,
+            usage=usage,
+            cost=total_cost(attempts),
+            served_by=self._served_by,
+            attempts=attempts,
+            warnings=(*self._call.warnings(), *answer.warnings),
+        )
+
+    def answered_by(self, answer: Embeddings) -> None:
+        """Note what is known of an answer that is still to be looked at."""
+        self._accepted = True
+        self._usage = answer.usage
+        self._identify(answer.provider_model)
+
     # --- settling ---
+
+    def _served(
+        self, said: TokenUsage | None, finish_reason: FinishReason | None
+    ) -> tuple[TokenUsage, tuple[Attempt, ...]]:
+        """What was used, and every attempt with this one as the last."""
+        usage = said or self._estimated()
+        attempt = self._settle(usage, self._cost(usage), None, finish_reason)
+        self._tell_span(usage, finish_reason)
+        return usage, (*self._call.attempts[:-1], attempt)
+
+    def _estimated(self) -> TokenUsage:
+        return estimates.usage_so_far(self._call.input_tokens(), self._output_bytes)
 
     def _serve(
         self,
@@ -176,19 +211,16 @@ class TrackedAttempt:
         content_filter: ContentFilter | None,
     ) -> Completion:
         call = self._call
-        usage = said or estimates.usage_so_far(call.request, self._output_bytes)
-        cost = self._cost(usage)
-        attempt = self._settle(usage, cost, None, finish_reason)
-        self._tell_span(usage, finish_reason)
+        usage, attempts = self._served(said, finish_reason)
         return Completion(
             id=call.id,
             message=message,
             finish_reason=finish_reason,
             provider_finish_reason=provider_finish_reason,
             usage=usage,
-            cost=cost,
+            cost=total_cost(attempts),
             served_by=self._served_by,
-            attempts=(*call.attempts[:-1], attempt),
+            attempts=attempts,
             timings=self._timings(),
             create_time=call.create_time,
             content_filter=content_filter,
@@ -235,7 +267,7 @@ class TrackedAttempt:
             return self._usage
         if self._span is None or (in_vain and not self._accepted):
             return None
-        return estimates.usage_so_far(self._call.request, self._output_bytes)
+        return self._estimated()
 
     def _cost(self, usage: TokenUsage) -> Cost:
         target = self._target
@@ -267,6 +299,7 @@ class TrackedAttempt:
                 error.reason if error else "",
                 self._trace_id,
                 self._first_content,
+                call.operation,
             )
         )
         return attempt
@@ -280,12 +313,12 @@ class TrackedAttempt:
             total=call.now - call.started,
         )
 
-    def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason) -> None:
+    def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason | None) -> None:
         if self._span is not None:
             self._span.finished(
                 response_model=self._served_by.provider_model,
                 response_id=self._served_by.provider_request_id,
-                finish_reason=finish_reason,
+                finish_reason=finish_reason or "",
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cache_read=usage.cache_read_input_tokens,

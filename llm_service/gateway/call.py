@@ -1,14 +1,18 @@
 """One call on its way: what was asked, what has failed, what to say when nothing is left."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
+from typing import ClassVar, Generic, TypeVar
 
+from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Attempt,
     CallError,
     CompletionRequest,
     Cost,
+    CostItem,
     FailedCompletion,
     GenerationParams,
     MidStreamFailure,
@@ -16,17 +20,30 @@ from llm_service.domain.completion import (
     TokenUsage,
     Warning,
 )
+from llm_service.domain.embedding import EmbeddingRequest
+from llm_service.domain.usage import Operation
 from llm_service.errors import (
     GatewayError,
     ModelNotFound,
     NoRoute,
+    ProviderCredentialMissing,
+    ProviderCredentialRejected,
+    ProviderCredentialUnreadable,
     ProviderRateLimited,
     ProviderUnavailable,
     StreamInterrupted,
 )
+from llm_service.gateway import capabilities
 from llm_service.gateway.ids import new_id
-from llm_service.gateway.routing import Target
+from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
 
+R = TypeVar("R", bound=CompletionRequest | EmbeddingRequest)
+
+_OF_THE_KEY = (
+    ProviderCredentialMissing,
+    ProviderCredentialRejected,
+    ProviderCredentialUnreadable,
+)
 _UNSET = GenerationParams()
 _PARAMS = tuple(GenerationParams.__dataclass_fields__)
 # A caller's own deadline cancels us; until it has, an attempt may run this much longer.
@@ -36,8 +53,8 @@ _CLOCK_SLACK_SECONDS = 0.02
 _CLOCK_SLACK_SHARE = 0.01
 
 
-class Call:
-    """The state of one completion over all its attempts.
+class Call(Generic[R]):
+    """The state of one call over all its attempts.
 
     Args:
         request: as the caller made it.
@@ -46,9 +63,11 @@ class Call:
         limit_seconds: how long any call may take.
     """
 
+    operation: ClassVar[Operation]
+
     def __init__(
         self,
-        request: CompletionRequest,
+        request: R,
         targets: tuple[Target, ...],
         seconds_left: float | None,
         limit_seconds: float,
@@ -87,8 +106,15 @@ class Call:
         slack = _CLOCK_SLACK_SECONDS + _CLOCK_SLACK_SHARE * (self._caller_by - self.started)
         return self.now >= self._caller_by - slack
 
+    def chain(self) -> Iterator[Target]:
+        """The target to try next, again and again: what failed may have added some."""
+        while len(self._errors) < len(self.targets):
+            yield self.targets[len(self._errors)]
+
     def goes_on(self, error: GatewayError) -> bool:
         """Note the failure of an attempt; may the next target be tried?"""
+        if isinstance(error, _OF_THE_KEY):
+            self._try_another_key()
         self._errors.append(error)
         if not error.falls_back or len(self._errors) >= len(self.targets):
             return False
@@ -97,7 +123,19 @@ class Call:
         if not self.content_sent:
             return True
         self.restart_from = self.attempts[-1]
-        return self.request.mid_stream_failure is MidStreamFailure.RESTART
+        return self.restarts
+
+    def _try_another_key(self) -> None:
+        """Have the provider's next key follow the one that failed, within the same number."""
+        routing = self.request.routing
+        tried = len(self._errors)
+        target = self.targets[tried]
+        if not target.other_credentials or routing.disable_fallback:
+            return
+        first, *rest = target.other_credentials
+        again = replace(target, credential=first, other_credentials=tuple(rest))
+        chain = (*self.targets[: tried + 1], again, *self.targets[tried + 1 :])
+        self.targets = chain[: routing.max_attempts or DEFAULT_MAX_ATTEMPTS]
 
     def failure(self) -> GatewayError:
         """What to tell the caller, with all attempts in it."""
@@ -146,16 +184,83 @@ class Call:
 
     def warnings(self) -> tuple[Warning, ...]:
         """What this version does differently from what was asked, whichever target serves."""
-        warnings = []
-        if self.request.routing.preference not in (None, Preference.PRIORITY):
-            warnings.append(
-                Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority")
-            )
-        if self.request.response_cache:
-            warnings.append(
-                Warning("OPTION_IGNORED", "response_cache", "there is no response cache")
-            )
-        return tuple(warnings)
+        if self.request.routing.preference in (None, Preference.PRIORITY):
+            return ()
+        return (Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority"),)
+
+    @property
+    def restarts(self) -> bool:
+        """The caller can forget what it was sent, and start over with another target's answer."""
+        return False
+
+    @property
+    def keeps_content(self) -> bool:
+        """A streamed answer is to be put together again for the caller."""
+        return False
+
+    def require(self, target: Target) -> None:
+        """Refuse a target that is known not to do what is asked.
+
+        Raises:
+            CapabilityNotSupported: names the part of the request.
+        """
+        raise NotImplementedError
+
+    def input_tokens(self) -> int:
+        """An estimate."""
+        raise NotImplementedError
+
+    def most_output_tokens(self, target: Target) -> int | None:
+        """None: nobody set a limit."""
+        raise NotImplementedError
+
+
+class CompletionCall(Call[CompletionRequest]):
+    """A completion on its way."""
+
+    operation = Operation.CHAT
+
+    def warnings(self) -> tuple[Warning, ...]:
+        common = super().warnings()
+        if not self.request.response_cache:
+            return common
+        return (
+            *common,
+            Warning("OPTION_IGNORED", "response_cache", "there is no response cache"),
+        )
+
+    @property
+    def restarts(self) -> bool:
+        return self.request.mid_stream_failure is MidStreamFailure.RESTART
+
+    @property
+    def keeps_content(self) -> bool:
+        return self.request.include_completion
+
+    def require(self, target: Target) -> None:
+        capabilities.require(self.request, target.model)
+
+    def input_tokens(self) -> int:
+        return estimates.input_tokens(self.request)
+
+    def most_output_tokens(self, target: Target) -> int | None:
+        params = merged_params(self.request.params, target.model.default_params)
+        return params.max_output_tokens or target.model.max_output_tokens or None
+
+
+class EmbeddingCall(Call[EmbeddingRequest]):
+    """Embeddings on their way."""
+
+    operation = Operation.EMBEDDINGS
+
+    def require(self, target: Target) -> None:
+        capabilities.require_embedding(self.request, target.model)
+
+    def input_tokens(self) -> int:
+        return estimates.embedded_tokens(self.request.inputs)
+
+    def most_output_tokens(self, target: Target) -> int | None:  # noqa: ARG002 - vectors are free
+        return 0
 
 
 def merged_params(asked: GenerationParams, stored: GenerationParams) -> GenerationParams:
@@ -191,10 +296,23 @@ def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
     )
 
 
-def _sum_cost(costs: list[Cost]) -> Cost:
+def total_cost(attempts: Sequence[Attempt]) -> Cost:
+    """Of a call that was served, failed attempts included; the version is of its last price."""
+    costs = [a.cost for a in attempts if a.cost is not None]
+    return costs[0] if len(costs) == 1 else _sum_cost(costs)
+
+
+def _sum_cost(costs: Sequence[Cost]) -> Cost:
+    items: dict[str, CostItem] = {}
+    for item in (item for cost in costs for item in cost.items):
+        so_far = items.get(item.meter, CostItem(item.meter, 0, 0))
+        items[item.meter] = CostItem(
+            item.meter, so_far.quantity + item.quantity, so_far.nano_usd + item.nano_usd
+        )
     return Cost(
         sum(c.total_nano_usd for c in costs),
-        price_version=costs[0].price_version,
+        tuple(items.values()),
+        price_version=next((c.price_version for c in reversed(costs) if c.price_version), ""),
         estimated=any(c.estimated for c in costs),
         incomplete=any(c.incomplete for c in costs),
     )

@@ -1,42 +1,23 @@
 """Completions: resolve a call to targets, try one after another, account for each."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Completion,
     CompletionRequest,
     Heartbeat,
     StreamEvent,
 )
-from llm_service.domain.provider import UpstreamTimeouts
-from llm_service.errors import (
-    CostLimitExceeded,
-    GatewayError,
-    ProviderProtocolError,
-)
+from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing, routing
-from llm_service.gateway.attempts import TrackedAttempt
-from llm_service.gateway.call import Call, merged_params
+from llm_service.gateway.call import CompletionCall, merged_params
 from llm_service.gateway.configuration import Configuration, View
-from llm_service.gateway.ledger import Ledger
-from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.routing import Target
+from llm_service.gateway.upstream import Upstream
 from llm_service.providers import base
-from llm_service.telemetry import Telemetry
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """Seconds. What applies where neither the caller nor the provider says otherwise."""
-
-    total: float = 600.0
-    connect: float = 3.0
-    first_token: float = 60.0
-    idle: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +45,10 @@ class Completions:
     """What `CompletionService` does."""
 
     def __init__(
-        self,
-        configuration: Configuration,
-        manager: ProviderManager,
-        ledger: Ledger,
-        telemetry: Telemetry,
-        *,
-        limits: CallLimits = CallLimits(),
-        default_model: str = "",
+        self, configuration: Configuration, upstream: Upstream, *, default_model: str = ""
     ) -> None:
         self._configuration = configuration
-        self._manager = manager
-        self._ledger = ledger
-        self._telemetry = telemetry
-        self._limits = limits
+        self._upstream = upstream
         self._default_model = default_model
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
@@ -87,10 +58,10 @@ class Completions:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
         call = await self._begin(request, seconds_left)
-        for target in call.targets:
+        for target in call.chain():
             try:
-                async with self._attempt(call, target, stream=False) as (attempt, adapter, asked):
-                    return attempt.answered(await adapter.complete(asked))
+                async with self._upstream.attempt(call, target) as (attempt, adapter):
+                    return attempt.answered(await adapter.complete(self._asked(call, target)))
             except GatewayError as error:
                 if not call.goes_on(error):
                     break
@@ -133,20 +104,24 @@ class Completions:
         targets = call.targets if all_targets else call.targets[:1]
         return tuple([await self._estimate(call, t, expected_output_tokens) for t in targets])
 
-    async def _begin(self, request: CompletionRequest, seconds_left: float | None) -> Call:
-        self._ledger.admit()
+    async def _begin(
+        self, request: CompletionRequest, seconds_left: float | None
+    ) -> CompletionCall:
+        self._upstream.admit()
         view = await self._configuration.view(request.attribution.tenant)
         return self._routed(view, request, seconds_left)
 
-    def _routed(self, view: View, request: CompletionRequest, seconds_left: float | None) -> Call:
+    def _routed(
+        self, view: View, request: CompletionRequest, seconds_left: float | None
+    ) -> CompletionCall:
         targets = routing.targets(view, request, self._default_model)
-        return Call(request, targets, seconds_left, self._limits.total)
+        return CompletionCall(request, targets, seconds_left, self._upstream.limits.total)
 
-    async def _events(self, call: Call) -> AsyncGenerator[Sequence[StreamEvent]]:
-        for target in call.targets:
+    async def _events(self, call: CompletionCall) -> AsyncGenerator[Sequence[StreamEvent]]:
+        for target in call.chain():
             try:
-                async with self._attempt(call, target, stream=True) as (attempt, adapter, asked):
-                    async with aclosing(adapter.stream(asked)) as batches:
+                async with self._upstream.attempt(call, target, stream=True) as (attempt, adapter):
+                    async with aclosing(adapter.stream(self._asked(call, target))) as batches:
                         async for batch in batches:
                             if out := attempt.pass_on(batch):
                                 yield out
@@ -158,108 +133,45 @@ class Completions:
                     break
         raise call.failure()
 
-    @asynccontextmanager
-    async def _attempt(
-        self, call: Call, target: Target, *, stream: bool
-    ) -> AsyncIterator[tuple[TrackedAttempt, base.Adapter, base.Call]]:
-        """Everything around one upstream call; leaves exactly one record, however it ends."""
-        attempt = TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
-        try:
-            await self._admit(call, target)
-            live = await self._manager.open(target.provider, target.credential)
-            span = self._telemetry.attempt(
-                operation="chat",
-                provider_name=live.telemetry_name,
-                model=target.model.provider_model,
-                stream=stream,
-                server_address=live.address,
-                server_port=live.port,
-            )
-            with self._manager.lease(live) as adapter, span:
-                attempt.dialled(span)
-                # Within the span, which ends with the reason it has been given.
-                with attempt.settled_by():
-                    yield attempt, adapter, self._asked(call, target)
-        except GatewayError as error:
-            error.metadata.setdefault("provider", target.provider.name)
-            error.metadata.setdefault("model", target.model.name)
-            attempt.failed(error)
-            raise
-        except BaseException as leaving:
-            attempt.gone(leaving)
-            raise
-
-    async def _admit(self, call: Call, target: Target) -> None:
-        """Have prices at hand before the call is made, and its estimate within the limit."""
-        if target.model.price is None and pricing.needs_loading(target.provider.kind):
-            await asyncio.to_thread(pricing.load)
-        limit = call.request.routing.max_cost_nano_usd
-        if limit is None:
-            return
-        estimate = self._priced(call, target, estimates.input_tokens(call.request), None)
-        if estimate.max_nano_usd is None:
-            raise CostLimitExceeded(
-                f"what {target.model.name} could cost is not known: "
-                "set max_output_tokens or a price"
-            )
-        if estimate.max_nano_usd > limit:
-            raise CostLimitExceeded(
-                f"{target.model.name} could cost {estimate.max_nano_usd} nano-USD, "
-                f"above the limit of {limit}"
-            )
-
-    def _asked(self, call: Call, target: Target) -> base.Call:
+    def _asked(self, call: CompletionCall, target: Target) -> base.Call:
         request = call.request
         return base.Call(
             request,
             target.model.provider_model,
             merged_params(request.params, target.model.default_params),
             target.model.capabilities,
-            self._deadlines(call, target.provider.timeouts),
+            self._upstream.deadlines(call, target),
             request.provider_options_json.get(target.provider.kind, ""),
         )
 
-    def _deadlines(self, call: Call, timeouts: UpstreamTimeouts) -> base.Deadlines:
-        limits, routing_options = self._limits, call.request.routing
-        total = call.by - call.now
-        for limit in (routing_options.attempt_timeout, timeouts.attempt):
-            if limit is not None:
-                total = min(total, limit)
-        first_token = (
-            routing_options.first_token_timeout or timeouts.first_token or limits.first_token
-        )
-        return base.Deadlines(
-            connect=min(timeouts.connect or limits.connect, total),
-            first_token=min(first_token, total),
-            idle=min(timeouts.idle or limits.idle, total),
-            total=total,
-        )
-
-    async def _count(self, call: Call, target: Target) -> base.TokenCount:
-        live = await self._manager.open(target.provider, target.credential)
-        with self._manager.lease(live) as adapter:
+    async def _count(self, call: CompletionCall, target: Target) -> base.TokenCount:
+        manager = self._upstream.manager
+        live = await manager.open(target.provider, target.credential)
+        with manager.lease(live) as adapter:
             return await adapter.count_tokens(self._asked(call, target))
 
     async def _estimate(
-        self, call: Call, target: Target, expected_output_tokens: int | None
+        self, call: CompletionCall, target: Target, expected_output_tokens: int | None
     ) -> CostEstimate:
-        if target.model.price is None and pricing.needs_loading(target.provider.kind):
-            await asyncio.to_thread(pricing.load)
+        await self._upstream.load_prices(target)
         count = await self._count(call, target)
         return self._priced(call, target, count.input_tokens, expected_output_tokens)
 
     def _priced(
-        self, call: Call, target: Target, input_tokens: int, expected_output_tokens: int | None
+        self,
+        call: CompletionCall,
+        target: Target,
+        input_tokens: int,
+        expected_output_tokens: int | None,
     ) -> CostEstimate:
-        params = merged_params(call.request.params, target.model.default_params)
-        most = params.max_output_tokens or target.model.max_output_tokens
+        most = call.most_output_tokens(target)
         price = pricing.price_of(target.provider.kind, target.model, call.create_time)
         return CostEstimate(
             target.model.name,
             input_tokens,
-            most,
+            most or 0,
             pricing.estimate(price, input_tokens, expected_output_tokens),
-            pricing.estimate(price, input_tokens, most or None),
+            pricing.estimate(price, input_tokens, most),
             price.version if price else "",
         )
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from llm_service import catalog
 from llm_service.domain.completion import CompletionRequest, RoutingOptions
+from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider
 from llm_service.errors import GatewayError, ModelNotFound, NoRoute, ProviderDisabled
 from llm_service.gateway.configuration import View
@@ -19,11 +20,15 @@ DEFAULT_MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model on a provider, and the credential to use there; None: it needs none or has none."""
+    """A model on a provider, and the credential to use there; None: it needs none or has none.
+
+    `other_credentials`: the provider's other usable ones, best first.
+    """
 
     provider: Provider
     model: Model
     credential: Credential | None
+    other_credentials: tuple[Credential, ...] = ()
 
 
 def targets(view: View, request: CompletionRequest, default_model: str) -> tuple[Target, ...]:
@@ -56,6 +61,26 @@ def targets(view: View, request: CompletionRequest, default_model: str) -> tuple
     return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
 
 
+def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ...]:
+    """The chain to try, first choice first; never empty, and of one model.
+
+    Raises:
+        ModelNotFound, ProviderDisabled: as `targets`.
+        NoRoute: the name stands for different models, or the caller's provider lists leave nobody.
+    """
+    options = request.routing
+    chain = tuple(_unique(_serving(view, request.model, options)))
+    lengths = {t.model.embedding.dimensions for t in chain if t.model.embedding} - {0}
+    if len({target.model.provider_model for target in chain}) > 1 or len(lengths) > 1:
+        raise NoRoute(
+            f"{_shown(request.model)} stands for different models, whose vectors do not mix",
+            metadata={"model": request.model},
+        )
+    if options.disable_fallback:
+        return chain[:1]
+    return chain[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
+
+
 def _first(view: View, model: str, default_model: str, options: RoutingOptions) -> list[Target]:
     if model:
         return _serving(view, model, options)
@@ -82,7 +107,12 @@ def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
     ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
-    return [Target(p, m, credential_for(view, p, options.affinity_key)) for p, m in ranked]
+    return [_target(view, p, m, options.affinity_key) for p, m in ranked]
+
+
+def _target(view: View, provider: Provider, model: Model, affinity_key: str | None) -> Target:
+    usable = _credentials(view, provider, affinity_key)
+    return Target(provider, model, usable[0] if usable else None, usable[1:])
 
 
 def _ranked(
@@ -164,13 +194,15 @@ def _draw(affinity_key: str | None, name: str, weight: int | None) -> float:
     return float(chance ** (1.0 / (weight or 1)))
 
 
-def credential_for(view: View, provider: Provider, affinity_key: str | None) -> Credential | None:
-    """The provider's default credential if it is usable, else one of the usable ones by weight."""
+def _credentials(
+    view: View, provider: Provider, affinity_key: str | None
+) -> tuple[Credential, ...]:
+    """The provider's usable ones: its default first, then the others drawn by weight."""
     usable = [c for c in view.credentials.get(provider.uid, ()) if _usable(c)]
-    for credential in usable:
-        if credential.name == provider.default_credential:
-            return credential
-    return max(usable, key=lambda c: _draw(affinity_key, c.name, c.weight), default=None)
+    if len(usable) > 1:
+        usable.sort(key=lambda c: _draw(affinity_key, c.name, c.weight), reverse=True)
+        usable.sort(key=lambda c: c.name != provider.default_credential)
+    return tuple(usable)
 
 
 def _usable(credential: Credential) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ _NOT_TAKEN = (
     "reasoning",
     "top_logprobs",
 )
+_DIMENSIONS = 8
+_MOST_DIMENSIONS = 4096
 _WORD = re.compile(r"\S+\s*|\s+")
 _CALL = re.compile(r"call\s+(\S+)\s*(.*)", re.S)
 
@@ -155,10 +158,18 @@ class Echo:
         return TokenCount(_input_tokens(call), estimated=False)
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:
-        raise CapabilityNotSupported(
-            f"echo does not embed (model {call.provider_model})",
-            metadata={"field": "model", "model": call.provider_model},
-        )
+        """Directions drawn from the text: the same for the same text, and near no other."""
+        dimensions = call.dimensions or _DIMENSIONS
+        if dimensions > _MOST_DIMENSIONS:
+            raise _cannot_embed(call, "dimensions", f"at most {_MOST_DIMENSIONS} numbers")
+        vectors = []
+        for number, one in enumerate(call.inputs):
+            if not isinstance(one, Text):
+                raise _cannot_embed(call, f"inputs[{number}].image", "text only")
+            vectors.append(_direction(one.text, dimensions))
+            await asyncio.sleep(0)
+        words = sum(_words(one.text) for one in call.inputs if isinstance(one, Text))
+        return Embeddings(tuple(vectors), TokenUsage(words), call.provider_model, _unused(call))
 
     async def models(self, deadline: float) -> tuple[Model, ...]:  # noqa: ARG002 - it is at hand
         return catalog.built_in(KIND.kind)
@@ -176,6 +187,27 @@ class Echo:
             content, reason = _cut(self._prefix + text, call)
             output_tokens = sum(not word.isspace() for word in content)
         return _Reply(content, reason, TokenUsage(_input_tokens(call), output_tokens))
+
+
+def _cannot_embed(call: EmbeddingsCall, field: str, what: str) -> CapabilityNotSupported:
+    return CapabilityNotSupported(
+        f"{field}: echo embeds {what} (model {call.provider_model})",
+        metadata={"field": field, "model": call.provider_model},
+    )
+
+
+def _direction(text: str, dimensions: int) -> list[float]:
+    """A vector of length 1."""
+    drawn = random.Random(text)  # noqa: S311 - the same for everyone is what it is for
+    numbers = [drawn.gauss(0.0, 1.0) for _ in range(dimensions)]
+    length = math.hypot(*numbers)
+    return [number / length for number in numbers]
+
+
+def _unused(call: EmbeddingsCall) -> tuple[Warning, ...]:
+    if not call.task:
+        return ()
+    return (Warning("PARAMETER_DROPPED", "task", "task was left out: echo does not take it"),)
 
 
 def _left_out(call: Call) -> tuple[Warning, ...]:

@@ -40,6 +40,7 @@ RECORD_FIELDS: Fields = {
     "finish_reason": FieldType.TEXT,
     "error_reason": FieldType.TEXT,
     "trace_id": FieldType.TEXT,
+    "operation": FieldType.TEXT,
     "attribution.tenant": FieldType.TEXT,
     "attribution.agent": FieldType.TEXT,
     "attribution.user": FieldType.TEXT,
@@ -60,6 +61,7 @@ DIMENSIONS: Fields = {
     "provider": FieldType.TEXT,
     "model": FieldType.TEXT,
     "credential": FieldType.TEXT,
+    "operation": FieldType.TEXT,
     "outcome": FieldType.TEXT,
     "label": FieldType.MAP,
 }

@@ -48,6 +48,7 @@ _DIMENSIONS: dict[str, ColumnElement[str]] = {
     "provider": table.c.provider,
     "model": table.c.model,
     "credential": table.c.credential,
+    "operation": table.c.operation,
     "outcome": case((table.c.error_reason == "", SERVED), else_=table.c.error_reason),
 }
 _SUMS = (

@@ -239,6 +239,8 @@ usage_records = Table(
     Column("cost_estimated", Boolean),
     Column("cost_incomplete", Boolean),
     Column("trace_id", _string(32), nullable=False),
+    # The default is for replicas of an earlier release, which knew no other operation.
+    Column("operation", _string(32), nullable=False, server_default="chat"),
     Index(None, "tenant", "create_time", "record_id"),
     Index(None, "create_time", "record_id"),
     Index(None, "completion_id"),

@@ -19,7 +19,7 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRecord, UsageRow
+from llm_service.domain.usage import Operation, UsageMetrics, UsageQuery, UsageRecord, UsageRow
 from llm_service.storage import reports, rows
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import usage_records as table
@@ -38,6 +38,7 @@ _LISTED = Listed(
         ),
         "error_reason": Field(table.c.error_reason),
         "trace_id": Field(table.c.trace_id),
+        "operation": Field(table.c.operation),
         "attribution.tenant": Field(table.c.tenant),
         "attribution.agent": Field(table.c.agent),
         "attribution.user": Field(table.c.user_id),
@@ -143,6 +144,7 @@ def _to_values(record: UsageRecord) -> rows.Values:
         "finish_reason": record.finish_reason and record.finish_reason.value,
         "error_reason": record.error_reason,
         "trace_id": record.trace_id,
+        "operation": record.operation.value,
         **_error_values(attempt.error),
         **_usage_values(attempt.usage),
         **_cost_values(attempt.cost),
@@ -218,6 +220,7 @@ def _to_record(row: Row[Any]) -> UsageRecord:
         error_reason=row.error_reason,
         trace_id=row.trace_id,
         first_token=_seconds(row.first_token_us),
+        operation=Operation(row.operation),
     )
 
 

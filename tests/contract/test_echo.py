@@ -1,12 +1,22 @@
 """Echo, the model without a network."""
 
+import math
+
 import pytest
-from calls import call, message, user
+from calls import SECOND, call, message, user
 
 from llm_service.domain.completion import FinishReason, GenerationParams, PartDelta, TokenUsage
-from llm_service.domain.content import FunctionTool, Role, Text, ToolCall, ToolResult
+from llm_service.domain.content import (
+    FunctionTool,
+    Media,
+    Modality,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from llm_service.errors import CapabilityNotSupported, InvalidField
-from llm_service.providers.base import Account, Ended
+from llm_service.providers.base import Account, EmbeddingsCall, Ended
 from llm_service.providers.echo import connect
 from llm_service.providers.fold import fold
 
@@ -166,3 +176,48 @@ def test_a_setting_it_does_not_know_is_named(settings, field):
     assert [violation.field for violation in failure.value.violations] == [
         f"provider.settings.{field}"
     ]
+
+
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+def embedding(*inputs, **fields) -> EmbeddingsCall:
+    inputs = tuple(Text(one) if isinstance(one, str) else one for one in inputs)
+    return EmbeddingsCall(inputs, "echo-1", SECOND, **fields)
+
+
+async def test_the_same_text_has_the_same_direction_everywhere():
+    first = await echo().embed(embedding("one two", "three", "one two"))
+    again = await echo().embed(embedding("three"))
+
+    assert [len(vector) for vector in first.vectors] == [8, 8, 8]
+    assert first.vectors[0] == first.vectors[2] != first.vectors[1] == again.vectors[0]
+    assert all(math.isclose(math.hypot(*vector), 1.0) for vector in first.vectors)
+    assert first.usage == TokenUsage(5)
+    assert first.warnings == ()
+
+
+async def test_vectors_are_as_long_as_asked_for():
+    answer = await echo().embed(embedding("", dimensions=3))
+
+    assert len(answer.vectors[0]) == 3
+
+
+async def test_it_says_that_it_does_not_tell_tasks_apart():
+    answer = await echo().embed(embedding("a", task="query"))
+
+    assert [(w.reason, w.field) for w in answer.warnings] == [("PARAMETER_DROPPED", "task")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (embedding("a", Media(Modality.IMAGE, uri="https://a.example/x")), "inputs[1].image"),
+        (embedding("a", dimensions=4097), "dimensions"),
+    ],
+)
+async def test_it_says_what_it_cannot_embed(asked, field):
+    with pytest.raises(CapabilityNotSupported) as failure:
+        await echo().embed(asked)
+
+    assert failure.value.metadata == {"field": field, "model": "echo-1"}

@@ -32,7 +32,7 @@ from llm_service.domain.provider import (
     SourceType,
     UpstreamTimeouts,
 )
-from llm_service.domain.usage import UsageRecord
+from llm_service.domain.usage import Operation, UsageRecord
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 NUMBERS = count(1)
@@ -180,4 +180,5 @@ def a_full_record() -> UsageRecord:
         error_reason="PROVIDER_TIMEOUT",
         trace_id="0123456789abcdef0123456789abcdef",
         first_token=0.25,
+        operation=Operation.EMBEDDINGS,
     )

@@ -7,6 +7,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, make_url, text
 
+from llm_service.domain.usage import Operation
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import migrations, tables
 from llm_service.storage.database import Database
@@ -47,7 +48,7 @@ def test_migrations_make_what_the_tables_say_up_and_down_and_up_again(empty_url)
     assert table_names(empty_url) == OURS | {"alembic_version"}
 
 
-async def test_a_record_older_than_a_column_is_still_read(empty_url):
+async def test_a_record_older_than_its_columns_is_still_read(empty_url):
     full = a_full_record()
     migrations.upgrade(empty_url)
     async with Database.open(empty_url) as database, database.begin() as tx:
@@ -60,6 +61,7 @@ async def test_a_record_older_than_a_column_is_still_read(empty_url):
 
     assert full.attempt.usage.cache_write_1h_input_tokens == 2
     assert record.attempt.usage == replace(full.attempt.usage, cache_write_1h_input_tokens=0)
+    assert record.operation is Operation.CHAT
 
 
 def test_upgrading_again_changes_nothing(empty_url):

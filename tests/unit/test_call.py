@@ -20,23 +20,24 @@ from llm_service.errors import (
     ModelNotFound,
     NoRoute,
     ProviderCredentialMissing,
+    ProviderCredentialRejected,
     ProviderRateLimited,
     ProviderRejectedRequest,
     ProviderTimeout,
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway.call import Call, call_error, merged_params
+from llm_service.gateway.call import CompletionCall, call_error, merged_params, total_cost
 from llm_service.gateway.routing import Target
-from tests.fakes import NOW, a_model, a_provider, a_request
+from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
 PROVIDER = a_provider()
 TARGET = Target(PROVIDER, a_model(PROVIDER), None)
 SERVED_BY = ServedBy("providers/p", "providers/p/models/m")
 
 
-def a_call(targets=2, seconds_left=None, limit=30.0, **request) -> Call:
-    return Call(a_request(**request), (TARGET,) * targets, seconds_left, limit)
+def a_call(targets=2, seconds_left=None, limit=30.0, **request) -> CompletionCall:
+    return CompletionCall(a_request(**request), (TARGET,) * targets, seconds_left, limit)
 
 
 def attempted(**changes) -> Attempt:
@@ -181,7 +182,52 @@ async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
     assert failed.usage == TokenUsage(
         11, 22, 33, 44, 55, estimated=True, cache_write_1h_input_tokens=22
     )
-    assert failed.cost == Cost(77, (), "v1", estimated=True, incomplete=True)
+    items = (CostItem("input-tokens", 1, 7),)
+    assert failed.cost == Cost(77, items, "v1", estimated=True, incomplete=True)
+
+
+def test_a_call_costs_what_all_its_attempts_cost():
+    failed = Cost(7, (CostItem("input-tokens", 1, 7),), "v1", estimated=True)
+    items = (CostItem("input-tokens", 2, 9), CostItem("output-tokens", 3, 4))
+    served = Cost(13, items, "v2")
+
+    cost = total_cost([attempted(cost=failed), attempted(), attempted(cost=served)])
+
+    summed = (CostItem("input-tokens", 3, 16), CostItem("output-tokens", 3, 4))
+    assert cost == Cost(20, summed, "v2", estimated=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ProviderCredentialRejected("x"), ProviderCredentialMissing("x")],
+    ids=["rejected", "missing"],
+)
+def test_a_key_that_fails_is_followed_by_the_providers_next_one(error):
+    one, two, three = (a_credential(PROVIDER, name) for name in ("one", "two", "three"))
+    first = Target(PROVIDER, a_model(PROVIDER), one, (two, three))
+    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
+
+    tried = [next(call.chain()).credential]
+    while call.goes_on(error):
+        tried.append(next(call.chain()).credential)
+
+    assert tried == [one, two, three]  # three attempts are made, unless more are asked for
+
+
+def test_a_key_that_is_one_of_several_fails_like_any_other_for_other_reasons():
+    first = Target(PROVIDER, a_model(PROVIDER), a_credential(PROVIDER), (a_credential(PROVIDER),))
+    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
+
+    assert call.goes_on(ProviderUnavailable("x"))
+    assert next(call.chain()) is TARGET
+
+
+def test_whoever_wants_one_attempt_gets_one_key():
+    first = Target(PROVIDER, a_model(PROVIDER), a_credential(PROVIDER), (a_credential(PROVIDER),))
+    routing = RoutingOptions(disable_fallback=True)
+    call = CompletionCall(a_request(routing=routing), (first,), None, 30.0)
+
+    assert not call.goes_on(ProviderCredentialRejected("x"))
 
 
 async def test_a_failure_that_used_nothing_says_nothing_of_use():

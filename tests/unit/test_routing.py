@@ -6,10 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from llm_service.domain.completion import RoutingOptions
+from llm_service.domain.completion import Attribution, RoutingOptions
+from llm_service.domain.content import Text
+from llm_service.domain.embedding import EmbeddingRequest
+from llm_service.domain.provider import EmbeddingInfo
 from llm_service.errors import ModelNotFound, NoRoute, ProviderDisabled
 from llm_service.gateway.configuration import Owned, view_of
-from llm_service.gateway.routing import targets
+from llm_service.gateway.routing import embedding_targets, targets
 from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
 OPENAI = a_provider("one", kind="openai-compatible")
@@ -222,3 +225,62 @@ def test_a_provider_without_a_usable_credential_is_tried_without_one():
     chain = targets(a_view(OPENAI, models=[a_model(OPENAI)]), a_request("m"), "")
 
     assert chain[0].credential is None
+
+
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+def embedding(model, **routing):
+    return EmbeddingRequest(
+        model, (Text("a"),), Attribution("default"), routing=RoutingOptions(**routing)
+    )
+
+
+def test_one_model_at_several_providers_is_a_chain_of_embeddings():
+    models = [a_model(p, "m", provider_model="upstream/M") for p in (OPENAI, SPARE)]
+
+    chain = embedding_targets(a_view(OPENAI, SPARE, models=models), embedding("m"))
+
+    assert sorted(names(chain)) == ["providers/one/models/m", "providers/two/models/m"]
+    for limit in ({"max_attempts": 1}, {"disable_fallback": True}):
+        assert (
+            len(embedding_targets(a_view(OPENAI, SPARE, models=models), embedding("m", **limit)))
+            == 1
+        )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"provider_model": "A"}, {"provider_model": "B"}, id="models"),
+        pytest.param(
+            {"embedding": EmbeddingInfo(256)}, {"embedding": EmbeddingInfo(512)}, id="lengths"
+        ),
+    ],
+)
+def test_a_name_that_stands_for_different_vectors_embeds_nothing(first, second):
+    models = [a_model(OPENAI, "m", **first), a_model(SPARE, "m", **second)]
+
+    with pytest.raises(NoRoute) as failure:
+        embedding_targets(a_view(OPENAI, SPARE, models=models), embedding("m", max_attempts=1))
+
+    assert failure.value.metadata == {"model": "m"}
+
+
+def test_a_provider_named_by_the_caller_settles_which_model_embeds():
+    models = [a_model(OPENAI, "m", provider_model="A"), a_model(SPARE, "m", provider_model="B")]
+    view = a_view(OPENAI, SPARE, models=models)
+
+    chain = embedding_targets(view, embedding("m", allowed_providers=("providers/two",)))
+
+    assert names(chain) == ["providers/two/models/m"]
+
+
+def test_the_other_keys_of_a_provider_are_at_hand_in_order_of_weight():
+    keys = [a_credential(OPENAI, name, weight=w) for name, w in (("none", 0), ("all", 1))]
+    view = a_view(OPENAI, models=[a_model(OPENAI)], credentials=keys)
+
+    (target,) = targets(view, a_request("m"), "")
+
+    assert target.credential.credential_id == "all"
+    assert [c.credential_id for c in target.other_credentials] == ["none"]

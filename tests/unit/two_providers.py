@@ -5,9 +5,11 @@ from contextlib import aclosing
 from llm_service.domain.completion import PartDelta, PartStarted
 from llm_service.domain.content import Part, Text
 from llm_service.domain.provider import Price, PriceItem
-from llm_service.gateway.completions import CallLimits, Completions
+from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.upstream import CallLimits, Upstream
 from llm_service.providers.base import Accepted
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Vault
@@ -30,7 +32,14 @@ class FakeConfiguration:
 class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script."""
 
-    def __init__(self, first: FakeAdapter, second: FakeAdapter | None = None, **changes):
+    def __init__(
+        self,
+        first: FakeAdapter,
+        second: FakeAdapter | None = None,
+        *,
+        input_modalities=(),
+        **changes,
+    ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
         providers = [
             a_provider(
@@ -38,18 +47,15 @@ class World:
             )
             for n, name in enumerate(self.adapters)
         ]
-        models = {p.name: (a_model(p, price=PRICE, max_output_tokens=100),) for p in providers}
+        known = {"price": PRICE, "max_output_tokens": 100, "input_modalities": input_modalities}
+        models = {p.name: (a_model(p, **known),) for p in providers}
         view = view_of(1, Owned(tuple(providers), {}, models), Owned((), {}, {}), "default")
         self.ledger = FakeLedger()
         self.telemetry = Telemetry.start(service_version="test")
         manager = ProviderManager(Vault(None, "d"), None, {}, self._connect)
-        self.completions = Completions(
-            FakeConfiguration(view),
-            manager,
-            self.ledger,
-            self.telemetry,
-            limits=CallLimits(total=30),
-        )
+        upstream = Upstream(manager, self.ledger, self.telemetry, CallLimits(total=30))
+        self.completions = Completions(FakeConfiguration(view), upstream)
+        self.embeddings = Embeddings(FakeConfiguration(view), upstream, most_bytes=1 << 20)
 
     def _connect(self, kind, account, egress):
         return self.adapters[account.base_uri.removeprefix("https://").split(".")[0]]

@@ -62,7 +62,7 @@ def from_completion(completion: Completion) -> pb.Completion:
         served_by=from_served_by(completion.served_by),
         attempts=from_attempts(completion.attempts),
         timings=_from_timings(completion.timings),
-        warnings=_from_warnings(completion.warnings),
+        warnings=from_warnings(completion.warnings),
         create_time=to_timestamp(completion.create_time),
     )
     if completion.content_filter is not None:
@@ -153,7 +153,7 @@ def _from_finished(event: CompletionFinished) -> pb.CompletionFinished:
         cost=from_cost(completion.cost),
         attempts=from_attempts(completion.attempts),
         timings=_from_timings(completion.timings),
-        warnings=_from_warnings(completion.warnings),
+        warnings=from_warnings(completion.warnings),
     )
     if completion.content_filter is not None:
         message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
@@ -251,7 +251,7 @@ def _from_timings(timings: Timings) -> pb.Timings:
     return message
 
 
-def _from_warnings(warnings: Iterable[Warning]) -> list[pb.Warning]:
+def from_warnings(warnings: Iterable[Warning]) -> list[pb.Warning]:
     return [pb.Warning(reason=w.reason, field=w.field, message=w.message) for w in warnings]
 
 

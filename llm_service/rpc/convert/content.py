@@ -99,7 +99,7 @@ def _to_content(part: pb.ContentPart, path: str, checks: Checks) -> Content:  # 
     if kind == "text":
         return Text(part.text)
     if kind in _MEDIA:
-        return _to_media(getattr(part, kind), _MEDIA[kind], f"{path}.{kind}", checks)
+        return to_media(getattr(part, kind), _MEDIA[kind], f"{path}.{kind}", checks)
     if kind == "tool_call":
         return _to_tool_call(part.tool_call, f"{path}.tool_call", checks)
     if kind == "tool_result":
@@ -112,7 +112,7 @@ def _to_content(part: pb.ContentPart, path: str, checks: Checks) -> Content:  # 
     return Text("")
 
 
-def _to_media(media: pb.Media, modality: Modality, path: str, checks: Checks) -> Media:
+def to_media(media: pb.Media, modality: Modality, path: str, checks: Checks) -> Media:
     source = media.WhichOneof("source")
     if source is None:
         checks.refuse(path, "needs one of data, uri and file_id")

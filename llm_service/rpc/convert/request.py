@@ -22,13 +22,13 @@ from llm_service.rpc.stubs import common_pb2
 from llm_service.rpc.stubs import completion_pb2 as pb
 
 DEFAULT_TENANT = "default"
+MAX_MODEL = 512
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_MESSAGES = 10_000
 _MAX_LABELS = 16
 _MAX_LABEL_KEY = 64
 _MAX_LABEL_VALUE = 256
-_MAX_MODEL = 512
 _HEARTBEAT_LIMIT_SECONDS = 600.0
 _NO_PARAMS = GenerationParams()
 _NO_ROUTING = RoutingOptions()
@@ -44,8 +44,8 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
     checks.at_most("messages", message.messages, _MAX_MESSAGES)
     if not message.messages:
         checks.refuse("messages", "must hold at least one message")
-    if len(message.model) > _MAX_MODEL:
-        checks.refuse("model", f"must be at most {_MAX_MODEL} characters")
+    if len(message.model) > MAX_MODEL:
+        checks.refuse("model", f"must be at most {MAX_MODEL} characters")
     tools = to_tools(message.tools, checks) if message.tools else ()
     request = CompletionRequest(
         model=message.model,
@@ -75,7 +75,7 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
     )
     if message.content_retention not in pb.ContentRetention.values():
         checks.refuse("content_retention", "is not a known choice")
-    _check_request_id(message.request_id, checks)
+    check_request_id(message.request_id, checks)
     checks.done()
     return request
 
@@ -128,7 +128,7 @@ def _to_options(message: pb.CompletionRequest, checks: Checks) -> dict[str, str]
     return dict(message.provider_options_json)
 
 
-def _check_request_id(request_id: str, checks: Checks) -> None:
+def check_request_id(request_id: str, checks: Checks) -> None:
     if not request_id:
         return
     try:

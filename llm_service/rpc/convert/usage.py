@@ -30,6 +30,7 @@ def from_record(record: UsageRecord) -> pb.UsageRecord:
         error_reason=record.error_reason,
         create_time=to_timestamp(record.create_time),
         trace_id=record.trace_id,
+        operation=record.operation.value,
     )
 
 

@@ -88,7 +88,7 @@ class QueryUsageRequest(_message.Message):
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"tenant", "agent", "user", "interaction", "session", "provider", "model",
-        "credential", "outcome", "label.{key}"; at most 8.
+        "credential", "operation", "outcome", "label.{key}"; at most 8.
         """
 
     def __init__(
@@ -309,16 +309,19 @@ class UsageRecord(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/usageRecords/{usage_record}"."""
     completion_id: _builtins.str
     """As Completion.id: the attempts of one call share it."""
     finish_reason: _completion_pb2.FinishReason.ValueType
-    """Unspecified: it did not serve."""
+    """Unspecified: it did not serve, or no text was asked for."""
     error_reason: _builtins.str
     """ErrorInfo reason, CANCELLED or DEADLINE_EXCEEDED. Empty: it served."""
     trace_id: _builtins.str
     """W3C trace id of the call, 32 lower-case hexadecimal digits."""
+    operation: _builtins.str
+    """What the call was for: "chat" or "embeddings"."""
     @_builtins.property
     def attribution(self) -> _common_pb2.Attribution: ...
     @_builtins.property
@@ -340,10 +343,11 @@ class UsageRecord(_message.Message):
         error_reason: _builtins.str | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         trace_id: _builtins.str | None = ...,
+        operation: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "completion_id", b"completion_id", "create_time", b"create_time", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "name", b"name", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "completion_id", b"completion_id", "create_time", b"create_time", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "name", b"name", "operation", b"operation", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

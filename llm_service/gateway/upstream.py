@@ -1,0 +1,137 @@
+"""The way to a vendor: what is checked, opened and written down around every attempt."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llm_service.domain.provider import UpstreamTimeouts
+from llm_service.errors import ContextLengthExceeded, CostLimitExceeded, GatewayError
+from llm_service.gateway import pricing
+from llm_service.gateway.attempts import TrackedAttempt
+from llm_service.gateway.call import Call
+from llm_service.gateway.ledger import Ledger
+from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.routing import Target
+from llm_service.providers import base
+from llm_service.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Seconds. What applies where neither the caller nor the provider says otherwise."""
+
+    total: float = 600.0
+    connect: float = 3.0
+    first_token: float = 60.0
+    idle: float = 30.0
+
+
+class Upstream:
+    """Makes attempts: each is priced, admitted, traced, and leaves exactly one record."""
+
+    def __init__(
+        self,
+        manager: ProviderManager,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        limits: CallLimits = CallLimits(),
+    ) -> None:
+        self.manager = manager
+        self.limits = limits
+        self._ledger = ledger
+        self._telemetry = telemetry
+
+    def admit(self) -> None:
+        """Raise `Overloaded` when another attempt could not be recorded."""
+        self._ledger.admit()
+
+    @asynccontextmanager
+    async def attempt(
+        self, call: Call[Any], target: Target, *, stream: bool = False
+    ) -> AsyncIterator[tuple[TrackedAttempt, base.Adapter]]:
+        """Everything around one upstream call; leaves one record, however it ends.
+
+        Raises:
+            GatewayError: the attempt was not made, or the block raised it.
+        """
+        attempt = TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
+        try:
+            call.require(target)
+            await self._admit(call, target)
+            live = await self.manager.open(target.provider, target.credential)
+            span = self._telemetry.attempt(
+                operation=call.operation.value,
+                provider_name=live.telemetry_name,
+                model=target.model.provider_model,
+                stream=stream,
+                server_address=live.address,
+                server_port=live.port,
+            )
+            with self.manager.lease(live) as adapter, span:
+                attempt.dialled(span)
+                # Within the span, which ends with the reason it has been given.
+                with attempt.settled_by():
+                    yield attempt, adapter
+        except GatewayError as error:
+            _explain(error, call, target)
+            attempt.failed(error)
+            raise
+        except BaseException as leaving:
+            attempt.gone(leaving)
+            raise
+
+    def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
+        """The smallest of what the caller, the provider and the service allow."""
+        limits, routing = self.limits, call.request.routing
+        timeouts: UpstreamTimeouts = target.provider.timeouts
+        total = call.by - call.now
+        for limit in (routing.attempt_timeout, timeouts.attempt):
+            if limit is not None:
+                total = min(total, limit)
+        first_token = routing.first_token_timeout or timeouts.first_token or limits.first_token
+        return base.Deadlines(
+            connect=min(timeouts.connect or limits.connect, total),
+            first_token=min(first_token, total),
+            idle=min(timeouts.idle or limits.idle, total),
+            total=total,
+        )
+
+    async def load_prices(self, target: Target) -> None:
+        """Have the target's price at hand; reading the public list blocks."""
+        if target.model.price is None and pricing.needs_loading(target.provider.kind):
+            await asyncio.to_thread(pricing.load)
+
+    async def _admit(self, call: Call[Any], target: Target) -> None:
+        """Have prices at hand before the call is made, and its estimate within the limit."""
+        await self.load_prices(target)
+        limit = call.request.routing.max_cost_nano_usd
+        if limit is None:
+            return
+        price = pricing.price_of(target.provider.kind, target.model, call.create_time)
+        most = pricing.estimate(price, call.input_tokens(), call.most_output_tokens(target))
+        if most is None:
+            raise CostLimitExceeded(
+                f"what {target.model.name} could cost is not known: "
+                "set max_output_tokens or a price"
+            )
+        if most > limit:
+            raise CostLimitExceeded(
+                f"{target.model.name} could cost {most} nano-USD, above the limit of {limit}"
+            )
+
+
+def _explain(error: GatewayError, call: Call[Any], target: Target) -> None:
+    """Add what only the gateway knows."""
+    error.metadata.setdefault("provider", target.provider.name)
+    error.metadata.setdefault("model", target.model.name)
+    if not isinstance(error, ContextLengthExceeded):
+        return
+    if window := target.model.context_window_tokens:
+        error.metadata.setdefault("limitTokens", str(window))
+    limit = error.metadata.get("limitTokens", "")
+    estimate = call.input_tokens()
+    # An estimate below the limit is known to be wrong.
+    if limit.isdecimal() and estimate > int(limit):
+        error.metadata.setdefault("requestedTokens", str(estimate))
