@@ -1,0 +1,1 @@
+"""Ollama's own API, which carries more than its Chat Completions does."""

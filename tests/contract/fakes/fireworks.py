@@ -1,0 +1,5 @@
+"""Chat Completions as fireworks takes it and says it."""
+
+from fakes.chat import functions
+
+check, answer, stream, error = functions("fireworks")
