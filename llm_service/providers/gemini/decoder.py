@@ -148,9 +148,10 @@ class GeminiDecoder:
         """
         events = self._parts.events = []
         answered = False
-        for payload in wire.split(data):
+        payloads = wire.split(data)
+        for payload in payloads:
             chunk = wire.read(payload)
-            self._take(chunk, payload, whole=True)
+            self._take(chunk, payload, whole=len(payloads) == 1)
             answered = answered or bool(chunk.candidates or self._finish)
         if not answered:
             raise ProviderProtocolError("the provider's answer holds no candidate")
