@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from llm_service.domain.completion import Cost, CostItem, TokenUsage
 from llm_service.domain.content import Modality
 from llm_service.domain.provider import Model, Price, PriceItem
@@ -41,14 +43,22 @@ _METERS = {
     "cache_write_1h_mtok": "cache-write-1h-input-tokens",
     "input_audio_mtok": "input-audio-tokens",
     "output_audio_mtok": "output-audio-tokens",
+    "input_image_mtok": "input-image-tokens",
+    "output_image_mtok": "output-image-tokens",
+    "input_video_mtok": "input-video-tokens",
+    "output_video_mtok": "output-video-tokens",
 }
+# What may have a price of its own beside text.
+_MODALITIES = (Modality.AUDIO, Modality.IMAGE, Modality.VIDEO)
+# What a request may say, in its vendor's words, that changes its price, as genai-prices spells it.
+_PRICED_OPTIONS = {"service_tier": "service_tier", "serviceTier": "service_tier", "speed": "speed"}
 # A subset without a price of its own is charged as the total it is part of. Writes kept for an hour
 # are not here: they cost more than other writes, and nobody knows how much.
 _CHARGED_AS = {
     "cache-read-input-tokens": "input-tokens",
     "cache-write-input-tokens": "input-tokens",
-    "input-audio-tokens": "input-tokens",
-    "output-audio-tokens": "output-tokens",
+    **{f"input-{one}-tokens": "input-tokens" for one in _MODALITIES},
+    **{f"output-{one}-tokens": "output-tokens" for one in _MODALITIES},
 }
 
 
@@ -69,16 +79,19 @@ def estimate(price: Price | None, input_tokens: int, output_tokens: int | None) 
     return None if cost.incomplete else cost.total_nano_usd
 
 
-def price_of(kind: str, model: Model, when: datetime) -> Price | None:
-    """The model's own price, else the public list's at that time; None is "unknown", never "free".
+def price_of(kind: str, model: Model, when: datetime, options_json: str = "") -> Price | None:
+    """The model's own price from its effective time on, else the public list's at that time.
 
-    The first look-up of a public price loads the list, which blocks for about a second: call `load`
-    in a thread before.
+    None is "unknown", never "free". `options_json` is the call's `provider_options_json` for the
+    kind: a service tier or a speed asked for there has its own price in the public list. The first
+    look-up of a public price loads the list, which blocks for about a second: call `load` in a
+    thread before.
     """
-    if model.price is not None:
-        return model.price
+    own = model.price
+    if own is not None and (own.effective_time is None or own.effective_time <= when):
+        return own
     vendor = _VENDORS.get(kind)
-    return _public_price(vendor, model.provider_model, when) if vendor else None
+    return _public_price(vendor, model.provider_model, when, options_json) if vendor else None
 
 
 @cache
@@ -91,18 +104,40 @@ def load() -> "DataSnapshot":
 
 @lru_cache(maxsize=4096)
 def _public_model(vendor: str, provider_model: str) -> "ModelInfo | None":
+    # Google's names may have a path before them, which the list does not know.
+    name = provider_model.rpartition("/")[2] if vendor == "google" else provider_model
     try:
-        return load().find_provider_model(provider_model, None, vendor, None)[1]
+        return load().find_provider_model(name, None, vendor, None)[1]
     except LookupError:
         return None
 
 
-def _public_price(vendor: str, provider_model: str, when: datetime) -> Price | None:
+def _public_price(
+    vendor: str, provider_model: str, when: datetime, options_json: str
+) -> Price | None:
     model = _public_model(vendor, provider_model)
     if model is None:
         return None
+    asked = _priced_options(options_json)
+    if asked:
+        return _price(model.get_prices(when, asked))
     # Some vendors' prices depend on the time of day, so the list is asked each time.
     return _converted(model.get_prices(when))
+
+
+def _priced_options(options_json: str) -> dict[str, str]:
+    """What the caller asked for that the list may have another price for."""
+    if not options_json:
+        return {}
+    try:
+        said = msgspec.json.decode(options_json, type=dict[str, Any])
+    except (ValueError, RecursionError):  # the adapter refuses the call
+        return {}
+    return {
+        _PRICED_OPTIONS[name]: value
+        for name, value in said.items()
+        if name in _PRICED_OPTIONS and isinstance(value, str)
+    }
 
 
 _prices: dict[int, tuple[object, Price]] = {}
@@ -112,10 +147,18 @@ def _converted(prices: "ModelPrice") -> Price:
     # By identity, keeping the object alive: the list's objects are not hashable.
     known = _prices.get(id(prices))
     if known is None:
-        items = tuple(_items(vars(prices)))
-        known = prices, Price(f"genai-prices/{metadata.version('genai-prices')}", items)
+        known = prices, _price(prices)
         _prices[id(prices)] = known
     return known[1]
+
+
+def _price(prices: "ModelPrice") -> Price:
+    return Price(_list_version(), tuple(_items(vars(prices))))
+
+
+@cache
+def _list_version() -> str:
+    return f"genai-prices/{metadata.version('genai-prices')}"
 
 
 def _items(prices: Mapping[str, Any]) -> Iterable[PriceItem]:
@@ -160,24 +203,23 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
 
 
 def _buckets(usage: TokenUsage) -> dict[str, int]:
-    audio_in = audio_out = 0
-    for tokens in usage.modality_tokens:
-        if tokens.modality is Modality.AUDIO:
-            audio_in, audio_out = tokens.input_tokens, tokens.output_tokens
     cached = usage.cache_read_input_tokens + usage.cache_write_input_tokens
     kept_1h = min(usage.cache_write_1h_input_tokens, usage.cache_write_input_tokens)
     # Cached sound is counted by vendors in both subsets; it is charged as cached.
-    audio_in = max(0, min(audio_in, usage.input_tokens - cached))
-    audio_out = min(audio_out, usage.output_tokens)
-    return {
-        "input-tokens": max(0, usage.input_tokens - cached - audio_in),
+    fresh = max(0, usage.input_tokens - cached)
+    written = usage.output_tokens
+    buckets = {
         "cache-read-input-tokens": usage.cache_read_input_tokens,
         "cache-write-input-tokens": usage.cache_write_input_tokens - kept_1h,
         "cache-write-1h-input-tokens": kept_1h,
-        "input-audio-tokens": audio_in,
-        "output-tokens": usage.output_tokens - audio_out,
-        "output-audio-tokens": audio_out,
     }
+    for tokens in usage.modality_tokens:
+        if tokens.modality in _MODALITIES:
+            taken, given = min(tokens.input_tokens, fresh), min(tokens.output_tokens, written)
+            fresh, written = fresh - taken, written - given
+            buckets[f"input-{tokens.modality}-tokens"] = taken
+            buckets[f"output-{tokens.modality}-tokens"] = given
+    return {"input-tokens": fresh, **buckets, "output-tokens": written}
 
 
 def _rates(price: Price, input_tokens: int) -> dict[str, int]:

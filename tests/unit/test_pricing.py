@@ -1,6 +1,7 @@
 """Money is exact, rounded once, and never nothing for want of a price."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -227,3 +228,161 @@ def test_an_estimate_without_a_price_or_an_output_is_unknown():
     assert pricing.estimate(None, 10, 10) is None
     assert pricing.estimate(PRICE, 10, None) is None
     assert pricing.estimate(PRICE, 10, 10) == 10 * 150 + 10 * 600
+
+
+# --- dates, tiers of service, other modalities ----------------------------------------------------
+
+
+def test_a_models_own_price_holds_from_its_effective_time_on():
+    own = replace(PRICE, effective_time=NOON)
+    model = a_model(a_provider(kind="openai"), "gpt-4o-mini", price=own)
+    before = NOON - timedelta(microseconds=1)
+
+    assert pricing.price_of("openai", model, NOON) is own
+    assert pricing.price_of("openai", model, before).version.startswith("genai-prices/")
+
+
+def test_before_its_own_price_a_model_nobody_lists_has_none():
+    own = replace(PRICE, effective_time=NOON)
+    model = a_model(a_provider(kind="ollama"), "llama2", price=own)
+
+    assert pricing.price_of("ollama", model, NOON - timedelta(days=1)) is None
+
+
+def test_a_public_price_that_changes_on_a_day_is_that_of_the_calls_day():
+    model = a_model(a_provider(kind="google"), "gemini-4-argon")
+    november = datetime(2026, 11, 30, tzinfo=UTC)
+    december = datetime(2026, 12, 1, tzinfo=UTC)
+
+    assert rate(pricing.price_of("google", model, november), "input-tokens") == 2_000_000_000
+    assert rate(pricing.price_of("google", model, december), "input-tokens") == 4_000_000_000
+
+
+def rate(price, meter):
+    return next(one.nano_usd_per_million for one in price.items if one.meter == meter)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "options"),
+    [
+        ("openai", "gpt-5.6-sol", '{"service_tier": "priority"}'),
+        ("anthropic", "claude-opus-5-5", '{"speed": "fast", "metadata": {}}'),
+    ],
+)
+def test_faster_service_has_a_price_of_its_own(kind, model, options):
+    served = a_model(a_provider(kind=kind), model)
+
+    plain = pricing.price_of(kind, served, NOON)
+    fast = pricing.price_of(kind, served, NOON, options)
+
+    assert rate(fast, "output-tokens") == 2 * rate(plain, "output-tokens")
+    assert fast.version == plain.version
+
+
+@pytest.mark.parametrize(
+    "options", ["", "{}", "[]", "not json", '{"service_tier": 5}', '{"service_tier": "default"}']
+)
+def test_other_options_leave_the_price_as_it_is(options):
+    served = a_model(a_provider(kind="openai"), "gpt-5.6-sol")
+
+    price = pricing.price_of("openai", served, NOON, options)
+
+    assert price == pricing.price_of("openai", served, NOON)
+
+
+def test_the_models_own_price_holds_for_every_tier_of_service():
+    model = a_model(a_provider(kind="openai"), "gpt-4o-mini", price=PRICE)
+
+    assert pricing.price_of("openai", model, NOON, '{"service_tier": "flex"}') is PRICE
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gemini-2.5-flash", "models/gemini-2.5-flash", "publishers/google/models/gemini-2.5-flash"],
+)
+def test_googles_models_have_a_price_under_each_of_their_names(name):
+    model = a_model(a_provider(kind="google"), "m", provider_model=name)
+
+    assert rate(pricing.price_of("google", model, NOON), "input-tokens") == 300_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("azure", "gpt-4o"),
+        ("anthropic", "claude-haiku-4-5-20251001"),
+        ("google", "gemini-3.8-flash"),
+        ("bedrock", "eu.anthropic.claude-opus-4-7"),
+        ("bedrock", "us.amazon.nova-pro-v1:0"),
+        ("deepseek", "deepseek-flash"),
+        ("xai", "grok-4.7"),
+        ("fireworks", "accounts/fireworks/models/glm-5p3"),
+        ("groq", "openai/gpt-oss-120b"),
+        ("mistral", "mistral-large-2512"),
+        ("openrouter", "anthropic/claude-opus-5.5"),
+        ("together", "zai-org/GLM-5.3"),
+    ],
+)
+def test_every_kind_with_a_public_list_has_its_models_in_it(kind, model):
+    served = a_model(a_provider(kind=kind), "m", provider_model=model)
+
+    price = pricing.price_of(kind, served, NOON)
+
+    assert rate(price, "input-tokens") > 0
+    assert rate(price, "output-tokens") > 0
+
+
+@pytest.mark.parametrize("kind", ["ollama", "openai-compatible"])
+def test_what_runs_at_home_has_no_price_until_someone_sets_one(kind):
+    assert not pricing.has_public_prices(kind)
+    assert pricing.price_of(kind, a_model(a_provider(kind=kind), "gpt-4o"), NOON) is None
+
+
+def test_pictures_and_film_are_charged_by_their_own_meters():
+    price = Price(
+        "v",
+        (
+            PriceItem("input-tokens", 1_000_000),
+            PriceItem("input-video-tokens", 3_000_000),
+            PriceItem("output-tokens", 2_000_000),
+            PriceItem("output-image-tokens", 120_000_000),
+        ),
+    )
+    usage = TokenUsage(
+        100,
+        50,
+        cache_read_input_tokens=10,
+        modality_tokens=(
+            ModalityTokens(Modality.TEXT, 30, 10),
+            ModalityTokens(Modality.IMAGE, 20, 40),
+            ModalityTokens(Modality.VIDEO, 50),
+        ),
+    )
+
+    cost = pricing.cost_of(usage, price)
+
+    assert {item.meter: item.quantity for item in cost.items} == {
+        "input-tokens": 50,
+        "input-video-tokens": 50,
+        "output-tokens": 10,
+        "output-image-tokens": 40,
+    }
+    assert cost.total_nano_usd == 50 * 1 + 50 * 3 + 10 * 2 + 40 * 120
+    assert not cost.incomplete
+
+
+def test_subsets_beyond_the_whole_are_charged_no_more_than_the_whole():
+    price = Price("v", (PriceItem("input-tokens", 1_000_000), PriceItem("output-tokens", 0)))
+    usage = TokenUsage(
+        10,
+        0,
+        modality_tokens=(
+            ModalityTokens(Modality.AUDIO, 8),
+            ModalityTokens(Modality.IMAGE, 9),
+            ModalityTokens(Modality.VIDEO, 7, 5),
+        ),
+    )
+
+    cost = pricing.cost_of(usage, price)
+
+    assert cost.total_nano_usd == 10
