@@ -271,7 +271,8 @@ class TrackedAttempt:
 
     def _cost(self, usage: TokenUsage) -> Cost:
         target = self._target
-        price = pricing.price_of(target.provider.kind, target.model, self._start_time)
+        options = self._call.options_json(target)
+        price = pricing.price_of(target.provider.kind, target.model, self._start_time, options)
         return pricing.cost_of(usage, price)
 
     def _settle(

@@ -206,6 +206,10 @@ class Call(Generic[R]):
         """
         raise NotImplementedError
 
+    def options_json(self, target: Target) -> str:  # noqa: ARG002 - most calls have none
+        """What the caller says to the target's kind in its own words; "" is nothing."""
+        return ""
+
     def input_tokens(self) -> int:
         """An estimate."""
         raise NotImplementedError
@@ -239,6 +243,9 @@ class CompletionCall(Call[CompletionRequest]):
 
     def require(self, target: Target) -> None:
         capabilities.require(self.request, target.model)
+
+    def options_json(self, target: Target) -> str:
+        return self.request.provider_options_json.get(target.provider.kind, "")
 
     def input_tokens(self) -> int:
         return estimates.input_tokens(self.request)

@@ -141,7 +141,7 @@ class Completions:
             merged_params(request.params, target.model.default_params),
             target.model.capabilities,
             self._upstream.deadlines(call, target),
-            request.provider_options_json.get(target.provider.kind, ""),
+            call.options_json(target),
         )
 
     async def _count(self, call: CompletionCall, target: Target) -> base.TokenCount:
@@ -165,7 +165,8 @@ class Completions:
         expected_output_tokens: int | None,
     ) -> CostEstimate:
         most = call.most_output_tokens(target)
-        price = pricing.price_of(target.provider.kind, target.model, call.create_time)
+        options = call.options_json(target)
+        price = pricing.price_of(target.provider.kind, target.model, call.create_time, options)
         return CostEstimate(
             target.model.name,
             input_tokens,

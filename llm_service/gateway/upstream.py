@@ -100,7 +100,9 @@ class Upstream:
 
     async def load_prices(self, target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
-        if target.model.price is None and pricing.needs_loading(target.provider.kind):
+        own = target.model.price
+        settled = own is not None and own.effective_time is None
+        if not settled and pricing.needs_loading(target.provider.kind):
             await asyncio.to_thread(pricing.load)
 
     async def _admit(self, call: Call[Any], target: Target) -> None:
@@ -109,7 +111,8 @@ class Upstream:
         limit = call.request.routing.max_cost_nano_usd
         if limit is None:
             return
-        price = pricing.price_of(target.provider.kind, target.model, call.create_time)
+        options = call.options_json(target)
+        price = pricing.price_of(target.provider.kind, target.model, call.create_time, options)
         most = pricing.estimate(price, call.input_tokens(), call.most_output_tokens(target))
         if most is None:
             raise CostLimitExceeded(
