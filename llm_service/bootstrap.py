@@ -100,7 +100,12 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         administration = _administration(settings, database, vault, egress)
         if fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
-        manager = ProviderManager(vault, egress, settings.credential_environment)
+        manager = ProviderManager(
+            vault,
+            egress,
+            settings.credential_environment,
+            workload_identity=settings.allow_workload_identity,
+        )
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
         telemetry.observe_backlog(lambda: ledger.backlog)
@@ -238,12 +243,13 @@ def _telemetry(settings: Settings) -> Telemetry:
 def _administration(
     settings: Settings, database: Database, vault: Vault, egress: Egress
 ) -> Administration:
-    secrets = Secrets(vault, settings.credential_env_allow)
+    lent = settings.allow_workload_identity
+    secrets = Secrets(vault, settings.credential_env_allow, workload_identity=lent)
     return Administration(
         Providers(database, secrets, egress),
         Credentials(database, secrets),
         Models(database),
-        Checks(database, vault, egress, settings.credential_environment),
+        Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
     )
 
 

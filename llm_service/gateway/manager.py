@@ -45,6 +45,7 @@ class ProviderManager:
         egress: what adapters send through.
         environment: the variables a credential may refer to, and their values.
         connect: `providers.connect`, or a test's own.
+        workload_identity: credentials may be the identity this process runs as.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class ProviderManager:
         egress: Egress,
         environment: Mapping[str, str],
         connect: Callable[[str, Account, Egress], Adapter] = providers.connect,
+        *,
+        workload_identity: bool = False,
     ) -> None:
         self._vault = vault
         self._egress = egress
         self._environment = environment
         self._connect = connect
+        self._workload_identity = workload_identity
         self._live: dict[Key, Live] = {}
         self._opening = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -66,7 +70,8 @@ class ProviderManager:
         """A look-up, but for the first call with this version.
 
         Raises:
-            ProviderCredentialMissing: it points to an environment variable that is not set.
+            ProviderCredentialMissing: it points to an environment variable that is not set, or to
+                an identity the operator does not lend.
             ProviderCredentialUnreadable, EncryptionKeyMissing: the stored secret cannot be opened.
         """
         key = _key(provider, credential)
@@ -112,7 +117,8 @@ class ProviderManager:
 
     def _connected(self, provider: Provider, credential: Credential | None) -> Adapter:
         secret = self._secret(provider, credential) if credential else ""
-        account = Account(provider.base_uri, provider.settings, secret)
+        source = credential.source_type if credential else None
+        account = Account(provider.base_uri, provider.settings, secret, source)
         return self._connect(provider.kind, account, self._egress)
 
     def _secret(self, provider: Provider, credential: Credential) -> str:
@@ -124,6 +130,8 @@ class ProviderManager:
             raise ProviderCredentialMissing(
                 f"{credential.name} refers to a variable that is not set or not allowed"
             )
+        if credential.source_type is SourceType.WORKLOAD_IDENTITY and self._workload_identity:
+            return ""
         raise ProviderCredentialMissing(f"{credential.name} has no secret this service can read")
 
     def _retire(self, key: Key) -> None:

@@ -247,7 +247,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
             *name.parts,
             requests.credential_change(request),
             expected_version=from_etag(request.credential.etag),
-            reference=request.credential.environment_variable,
+            pointer=requests.pointer(request),
         )
         return pb.UpdateCredentialResponse(credential=from_credential(view))
 

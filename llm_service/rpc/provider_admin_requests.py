@@ -29,6 +29,8 @@ from llm_service.rpc.stubs import provider_pb2
 _SOURCES = {
     field.name for field in provider_pb2.Credential.DESCRIPTOR.oneofs_by_name["source"].fields
 }
+_POINTERS = ("environment_variable", "workload_identity")
+"""Sources that are returned, and so may come back in a resource that was read."""
 
 Change = TypeVar("Change", ProviderUpdate, ProviderDeletion)
 Request = TypeVar("Request", pb.UpdateProviderRequest, pb.DeleteProviderRequest)
@@ -93,7 +95,7 @@ def credential_change(request: pb.UpdateCredentialRequest) -> ChangeCredential:
     """The change to all but the source, which is refused here: rotating is how it changes."""
     source = request.credential.WhichOneof("source")
     named = [path for path in request.update_mask.paths if path.split(".")[0] in _SOURCES]
-    if (source or named) and source != "environment_variable":
+    if (source or named) and source not in _POINTERS:
         field = f"credential.{source or named[0]}"
         raise InvalidField(Violation(field, "is changed with RotateCredential"))
     paths = tuple(
@@ -107,6 +109,13 @@ def credential_change(request: pb.UpdateCredentialRequest) -> ChangeCredential:
         return to_credential_draft(message)
 
     return change
+
+
+def pointer(request: pb.UpdateCredentialRequest) -> Source | None:
+    """The source that came with a credential, which must be the one it has."""
+    if request.credential.WhichOneof("source") in _POINTERS:
+        return to_source(request.credential, "credential")
+    return None
 
 
 def credential_of(provider: names.ProviderName, text: str) -> str:

@@ -89,6 +89,11 @@ class Settings:
     )
     credential_environment: Mapping[str, str] = field(repr=False)
 
+    # Credentials may be the identity this process runs as, which every tenant then shares.
+    allow_workload_identity: bool = _setting(
+        "LLM_ALLOW_WORKLOAD_IDENTITY", values.switch, default=False
+    )
+
     default_model: str = _setting("LLM_DEFAULT_MODEL", values.text, "")
 
     # Telemetry. The log format is by default text when embedded, else json. The sample ratio is

@@ -105,6 +105,12 @@ def override(value: str) -> bool:
     return True
 
 
+def switch(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
 def path(value: str) -> Path:
     if not value.isprintable():
         raise ValueError("must be a path of printable characters")

@@ -92,14 +92,16 @@ class Administered:
 
 
 @asynccontextmanager
-async def administered(url: str, *, keyring: bool = True) -> AsyncIterator[Administered]:
+async def administered(
+    url: str, *, keyring: bool = True, workload_identity: bool = False
+) -> AsyncIterator[Administered]:
     ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
     egress = Egress([LOCAL])
     telemetry = Telemetry.start(service_version="test")
     async with Database.open(url) as database:
         vault = Vault(ring, "deployment")
         vendor, pending = Vendor(), Pending(database)
-        secrets = Secrets(vault, ENVIRONMENT)
+        secrets = Secrets(vault, ENVIRONMENT, workload_identity=workload_identity)
         administration = Administration(
             Providers(database, secrets, egress),
             Credentials(database, secrets),

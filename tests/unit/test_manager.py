@@ -16,6 +16,7 @@ from llm_service.errors import (
 )
 from llm_service.gateway import manager as module
 from llm_service.gateway.manager import ProviderManager, binding
+from llm_service.providers.base import Account
 from llm_service.vault import Keyring, Scheme, Vault, generate_key
 from tests.fakes import FakeAdapter, a_credential, a_provider
 
@@ -269,6 +270,31 @@ async def test_a_variable_that_is_not_set_is_a_missing_credential(environment):
 async def test_a_source_nobody_can_read_is_a_missing_credential(source):
     with pytest.raises(ProviderCredentialMissing):
         await Opener().open(PROVIDER, replace(CREDENTIAL, source_type=source))
+
+
+async def test_an_identity_that_is_lent_is_a_credential_without_a_secret():
+    opened = []
+
+    def connect(kind, account, egress):
+        opened.append(account)
+        return ClosingAdapter()
+
+    manager = ProviderManager(Vault(None, "d"), None, {}, connect, workload_identity=True)
+    await manager.open(PROVIDER, replace(CREDENTIAL, source_type=SourceType.WORKLOAD_IDENTITY))
+
+    assert opened == [Account(PROVIDER.base_uri, {}, "", SourceType.WORKLOAD_IDENTITY)]
+
+
+async def test_an_adapter_is_told_where_its_secret_comes_from():
+    vault = sealing_vault()
+    opener = Opener(vault)
+
+    await opener.open(PROVIDER, None)
+    await opener.open(PROVIDER, CREDENTIAL)
+    await opener.open(PROVIDER, sealed(vault, version=2))
+
+    sources = [account.source for _, account, _ in opener.opened]
+    assert sources == [None, SourceType.ENVIRONMENT_VARIABLE, SourceType.API_KEY]
 
 
 def sealing_vault() -> Vault:

@@ -66,6 +66,9 @@ def document(text):
             id="long",
         ),
         pytest.param(Source(SourceType.ENVIRONMENT_VARIABLE, reference="ALLOWED"), [], id="env"),
+        pytest.param(
+            Source(SourceType.WORKLOAD_IDENTITY), ["credential.workload_identity"], id="identity"
+        ),
     ],
 )
 def test_a_source_is_checked_without_a_word_of_the_secret(source, named):
@@ -73,6 +76,24 @@ def test_a_source_is_checked_without_a_word_of_the_secret(source, named):
 
     assert [violation.field for violation in found] == named
     assert "canary" not in f"{found} {source!r}"
+
+
+@pytest.mark.parametrize(
+    ("audience", "named"),
+    [
+        pytest.param("", [], id="none"),
+        pytest.param("//iam.example/pool", [], id="audience"),
+        pytest.param("two words", ["credential.workload_identity.audience"], id="space"),
+        pytest.param("x" * 4097, ["credential.workload_identity.audience"], id="long"),
+    ],
+)
+def test_the_services_own_identity_is_lent_if_the_operator_allows_it(audience, named):
+    lending = Secrets(Vault(None, "deployment"), workload_identity=True)
+    source = Source(SourceType.WORKLOAD_IDENTITY, reference=audience)
+
+    found = list(lending.check(source, EVERY_SOURCE))
+
+    assert [violation.field for violation in found] == named
 
 
 def test_a_pointer_is_stored_as_it_is_and_clears_what_was_sealed():

@@ -74,6 +74,8 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
         ("LLM_KEYRING_FILE", "keys", "keyring_file", Path("keys")),
         ("LLM_ENCRYPTION_KEY", "k", "encryption_key", "k"),
         ("ENCRYPTION_KEY", "k", "encryption_key", "k"),
+        ("LLM_ALLOW_WORKLOAD_IDENTITY", "true", "allow_workload_identity", True),
+        ("LLM_ALLOW_WORKLOAD_IDENTITY", "false", "allow_workload_identity", False),
     ],
 )
 def test_a_variable_sets_its_field(variable: str, text: str, field: str, value: object) -> None:
@@ -101,6 +103,7 @@ def test_a_variable_sets_its_field(variable: str, text: str, field: str, value: 
         ("LLM_LOG_FORMAT", ["xml", "JSON"]),
         ("LLM_DEFAULT_MODEL", ["a\nb", "m" * 256]),
         ("LLM_DATA_DIR", ["what?", "a\0b"]),
+        ("LLM_ALLOW_WORKLOAD_IDENTITY", ["yes", "1", "True", "on"]),
         ("LLM_ALLOW_INSECURE_REMOTE", ["true", "1", "yes", "YES-I-KNOW"]),
         (
             "LLM_OTLP_ENDPOINT",

@@ -56,10 +56,11 @@ class _Known:
 class Checks:
     """Speaks to providers through adapters of its own, opened afresh and closed after.
 
-    `environment` holds the variables a credential may refer to, and their values.
+    `environment` holds the variables a credential may refer to, and their values; with
+    `workload_identity` it may be the service's own identity.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, by name
         self,
         database: Database,
         vault: Vault,
@@ -67,6 +68,8 @@ class Checks:
         environment: Mapping[str, str],
         connect: Connect = providers.connect,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        workload_identity: bool = False,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -74,6 +77,7 @@ class Checks:
         self._environment = environment
         self._connect = connect
         self._now = now
+        self._workload_identity = workload_identity
 
     async def check(
         self,
@@ -175,7 +179,13 @@ class Checks:
         provider = known.provider
         if credential is None and providers.provider_kind(provider.kind).needs_credential:
             raise ProviderCredentialMissing(f"{provider.name} has no usable credential")
-        manager = ProviderManager(self._vault, self._egress, self._environment, self._connect)
+        manager = ProviderManager(
+            self._vault,
+            self._egress,
+            self._environment,
+            self._connect,
+            workload_identity=self._workload_identity,
+        )
         try:
             async with asyncio.timeout(seconds):
                 live = await manager.open(provider, credential)

@@ -88,17 +88,17 @@ class Credentials:
         change: ChangeCredential,
         *,
         expected_version: int | None = None,
-        reference: str = "",
+        pointer: Source | None = None,
     ) -> CredentialView:
         """Change all but the source, which only `rotate` does.
 
-        A caller who read a `reference` with the credential may send it along: it must be the same.
+        A caller who read a `pointer` with the credential may send it along: it must be the same.
         """
         async with self._database.begin() as tx:
             _, stored = await _locked(tx, tenant, provider_id, credential_id)
             expect(stored, expected_version)
             draft = change(CredentialDraft.of(stored))
-            rules.done((*rules.credential(draft), *_same(reference, stored)))
+            rules.done((*rules.credential(draft), *_same(pointer, stored)))
             changed = replace(stored, update_time=self._now(), **values(draft))
             changed = await tx.credentials.update(changed, stored.version)
             await tx.config.bump(tenant)
@@ -205,10 +205,10 @@ def _grace(seconds: float, credential_id: str) -> tuple[Violation, ...]:
     return ()
 
 
-def _same(reference: str, stored: Credential) -> tuple[Violation, ...]:
-    if reference in ("", stored.reference):
+def _same(pointer: Source | None, stored: Credential) -> tuple[Violation, ...]:
+    if pointer is None or pointer == Source(stored.source_type, reference=stored.reference):
         return ()
-    return (Violation("credential.environment_variable", "is changed with RotateCredential"),)
+    return (Violation(f"credential.{pointer.type}", "is changed with RotateCredential"),)
 
 
 def _kind_of(provider: Provider) -> ProviderKind:

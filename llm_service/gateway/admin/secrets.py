@@ -27,29 +27,46 @@ _VENDOR_FORMS = ("sk-ant-", "sk-proj-", "sk-or-", "sk-", "gsk_", "xai-", "AIza",
 
 
 class Secrets:
-    """The vault, and the environment variables that the operator lets credentials name."""
+    """The vault, and what the operator lets credentials point to.
 
-    def __init__(self, vault: Vault, allowed_environment: Collection[str] = ()) -> None:
+    That is environment variables by name, and with `workload_identity` the service's own identity.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        allowed_environment: Collection[str] = (),
+        *,
+        workload_identity: bool = False,
+    ) -> None:
         self._vault = vault
         self._allowed = frozenset(allowed_environment)
+        self._workload_identity = workload_identity
 
     def check(self, source: Source, kind: ProviderKind) -> Iterator[Violation]:
         """What is wrong with a source, without a word of the secret."""
         if source.type not in kind.credential_source_types:
             taken = ", ".join(kind.credential_source_types) or "no credentials"
             yield Violation(f"credential.{source.type}", f"kind {kind.kind} takes {taken}")
-        elif source.type is SourceType.ENVIRONMENT_VARIABLE:
-            # The same words whether it is unknown or forbidden: which exist is nobody's business.
-            if source.reference not in self._allowed:
-                yield Violation(
-                    "credential.environment_variable", "is not on the operator's allow-list"
-                )
+        elif source.type in (SourceType.ENVIRONMENT_VARIABLE, SourceType.WORKLOAD_IDENTITY):
+            yield from self._check_pointer(source)
         elif source.type is SourceType.AWS_KEY:
             yield from _check_aws_key(source.secret)
         elif source.type is SourceType.SERVICE_ACCOUNT_JSON:
             yield from _check_document(source.secret)
         else:
             yield from _check_key("credential.api_key", source.secret)
+
+    def _check_pointer(self, source: Source) -> Iterator[Violation]:
+        field = f"credential.{source.type}"
+        if source.type is SourceType.ENVIRONMENT_VARIABLE:
+            # The same words whether it is unknown or forbidden: which exist is nobody's business.
+            if source.reference not in self._allowed:
+                yield Violation(field, "is not on the operator's allow-list")
+        elif not self._workload_identity:
+            yield Violation(field, "is not lent: the operator has LLM_ALLOW_WORKLOAD_IDENTITY off")
+        elif source.reference:
+            yield from _check_key(f"{field}.audience", source.reference)
 
     def stored(self, provider: Provider, credential: Credential, source: Source) -> Credential:
         """The credential with this source in place of any other, sealed to its row and version.

@@ -193,6 +193,8 @@ def to_source(message: pb.Credential, path: str) -> Source:
         return Source(SourceType.AWS_KEY, secret=_aws_secret(message.aws_key))
     if source == "environment_variable":
         return Source(SourceType.ENVIRONMENT_VARIABLE, reference=message.environment_variable)
+    if source == "workload_identity":
+        return Source(SourceType.WORKLOAD_IDENTITY, reference=message.workload_identity.audience)
     raise InvalidField(
         Violation(f"{path}.{source}", "no such secret store is configured in this service")
     )
@@ -211,6 +213,9 @@ def from_credential(view: CredentialView) -> pb.Credential:
     message.etag = to_etag(credential.version)
     if credential.source_type is SourceType.ENVIRONMENT_VARIABLE:
         message.environment_variable = credential.reference
+    if credential.source_type is SourceType.WORKLOAD_IDENTITY:
+        message.workload_identity.SetInParent()
+        message.workload_identity.audience = credential.reference
     set_times(message, credential, "create_time", "update_time", "last_use_time", "last_check_time")
     return message
 
