@@ -55,11 +55,8 @@ class _Growing:
             case ToolCall() as call:
                 return replace(call, arguments_json=call.arguments_json + text)
             case Media() as media:
-                return Media(
-                    media.modality,
-                    b"".join([media.data or b"", *self.audio]),
-                    mime_type=media.mime_type,
-                )
+                data = b"".join([media.data or b"", *self.audio])
+                return replace(media, data=data) if data or media.data is not None else media
             case other:
                 return other
 
