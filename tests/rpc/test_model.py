@@ -153,3 +153,46 @@ async def test_a_tenants_own_models_are_not_offered_to_others(catalogue):
 
     assert "secret" not in await ids(catalogue)
     assert (await refusal(named(catalogue, "secret"))).code is CODE.NOT_FOUND
+
+
+async def test_a_model_near_its_end_says_when_and_what_comes_after_it(service):
+    await service.admin.CreateProvider(
+        admin_pb.CreateProviderRequest(provider_id="open", provider=Provider(kind="openai"))
+    )
+
+    answer = await service.models.ListModels(
+        pb.ListModelsRequest(
+            parent="providers/open",
+            filter="stage = deprecated AND retire_time > 2026-11-21T00:00:00Z",
+        )
+    )
+
+    model = next(model for model in answer.models if model.provider_model == "gpt-4o-mini")
+    assert model.stage == Model.STAGE_DEPRECATED
+    assert model.retire_time.ToJsonString() == "2027-01-14T00:00:00Z"
+    assert model.replacement_model == "gpt-6-luna"
+    assert (
+        await named(service, model.replacement_model)
+    ).name == "providers/open/models/gpt-6-luna"
+
+
+async def test_an_embedding_model_says_what_it_gives(service):
+    await service.admin.CreateProvider(
+        admin_pb.CreateProviderRequest(provider_id="open", provider=Provider(kind="openai"))
+    )
+
+    model = await named(service, "text-embedding-3-small")
+
+    assert model.embedding.dimensions == 1536
+    assert model.embedding.variable_dimensions
+    assert model.embedding.max_inputs == 2048
+    assert model.price.version.startswith("genai-prices/")
+
+
+async def test_a_model_its_vendor_has_switched_off_is_not_offered(service):
+    await service.admin.CreateProvider(
+        admin_pb.CreateProviderRequest(provider_id="open", provider=Provider(kind="openai"))
+    )
+
+    assert "gpt-4" not in await ids(service, parent="providers/open", page_size=1000)
+    assert (await refusal(named(service, "gpt-4"))).reason == "MODEL_NOT_FOUND"
