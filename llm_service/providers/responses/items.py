@@ -11,12 +11,17 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Piece:
-    """A part of ours that grows: its index, which text of it, and how much of it callers have."""
+    """A part of ours that grows: its index, which text of it, and what of it callers have."""
 
     part: int
     kind: DeltaKind
-    length: int = 0
+    said: list[str] = field(default_factory=list)
     cited: int = 0
+
+    def rest_of(self, whole: str) -> str:
+        """What the whole text has beyond what was said; "" where it contradicts that."""
+        said = "".join(self.said)
+        return whole[len(said) :] if whole.startswith(said) else ""
 
 
 @dataclass(slots=True)

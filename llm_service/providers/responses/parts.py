@@ -110,16 +110,15 @@ class Parts(TextParts):
             self._grow_call(item.call, held)
 
     def _grow_call(self, call: Piece, more: str) -> None:
-        call.length += len(more)
+        call.said.append(more)
         self.add(call.part, call.kind, more)
 
     def _close_call(self, item: Item, said: Json) -> None:
         self._announce(item, said)
         if item.call is None:
             return
-        whole = calls.arguments(said)
-        if len(whole) > item.call.length:
-            self._grow_call(item.call, whole[item.call.length :])
+        if rest := item.call.rest_of(calls.arguments(said)):
+            self._grow_call(item.call, rest)
         if item.call.kind is DeltaKind.TEXT:
             self.finish(item.call.part)
             return

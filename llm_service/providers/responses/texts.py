@@ -37,7 +37,7 @@ class TextParts(PartWriter):
     def __init__(self, provider: str) -> None:
         super().__init__(provider)
         self.refused = False
-        # Parts that show nothing stay open to the end, which may say their state anew.
+        # These stay open to the end of the answer, which may seal their content anew.
         self._late: list[tuple[int, Any, Json]] = []
 
     def grow(
@@ -50,7 +50,7 @@ class TextParts(PartWriter):
     ) -> None:
         """Add text to an item; `key` is the list in it and the position there."""
         piece = self._piece(item, key, kind)
-        piece.length += len(more)
+        piece.said.append(more)
         self.add(piece.part, kind, more, tokens)
 
     def cite(self, item: Item, position: int, annotation: Any) -> None:  # noqa: ANN401
@@ -85,7 +85,7 @@ class TextParts(PartWriter):
             return
         first, *others = sorted(piece.part for piece in item.pieces.values())
         item.pieces.clear()
-        self.finish(first, self.state("item", said))
+        self._late.append((first, index, said))
         for part in others:
             self.finish(part, self.state("rest_of", text(said.get("id")) or "reasoning"))
 
@@ -96,10 +96,7 @@ class TextParts(PartWriter):
     def finish_late(self, output: list[Any]) -> None:
         """Finish those parts; `output` is what the end of the answer says its items are."""
         for part, index, said in self._late:
-            known = type(index) is int and 0 <= index < len(output)
-            last = mapping(output[index]) if known else {}
-            same = last.get("type") == said.get("type")
-            self.finish(part, self.state("item", last if same else said))
+            self.finish(part, self.state("item", _last_word(index, said, output)))
         self._late.clear()
 
     def finish_pieces(self, item: Item) -> None:
@@ -117,12 +114,10 @@ class TextParts(PartWriter):
     def _catch_up(self, piece: Piece, said: Json, name: str) -> None:
         """Add what the whole has and the pieces did not bring."""
         whole = text(said.get(name))
-        if not piece.length:
-            tokens = logprobs({"content": said.get("logprobs")}, "content")
-            if whole or tokens:
-                self.add(piece.part, piece.kind, whole, tokens)
-        elif len(whole) > piece.length:
-            self.add(piece.part, piece.kind, whole[piece.length :])
+        rest = piece.rest_of(whole)
+        tokens = () if piece.said else logprobs({"content": said.get("logprobs")}, "content")
+        if rest or tokens:
+            self.add(piece.part, piece.kind, rest, tokens)
         for annotation in lenient.items(said.get("annotations"))[piece.cited :]:
             self._cite(piece, annotation)
 
@@ -130,3 +125,13 @@ class TextParts(PartWriter):
         piece.cited += 1
         if (known := citation(annotation)) is not None:
             self.cite_in(piece.part, known)
+
+
+def _last_word(index: Any, said: Json, output: list[Any]) -> Json:  # noqa: ANN401
+    """The same item at the end: by its id, or by its place where ids change."""
+    for item in output:
+        if said.get("id") and mapping(item).get("id") == said["id"]:
+            return mapping(item)
+    known = type(index) is int and 0 <= index < len(output)
+    last = mapping(output[index]) if known else {}
+    return last if last.get("type") == said.get("type") else said
