@@ -32,7 +32,7 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
 
 
 def _cached(usage: dict[str, Any], name: str) -> int:
-    for said in (usage.get(name), usage.get(f"{name}Count")):
+    for said in (usage.get(name), usage.get(f"{name.removesuffix('s')}Count")):
         if (number := count(said)) is not None:
             return number
     return 0
