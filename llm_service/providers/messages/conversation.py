@@ -150,7 +150,7 @@ class Conversation:
         content = []
         for number, part in enumerate(result.content):
             where = f"{path}.tool_result.content[{number}]"
-            inner = self._input(part, where, Role.TOOL)
+            inner = self._kept(part) or self._input(part, where, Role.TOOL)
             self._marks.put(part, inner, where)
             if inner is not None:
                 content.append(inner)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from llm_service.domain.content import (
     FunctionTool,
     JsonObjectFormat,
@@ -59,12 +61,14 @@ def _tool(wanted: ResponseFormat, call: Call, kind: str, dropped: Dropped) -> di
         raise checks.not_supported(
             kind, call.provider_model, "response_format", "has no formats for this model"
         )
+    schema = wanted.schema_json if isinstance(wanted, JsonSchemaFormat) else '{"type":"object"}'
+    if msgspec.json.decode(schema, type=dict[str, Any]).get("type", "object") != "object":
+        raise checks.not_supported(kind, call.provider_model, _SCHEMA, "answers in objects only")
     taken = {tool.name for tool in call.request.tools if isinstance(tool, FunctionTool)}
     name = FORMAT_TOOL
     while name in taken:
         name += "_"
     dropped.emulated("the answer is brought about as the arguments of a tool, by this provider")
-    schema = wanted.schema_json if isinstance(wanted, JsonSchemaFormat) else '{"type":"object"}'
     return {
         "name": name,
         "description": "Gives the answer.",

@@ -15,6 +15,9 @@ Json = dict[str, Any]
 DEFAULT_MAX_TOKENS = 8192
 """What the answer of a model we know nothing of may take; the API wants a number."""
 
+DEFAULT_MAX_TOKENS_ADAPTIVE = 32_000
+"""The same for models that decide themselves how much to think; each of them takes more."""
+
 _MOST_TEMPERATURE = 1.0
 _LEAST_TOP_P_THINKING = 0.95
 
@@ -61,7 +64,11 @@ def version_of(call: Call, profile: Profile) -> str:
 
 def _most(call: Call, profile: Profile) -> int:
     known = catalog.facts(profile.kind, call.provider_model)
-    return (known and known.max_output_tokens) or DEFAULT_MAX_TOKENS
+    if known and known.max_output_tokens:
+        return known.max_output_tokens
+    facts = catalog.wire_facts(profile.kind, call.provider_model)
+    is_adaptive = facts.get("reasoning") == "adaptive"
+    return DEFAULT_MAX_TOKENS_ADAPTIVE if is_adaptive else DEFAULT_MAX_TOKENS
 
 
 def _stops(asked: GenerationParams, dropped: Dropped) -> list[str]:

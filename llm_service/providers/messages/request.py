@@ -110,12 +110,22 @@ def _joined(*groups: Sequence[str]) -> tuple[str, ...]:
 
 
 def _merged(body: Json, options: Mapping[str, msgspec.Raw]) -> Json:
-    """The options win; in `output_config` beside what is there."""
+    """The options win; in `output_config` and `container` beside what is there."""
     merged = {**body, **options}
     if "output_config" in body and "output_config" in options:
-        try:
-            said = msgspec.json.decode(options["output_config"], type=dict[str, msgspec.Raw])
-        except ValueError as error:
-            raise checks.bad_options("output_config must be an object") from error
-        merged["output_config"] = {**body["output_config"], **said}
+        said = _object(options["output_config"])
+        if said is None:
+            raise checks.bad_options("output_config must be an object")
+        merged["output_config"] = body["output_config"] | said
+    if "container" in body and "container" in options:
+        said = _object(options["container"])
+        if said is not None:  # skills for the container at hand
+            merged["container"] = {"id": body["container"]} | said
     return merged
+
+
+def _object(said: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    try:
+        return msgspec.json.decode(said, type=dict[str, msgspec.Raw])
+    except ValueError:
+        return None
