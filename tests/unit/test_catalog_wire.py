@@ -126,3 +126,26 @@ def test_facts_are_asked_for_under_known_names_only():
 def test_facts_cannot_be_changed_by_who_reads_them():
     with pytest.raises(TypeError):
         catalog.wire_facts("openai", "gpt-5")["api"] = "chat"
+
+
+def test_what_a_claude_takes_and_the_version_it_is_asked_in_agree():
+    for model in catalog._models("anthropic").values():
+        version = catalog.wire_facts("anthropic", model.provider_model)["anthropic_version"]
+
+        assert (version == "2023-06-01") is model.capabilities.sampling, model.provider_model
+
+
+def test_openais_models_that_think_speak_responses():
+    first = {"o1-mini", "o1-preview"}  # they came before that API
+    for model in catalog._models("openai").values():
+        api = catalog.wire_facts("openai", model.provider_model).get("api")
+        thinks = bool(model.capabilities.thinking) and model.provider_model not in first
+
+        assert (api == "responses") is thinks, model.provider_model
+
+
+def test_every_gemini_that_thinks_is_told_how_in_one_way_or_the_other():
+    for model in catalog._models("google").values():
+        told = "thinking" in catalog.wire_facts("google", model.provider_model)
+
+        assert told or not model.capabilities.thinking, model.provider_model

