@@ -119,36 +119,13 @@ def test_a_large_message_in_many_pieces_takes_linear_time():
 
 
 KEYS = [
-    "text",
-    "toolUse",
-    "input",
-    "name",
-    "toolUseId",
-    "reasoningContent",
-    "citation",
-    "image",
-    "source",
-    "bytes",
-    "toolResult",
-    "delta",
-    "start",
-    "contentBlockIndex",
-    "usage",
-    "trace",
-    "guardrail",
-    "stopReason",
-    "signature",
-    "redactedContent",
+    *("text", "toolUse", "input", "name", "toolUseId", "reasoningContent", "citation", "image"),
+    *("source", "bytes", "toolResult", "delta", "start", "contentBlockIndex", "usage", "trace"),
+    *("guardrail", "stopReason", "signature", "redactedContent"),
 ]
 EVENTS = [
-    "messageStart",
-    "contentBlockStart",
-    "contentBlockDelta",
-    "contentBlockStop",
-    "messageStop",
-    "metadata",
-    "throttlingException",
-    "novelty",
+    *("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop"),
+    *("messageStop", "metadata", "throttlingException", "novelty"),
 ]
 LEAVES = st.sampled_from([None, True, 0, 1, -1, 1.5, "", "x", "\ud83d", [], {}])
 VALUES = st.recursive(
