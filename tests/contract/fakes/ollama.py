@@ -112,7 +112,7 @@ def _encoded(said: dict[str, Any]) -> bytes:
 
 
 def _call(call, number: int) -> dict[str, Any]:
-    arguments = json.loads(call.arguments)
+    arguments = json.loads(call.arguments or "{}")
     return {
         "id": call.id,
         "function": {"index": number, "name": call.name, "arguments": arguments},
