@@ -82,6 +82,14 @@ def test_blank_text_is_left_out_and_no_words_are_put_in_its_place():
         ([message(Role.SYSTEM, PNG), user("Hi")], "messages[0].parts[0]"),
         ([user("Hi"), assistant(result())], "messages[1].parts[0]"),
         ([user("Hi", Thinking("Hm"))], "messages[0].parts[1]"),
+        ([user("Hi"), assistant(CALL)], "messages[1]"),
+        ([user("Hi"), assistant(CALL), user("So?")], "messages[2]"),
+        ([user("Hi"), assistant(CALL, CALL), message(Role.TOOL, result())], "messages[1]"),
+        ([user("Hi", result())], "messages[0]"),
+        (
+            [user("Hi"), assistant(CALL), message(Role.TOOL, result(), result())],
+            "messages[2]",
+        ),
         (
             [
                 user("Hi"),

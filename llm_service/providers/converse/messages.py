@@ -25,6 +25,7 @@ from llm_service.errors import CapabilityNotSupported, InvalidField, Violation
 from llm_service.providers import checks, states
 from llm_service.providers.converse.families import Family
 from llm_service.providers.converse.media import MediaBlocks
+from llm_service.providers.converse.turns import Turns
 from llm_service.providers.dropped import Dropped
 
 Json = dict[str, Any]
@@ -43,7 +44,6 @@ class Messages:
 
     Attributes:
         system: the instructions, lifted from wherever they stood.
-        turns: what the user and the model said in turn.
         used: names of the tools that the turns call.
 
     Raises from `shape`:
@@ -53,14 +53,18 @@ class Messages:
 
     def __init__(self, kind: str, model: str, family: Family, dropped: Dropped) -> None:
         self.system: Blocks = []
-        self.turns: list[Json] = []
         self.used: list[str] = []
         self._kind = kind
         self._model = model
         self._family = family
         self._dropped = dropped
         self._media = MediaBlocks(kind, model)
-        self._documents: dict[int, str] = {}  # turns with a document, by where it was asked
+        self._turns = Turns(self._refusal)
+
+    @property
+    def turns(self) -> list[Json]:
+        """What the user and the model said in turn."""
+        return self._turns.said
 
     def shape(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages):
@@ -72,27 +76,10 @@ class Messages:
             if message.role is Role.SYSTEM:
                 self._instruct(message, path)
             elif message.role is Role.ASSISTANT:
-                self._say("assistant", self._assistant(message, path), path)
+                self._turns.add("assistant", self._assistant(message, path), path)
             else:
-                self._say("user", self._user(message, path), path)
-        if not self.turns:
-            raise self._refusal("messages", "needs a message of the user that is not blank")
-        for turn, path in self._documents.items():
-            if not any("text" in block for block in self.turns[turn]["content"]):
-                raise self._refusal(path, "takes documents only beside text")
-
-    def _say(self, role: str, blocks: Blocks, path: str) -> None:
-        """Add to the conversation; who speaks twice running speaks once."""
-        if not blocks:
-            return
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["content"] += blocks
-        elif not self.turns and role == "assistant":
-            raise self._refusal(path, "takes conversations only that the user begins")
-        else:
-            self.turns.append({"role": role, "content": blocks})
-        if any("document" in block for block in blocks):
-            self._documents.setdefault(len(self.turns) - 1, path)
+                self._turns.add("user", self._user(message, path), path)
+        self._turns.check()
 
     def _instruct(self, message: Message, path: str) -> None:
         for part, at in _parts(message, path):
