@@ -25,6 +25,7 @@ from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.upstream import CallLimits, Upstream
 from llm_service.gateway.usage_reports import UsageReports
+from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.embedding import EmbeddingServicer
@@ -100,12 +101,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         administration = _administration(settings, database, vault, egress)
         if fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
-        manager = ProviderManager(
-            vault,
-            egress,
-            settings.credential_environment,
-            workload_identity=settings.allow_workload_identity,
-        )
+        manager = _manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
         telemetry.observe_backlog(lambda: ledger.backlog)
@@ -114,9 +110,12 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await _load(configuration)
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
-        background = _running(ledger.run(), following, manager.sweep(), telemetry.watch_loop())
+        verdicts = Verdicts(database)
+        background = _running(
+            ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
+        )
         await stack.enter_async_context(background)
-        upstream = Upstream(manager, ledger, telemetry, _call_limits(settings))
+        upstream = Upstream(manager, ledger, telemetry, verdicts, _call_limits(settings))
         services = _services(
             Completions(configuration, upstream, default_model=settings.default_model),
             Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes),
@@ -238,6 +237,15 @@ def _telemetry(settings: Settings) -> Telemetry:
         )
     except OSError as error:
         raise CannotStart(f"cannot serve metrics on {listen}: {error.strerror}") from error
+
+
+def _manager(settings: Settings, vault: Vault, egress: Egress) -> ProviderManager:
+    return ProviderManager(
+        vault,
+        egress,
+        settings.credential_environment,
+        workload_identity=settings.allow_workload_identity,
+    )
 
 
 def _administration(

@@ -161,6 +161,17 @@ class FakeLedger:
         return
 
 
+class FakeVerdicts:
+    """Keeps what it hears in a list: a credential's id, and whether it was rejected."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bool]] = []
+
+    def hear(self, provider: Provider, credential: Credential | None, *, rejected: bool) -> None:
+        if credential is not None:
+            self.heard.append((credential.credential_id, rejected))
+
+
 class FakeDatabase:
     """Usage records in a list; fails on demand."""
 

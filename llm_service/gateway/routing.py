@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from llm_service import catalog
 from llm_service.domain.completion import CompletionRequest, RoutingOptions
 from llm_service.domain.embedding import EmbeddingRequest
-from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider
+from llm_service.domain.provider import SEALED_SOURCES, Credential, Model, ModelOrigin, Provider
 from llm_service.errors import GatewayError, ModelNotFound, NoRoute, ProviderDisabled
 from llm_service.gateway.configuration import View
 
@@ -197,16 +197,23 @@ def _draw(affinity_key: str | None, name: str, weight: int | None) -> float:
 def _credentials(
     view: View, provider: Provider, affinity_key: str | None
 ) -> tuple[Credential, ...]:
-    """The provider's usable ones: its default first, then the others drawn by weight."""
-    usable = [c for c in view.credentials.get(provider.uid, ()) if _usable(c)]
+    """The provider's usable ones: its default first, then the others drawn by weight.
+
+    Where all are rejected they are tried all the same: a vendor's bad hour must not outlast itself.
+    """
+    at_hand = [c for c in view.credentials.get(provider.uid, ()) if _at_hand(c)]
+    usable = [c for c in at_hand if not c.rejected] or at_hand
     if len(usable) > 1:
         usable.sort(key=lambda c: _draw(affinity_key, c.name, c.weight), reverse=True)
         usable.sort(key=lambda c: c.name != provider.default_credential)
     return tuple(usable)
 
 
-def _usable(credential: Credential) -> bool:
-    if credential.disabled or credential.rejected:
+def _at_hand(credential: Credential) -> bool:
+    """It has a secret, or says where one is, and the operator lets it be used now."""
+    if credential.disabled:
+        return False
+    if credential.source_type in SEALED_SOURCES and not credential.sealed:
         return False
     return credential.expire_time is None or credential.expire_time > datetime.now(UTC)
 

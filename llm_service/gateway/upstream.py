@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_service.domain.provider import UpstreamTimeouts
-from llm_service.errors import ContextLengthExceeded, CostLimitExceeded, GatewayError
+from llm_service.errors import (
+    ContextLengthExceeded,
+    CostLimitExceeded,
+    GatewayError,
+    ProviderCredentialRejected,
+)
 from llm_service.gateway import pricing
 from llm_service.gateway.attempts import TrackedAttempt
 from llm_service.gateway.call import Call
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.routing import Target
+from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers import base
 from llm_service.telemetry import Telemetry
 
@@ -36,12 +42,14 @@ class Upstream:
         manager: ProviderManager,
         ledger: Ledger,
         telemetry: Telemetry,
+        verdicts: Verdicts,
         limits: CallLimits = CallLimits(),
     ) -> None:
         self.manager = manager
         self.limits = limits
         self._ledger = ledger
         self._telemetry = telemetry
+        self._verdicts = verdicts
 
     def admit(self) -> None:
         """Raise `Overloaded` when another attempt could not be recorded."""
@@ -74,8 +82,11 @@ class Upstream:
                 # Within the span, which ends with the reason it has been given.
                 with attempt.settled_by():
                     yield attempt, adapter
+            self._verdicts.hear(target.provider, target.credential, rejected=False)
         except GatewayError as error:
             _explain(error, call, target)
+            if isinstance(error, ProviderCredentialRejected):
+                self._verdicts.hear(target.provider, target.credential, rejected=True)
             attempt.failed(error)
             raise
         except BaseException as leaving:

@@ -128,7 +128,7 @@ def test_vectors_of_a_length_the_model_does_not_give_are_refused(known, refused)
 
 
 async def test_a_target_that_lacks_what_is_asked_is_passed_over_without_a_dial():
-    world = World(FakeAdapter(), FakeAdapter(an_answer()), input_modalities=(TEXT,))
+    world = World(FakeAdapter(), FakeAdapter(an_answer()), model={"input_modalities": (TEXT,)})
     offers = world.completions._configuration._view.offers
     (first, second) = offers["m"]
     seeing = a_model(second[0], input_modalities=(TEXT, IMAGE), price=second[1].price)

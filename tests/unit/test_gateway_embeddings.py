@@ -197,7 +197,7 @@ async def test_vectors_that_no_message_can_hold_are_an_error_once_they_are_there
 
 
 async def test_an_image_goes_to_no_model_that_is_known_to_take_text_only():
-    world = World(FakeAdapter(), input_modalities=(Modality.TEXT,))
+    world = World(FakeAdapter(), model={"input_modalities": (Modality.TEXT,)})
     image = Media(Modality.IMAGE, uri="https://a.example/x.png")
 
     with pytest.raises(CapabilityNotSupported) as failure:

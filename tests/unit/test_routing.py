@@ -9,7 +9,7 @@ import pytest
 from llm_service.domain.completion import Attribution, RoutingOptions
 from llm_service.domain.content import Text
 from llm_service.domain.embedding import EmbeddingRequest
-from llm_service.domain.provider import EmbeddingInfo
+from llm_service.domain.provider import EmbeddingInfo, SourceType
 from llm_service.errors import ModelNotFound, NoRoute, ProviderDisabled
 from llm_service.gateway.configuration import Owned, view_of
 from llm_service.gateway.routing import embedding_targets, targets
@@ -219,6 +219,19 @@ def test_the_default_credential_is_used_while_it_is_usable():
             a_view(provider, models=[model], credentials=credentials), a_request("m"), ""
         )
         assert chain[0].credential.credential_id == expected
+
+
+def test_rejected_credentials_are_tried_when_there_are_no_others():
+    hopeful = a_credential(OPENAI, "hopeful", rejected=True)
+    cleared = a_credential(
+        OPENAI, "cleared", source_type=SourceType.API_KEY, reference="", rejected=True
+    )
+    view = a_view(OPENAI, models=[a_model(OPENAI)], credentials=[cleared, hopeful])
+
+    (target,) = targets(view, a_request("m"), "")
+
+    assert target.credential is hopeful
+    assert target.other_credentials == ()
 
 
 def test_a_provider_without_a_usable_credential_is_tried_without_one():

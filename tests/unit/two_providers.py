@@ -13,7 +13,7 @@ from llm_service.gateway.upstream import CallLimits, Upstream
 from llm_service.providers.base import Accepted
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Vault
-from tests.fakes import FakeAdapter, FakeLedger, a_model, a_provider, a_request
+from tests.fakes import FakeAdapter, FakeLedger, FakeVerdicts, a_model, a_provider, a_request
 
 PRICE = Price(
     "v1", (PriceItem("input-tokens", 1_000_000_000), PriceItem("output-tokens", 2_000_000_000))
@@ -30,14 +30,18 @@ class FakeConfiguration:
 
 
 class World:
-    """Two providers, one and two, that both serve "m"; each answers from its adapter's script."""
+    """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
+
+    `model`: fields of both models. `credentials`: by provider uid. The rest are the providers'.
+    """
 
     def __init__(
         self,
         first: FakeAdapter,
         second: FakeAdapter | None = None,
         *,
-        input_modalities=(),
+        model=None,
+        credentials=None,
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -47,13 +51,18 @@ class World:
             )
             for n, name in enumerate(self.adapters)
         ]
-        known = {"price": PRICE, "max_output_tokens": 100, "input_modalities": input_modalities}
+        known = {"price": PRICE, "max_output_tokens": 100, **(model or {})}
         models = {p.name: (a_model(p, **known),) for p in providers}
-        view = view_of(1, Owned(tuple(providers), {}, models), Owned((), {}, {}), "default")
+        view = view_of(
+            1, Owned(tuple(providers), credentials or {}, models), Owned((), {}, {}), "default"
+        )
         self.ledger = FakeLedger()
         self.telemetry = Telemetry.start(service_version="test")
-        manager = ProviderManager(Vault(None, "d"), None, {}, self._connect)
-        upstream = Upstream(manager, self.ledger, self.telemetry, CallLimits(total=30))
+        manager = ProviderManager(Vault(None, "d"), None, {"THE_KEY": "k"}, self._connect)
+        self.verdicts = FakeVerdicts()
+        upstream = Upstream(
+            manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30)
+        )
         self.completions = Completions(FakeConfiguration(view), upstream)
         self.embeddings = Embeddings(FakeConfiguration(view), upstream, most_bytes=1 << 20)
 

@@ -419,7 +419,9 @@ class Credential(_message.Message):
         STATE_ACTIVE: Credential._State.ValueType  # 1
         STATE_DISABLED: Credential._State.ValueType  # 2
         STATE_REJECTED: Credential._State.ValueType  # 3
-        """The provider refused it: not used until it is rotated or checked again."""
+        """The provider refused it, in a call or a check: passed over while there is
+        another, until it is rotated, checked again, or serves a call.
+        """
         STATE_EXPIRED: Credential._State.ValueType  # 4
         """expire_time has passed."""
 
@@ -430,7 +432,9 @@ class Credential(_message.Message):
     STATE_ACTIVE: Credential.State.ValueType  # 1
     STATE_DISABLED: Credential.State.ValueType  # 2
     STATE_REJECTED: Credential.State.ValueType  # 3
-    """The provider refused it: not used until it is rotated or checked again."""
+    """The provider refused it, in a call or a check: passed over while there is
+    another, until it is rotated, checked again, or serves a call.
+    """
     STATE_EXPIRED: Credential.State.ValueType  # 4
     """expire_time has passed."""
 
