@@ -1,6 +1,7 @@
 """The Messages API's recordings, its framing, and its answers as our decoder reads them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from llm_service.providers.fold import fold
 from llm_service.providers.messages.decoder import MessagesDecoder
 from llm_service.providers.vendor import Reply
 
+_TYPE = re.compile(rb'\{"type": ?"(\w+)"')
 FOLDER = WIRE / "anthropic-messages"
 # Two halves of two answers, as a relay joined them: no answer, and the SDK misreads it.
 SPLICED = "spliced-message-start.chunks.txt"
@@ -36,8 +38,8 @@ def sse(*payloads: bytes | dict) -> bytes:
     stream = b""
     for payload in payloads:
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        kind = json.loads(data).get("type", "") if data.startswith(b"{") else ""
-        stream += f"event: {kind}\ndata: ".encode() + data + b"\n\n"
+        kind = _TYPE.match(data)
+        stream += b"event: " + (kind[1] if kind else b"") + b"\ndata: " + data + b"\n\n"
     return stream
 
 

@@ -1,5 +1,7 @@
 """Conversations as the anthropic kind sends them."""
 
+import json
+
 import pytest
 from anthropic_bodies import (
     PNG,
@@ -253,12 +255,20 @@ def test_citations_go_back_as_the_vendor_put_them():
     assert said[1][1] == [{**block("b"), "citations": [location]}]
 
 
-def test_citations_of_others_are_left_out_and_said():
+@pytest.mark.parametrize("role", [Role.ASSISTANT, Role.USER])
+def test_citations_of_others_are_left_out_and_said(role):
     cited = Part(Text("b"), citations=(Citation(uri="https://a.example"),))
-    asked = call(user("a"), message(Role.ASSISTANT, cited), user("c"))
+    asked = call(user("a"), message(role, cited), user("c"))
 
-    assert body(asked)["messages"][1]["content"] == [block("b")]
+    assert "citations" not in json.dumps(body(asked))
     assert warned(asked) == [("CONTENT_DROPPED", "messages[1].parts[0].citations")]
+
+
+def test_a_user_cites_nothing():
+    asked = call(user(ours(Text("b"), {"citations": [{"type": "char_location"}]})))
+
+    assert body(asked)["messages"][0]["content"] == [block("b")]
+    assert warned(asked) == [("CONTENT_DROPPED", "messages[0].parts[0].citations")]
 
 
 def test_a_refusal_of_another_vendor_is_what_the_model_said():

@@ -160,8 +160,11 @@ class Conversation:
             block["is_error"] = True
         return block
 
-    def _text(self, part: Part, path: str) -> Json | None:
-        """A text block. The API refuses one of white space only, also as a part of several."""
+    def _text(self, part: Part, path: str, *, answered: bool = False) -> Json | None:
+        """A text block. The API refuses one of white space only, also as a part of several.
+
+        `answered`: the model said it, and only then may it carry citations.
+        """
         said = part.content.text if isinstance(part.content, Text | Refusal) else ""
         if not said.strip():
             if said:
@@ -169,11 +172,13 @@ class Conversation:
             return None
         block: Json = {"type": "text", "text": said}
         known = items((states.read(part, self._kind) or {}).get("citations"))
-        if known:
+        if known and answered:
             block["citations"] = known
-        elif part.citations:
+        elif known or part.citations:
             self._dropped.content(
-                f"{path}.citations", "citations", "this provider takes only its own back"
+                f"{path}.citations",
+                "citations",
+                "this provider takes back only its own, in its answers",
             )
         return block
 
@@ -192,7 +197,7 @@ class Conversation:
                 if (kept := self._kept(part)) is not None:
                     return kept
                 self._go_on_in(part, path)
-                return self._text(part, path)
+                return self._text(part, path, answered=True)
             case ToolCall() as call:
                 return self._call(call, part, path)
             case Thinking() as thought:

@@ -102,6 +102,7 @@ def _check_input(block: dict) -> None:
     match block["type"]:
         case "text":
             _check_text(block)
+            assert not block.get("citations"), "users cite nothing"
         case "image":
             assert block.keys() <= {"type", "source", "cache_control"}
             _check_source(block["source"], {"base64", "url", "file"})
