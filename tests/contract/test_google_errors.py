@@ -268,7 +268,16 @@ def test_a_stream_without_a_reason_to_finish_never_ends_well(end):
 
 
 @pytest.mark.parametrize(
-    "end", [b"", b"data: [DONE]\n\n", b": ping\n\n", b"\r\n\r\n", b"data: {}\n\n", b'data: {"can']
+    "end",
+    [
+        b"",
+        b"data: [DONE]\n\n",
+        b": ping\n\n",
+        b"\r\n\r\n",
+        b"data: {}\n\n",
+        b"data: {no\n\n",
+        b'data: {"can',
+    ],
 )
 def test_after_the_reason_to_finish_the_bytes_may_just_end(end):
     finished = sse([chunk(finish="STOP")], done=False)

@@ -14,7 +14,7 @@ from llm_service.domain.content import (
     ToolCall,
     ToolResult,
 )
-from llm_service.errors import CapabilityNotSupported
+from llm_service.errors import CapabilityNotSupported, InvalidField, Violation
 from llm_service.providers import checks, states
 from llm_service.providers.dropped import Dropped
 from llm_service.providers.gemini.calls import Pairs, sign
@@ -71,8 +71,10 @@ class Contents:
                 _append(contents, content)
         if contents and contents[0]["role"] == "model" and _calls(contents[0]):
             raise self._refusal("messages", "takes a tool call only after a turn of the user")
+        if not contents and not self._system:
+            raise InvalidField(Violation("messages", "hold nothing to say to the model"))
         if not contents:  # instructions alone are what the user says
-            _append(contents, {"role": "user", "parts": self._system})
+            contents = [{"role": "user", "parts": self._system}]
             return Conversation(contents, [], continuation)
         return Conversation(contents, self._system, continuation)
 

@@ -165,7 +165,8 @@ class GeminiDecoder:
             for payload in payloads:
                 if len(payload) < _SHORT and payload.strip() in (b"", _DONE):
                     continue
-                self._take(wire.read(payload), payload)
+                chunk = wire.read(payload) if not self._finish else _read_leniently(payload)
+                self._take(chunk, payload)
         except GatewayError as failure:
             self.failure = failure
         if self._usage_is_news and self._usage is not None:
@@ -317,6 +318,14 @@ class GeminiDecoder:
                 error = failures.from_object(said)
                 return failures.failure(error, self._reply.headers, hide=self._reply.hide)
         return ProviderProtocolError("the provider's stream ended before its answer did")
+
+
+def _read_leniently(data: bytes) -> wire.Chunk:
+    """What follows a reason to finish may be part of the answer, or nothing that can be read."""
+    try:
+        return wire.read(data)
+    except ProviderProtocolError:
+        return wire.Chunk()
 
 
 def _struck(ratings: Any) -> tuple[str, ...]:  # noqa: ANN401 - as it lies on the wire

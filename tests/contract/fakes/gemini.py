@@ -6,7 +6,7 @@ import re
 
 from vendor_server import Asked, Reply
 
-from fakes.said import Finish, Said, cut
+from fakes.said import Call, Finish, Said, cut
 
 _PATHS = (
     re.compile(r"/v1(?:beta)?/(?:tuned)?[mM]odels/[^/:]+:(\w+)(\?alt=sse)?"),
@@ -260,18 +260,20 @@ def _pieces(said: Said, *, streamed: bool) -> list[list[dict]]:
     text = said.text or said.refusal
     events = [[{"text": piece, "thought": True}] for piece in thoughts]
     events += [[{"text": piece}] for piece in (cut(text, count) if text else [])]
-    calls: list[dict] = [
-        {"functionCall": {"name": call.name, "args": json.loads(call.arguments), "id": call.id}}
-        for call in said.calls
-    ]
+    calls = [{"functionCall": _call(call)} for call in said.calls]
     if calls:
         events.append(calls)
     if said.signature:
         if calls:
-            calls[0]["thoughtSignature"] = said.signature
+            calls[0] |= {"thoughtSignature": said.signature}
         elif events:
             events.append([{"text": "", "thoughtSignature": said.signature}])
     return events
+
+
+def _call(call: Call) -> dict:
+    args = {"args": json.loads(call.arguments)} if call.arguments else {}
+    return {"name": call.name, **args, "id": call.id}
 
 
 def _chunk(said: Said, parts: list[dict], *, last: bool) -> dict:
