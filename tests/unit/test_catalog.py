@@ -134,7 +134,7 @@ def test_what_replaces_a_model_is_in_the_catalogue_and_serves(kind):
         ("anthropic", "claude-3-haiku-20240307", ModelStage.RETIRED),
         ("anthropic", "claude-3.5-sonnet", ModelStage.RETIRED),
         ("anthropic", "claude-3.5-haiku", ModelStage.RETIRED),
-        ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0", None),
+        ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0", ModelStage.DEPRECATED),
         ("google", "gemini-pro", ModelStage.RETIRED),
         ("deepseek", "deepseek-chat", ModelStage.RETIRED),
         ("xai", "grok-3", ModelStage.RETIRED),
