@@ -62,6 +62,8 @@ def name(item: Json) -> str:
     kind = text(item.get("type"))
     if kind == "mcp_approval_request":
         return kind
+    if kind in ("function_call", "custom_tool_call"):
+        return text(item.get("name"))
     return text(item.get("name")) or kind.removesuffix("_call")
 
 

@@ -61,7 +61,7 @@ class History:
                     shaped.append(
                         self._blocks.shape(part, at, "a message of role assistant", only_text=True)
                     )
-        return shaped
+        return [_named(item, f"{path}/{number}") for number, item in enumerate(shaped)]
 
     def _said(self, part: Part, block: Json, state: Json, at: str, shaped: list[Json]) -> None:
         """Text joins the message it was in; what the provider had kept goes back as it was."""
@@ -116,6 +116,20 @@ class History:
             item = calls.restored(item, shaped_id(call.id), call.name, arguments)
         self._calls[call.id] = item
         return [item]
+
+
+def _named(item: Json, place: str) -> Json:
+    """The item; a message of no answer of the vendor's gets what one must have.
+
+    Only a plain text may go without an id, and no two items may have the same.
+    """
+    if item.get("type") != "message" or "id" in item:
+        return item
+    content = item["content"]
+    if len(content) == 1 and content[0]["type"] == "output_text" and not content[0]["annotations"]:
+        return {"role": "assistant", "content": content[0]["text"]}
+    digest = hashlib.sha256(f"{place}/{content}".encode()).hexdigest()
+    return {**item, "id": f"msg_{digest[:32]}", "status": "completed"}
 
 
 def shaped_id(call_id: str) -> str:

@@ -88,7 +88,7 @@ class Parts(TextParts):
         for item in self._items.all:
             self.finish_pieces(item)
             if item.held:
-                self._announce(item, {})
+                self._announce(item, {"type": item.type or "function_call"})
             if item.call is not None and not item.closed:
                 self.finish(item.call.part)
 

@@ -48,7 +48,7 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> Body:
     request, model = call.request, call.provider_model
     dropped = Dropped(request.strict_params, model)
     options = checks.options(call.options_json, _OURS)
-    stored = options.get("store") == b"true"
+    stored = bytes(options.get("store", b"")) == b"true"
     messages = Messages(dialect, model, dropped, stored=stored)
     shaped: Json = {"model": model, "input": messages.shape(request.messages), "store": False}
     include = [_SEALED] if dialect.seals_reasoning and _may_reason(call, dialect) else []

@@ -99,6 +99,8 @@ def _check_format(text: dict[str, Any]) -> None:
 
 def _check_items(items: list[dict[str, Any]]) -> None:
     called: dict[str, str] = {}
+    ids = [item["id"] for item in items if "id" in item]
+    assert len(ids) == len(set(ids)), "an item comes twice"
     for item in items:
         kind = item.get("type", "message")
         if kind == "message":
@@ -129,8 +131,9 @@ def _check_output(item: dict[str, Any], called: dict[str, str]) -> None:
 
 def _check_message(item: dict[str, Any]) -> None:
     assert item["role"] in {"user", "system", "developer", "assistant"}
-    if item["role"] == "assistant":
-        assert isinstance(item["content"], list)
+    if item["role"] == "assistant" and isinstance(item["content"], list):
+        assert item["id"].startswith("msg_")
+        assert item["status"] in {"in_progress", "completed", "incomplete"}
         assert item["content"]
         assert set(item) <= {"type", "role", "id", "status", "phase", "content"}
         _check_content(item["content"], OUTPUT_BLOCKS)
