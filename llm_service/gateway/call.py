@@ -1,5 +1,6 @@
 """One call on its way: what was asked, what has failed, what to say when nothing is left."""
 
+from abc import ABC
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,7 +54,7 @@ _CLOCK_SLACK_SECONDS = 0.02
 _CLOCK_SLACK_SHARE = 0.01
 
 
-class Call(Generic[R]):
+class Call(ABC, Generic[R]):
     """The state of one call over all its attempts.
 
     Args:

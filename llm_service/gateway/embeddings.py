@@ -35,7 +35,7 @@ class Embeddings:
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
-        self._most_bytes = most_bytes - _REST_BYTES
+        self._most_bytes = max(most_bytes - _REST_BYTES, most_bytes // 2)
 
     async def embed(self, request: EmbeddingRequest, seconds_left: float | None) -> EmbeddingAnswer:
         """All vectors or none. `seconds_left` until the caller's deadline, None if it set none.

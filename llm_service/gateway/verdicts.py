@@ -16,6 +16,7 @@ class Verdicts:
     """Marks credentials as rejected, or no longer so, off the path of the calls that found out.
 
     Only sealed secrets are marked: what a pointer points to can change without anybody telling us.
+    Whatever works loses its mark.
     """
 
     def __init__(self, database: Database) -> None:
@@ -27,8 +28,10 @@ class Verdicts:
         """Take note; never fails, never waits, and costs nothing when it is no news."""
         if credential is None or credential.rejected is rejected:
             return
+        if rejected and credential.source_type not in SEALED_SOURCES:
+            return
         version = credential.uid, credential.version
-        if credential.source_type in SEALED_SOURCES and version not in self._waiting:
+        if version not in self._waiting:
             self._waiting.add(version)
             self._heard.put_nowait((provider, replace(credential, rejected=rejected)))
 

@@ -97,6 +97,21 @@ async def test_a_credential_changed_meanwhile_is_left_alone(database):
     assert await read(database, old) == rotated
 
 
+async def test_a_pointer_that_works_loses_the_mark_a_check_gave_it(database):
+    provider = a_provider()
+    pointer = a_credential(
+        provider, source_type=SourceType.ENVIRONMENT_VARIABLE, reference="KEY", rejected=True
+    )
+    await stored(database, pointer, provider=provider)
+    verdicts = Verdicts(database)
+
+    async with running(verdicts):
+        verdicts.hear(provider, pointer, rejected=False)
+        found = await when(database, pointer, rejected=False)
+
+    assert found == replace(pointer, version=2, rejected=False)
+
+
 class Flaky:
     """A database whose first transactions fail."""
 

@@ -233,7 +233,7 @@ class UsageMetrics(_message.Message):
     FIRST_TOKEN_P95_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_1H_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     request_count: _builtins.int
-    """Calls: completions, not attempts."""
+    """Calls, however many attempts each took."""
     error_count: _builtins.int
     """Calls that failed."""
     fallback_count: _builtins.int
@@ -313,7 +313,7 @@ class UsageRecord(_message.Message):
     name: _builtins.str
     """"tenants/{tenant}/usageRecords/{usage_record}"."""
     completion_id: _builtins.str
-    """As Completion.id: the attempts of one call share it."""
+    """As Completion.id and EmbedResponse.id: the attempts of one call share it."""
     finish_reason: _completion_pb2.FinishReason.ValueType
     """Unspecified: it did not serve, or no text was asked for."""
     error_reason: _builtins.str
