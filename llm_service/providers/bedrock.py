@@ -38,6 +38,7 @@ _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 _RUNTIME_HOST = re.compile(
     r"(?P<before>.*\.)?bedrock-runtime(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<after>.+)"
 )
+_AWS = re.compile(r"amazonaws\.com(\.cn)?|api\.aws")
 _ANY_REGION = "us-east-1"
 _CHINA = "cn-"
 
@@ -75,7 +76,7 @@ def _authenticator(account: Account, region: str) -> tuple[Authenticator, str]:
 
 def _control(where: Endpoint, runtime: re.Match[str] | None, egress: Egress) -> Endpoint | None:
     """Where models are listed: beside where they are called, if that is one of AWS's hosts."""
-    if runtime is None or runtime["before"]:
+    if runtime is None or runtime["before"] or not _AWS.fullmatch(runtime["after"]):
         return None
     host = f"bedrock{runtime['fips'] or ''}.{runtime['region']}.{runtime['after']}"
     return egress.endpoint(f"{where.scheme}://{host}:{where.port}")

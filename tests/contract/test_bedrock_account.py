@@ -172,6 +172,7 @@ async def test_an_account_is_somewhere(egress, settings):
             "eu-west-1",
             None,
         ),
+        ("https://bedrock-runtime.eu-west-1.proxy.example", "eu-west-1", None),
         ("https://proxy.example/bedrock", "us-east-1", None),
     ],
 )

@@ -182,6 +182,7 @@ def test_what_a_model_cannot_do_is_refused_before_dialling(more, field):
     [
         {"tools": (FunctionTool("time", "", "[1]"),)},
         {"tools": (ProviderTool("bash_20250124", "[1]"),)},
+        {"tools": (ProviderTool("bash_20250124", '{"name": 5}'),)},
         {"tools": (TIME,), "tool_choice": ToolChoice(AUTO, ("nobody",))},
         {"tool_choice": ToolChoice(REQUIRED)},
         {"response_format": JsonSchemaFormat("x", "nothing")},
@@ -298,3 +299,13 @@ def test_a_turn_that_answered_in_json_goes_back_as_text():
     made = asked(user("Hi"), message(Role.ASSISTANT, Text('{"a":1}')), user("So?"))
 
     assert body(made)["messages"][1]["content"] == [{"text": '{"a":1}'}]
+
+
+def test_a_history_with_calls_of_anthropics_tools_needs_no_others():
+    bash = ProviderTool("bash_20250124")
+    call = ToolCall("toolu_1", "bash", "{}")
+    result = message(Role.TOOL, ToolResult("toolu_1", "bash", ()))
+    made = asked(user("List"), message(Role.ASSISTANT, call), result, tools=(bash,))
+
+    assert "toolConfig" not in shaped(made).body
+    assert warnings(made) == []

@@ -7,7 +7,8 @@ from enum import StrEnum
 from functools import lru_cache
 
 # Ids of inference profiles put a region before the model's own: "us.", "apac.", "global.".
-_GEOGRAPHY = re.compile(r"(?:us-gov|[a-z]{2,6})\.(?=[a-z0-9-]+\.)")
+_GEOGRAPHY = re.compile(r"(?:us-gov|global|apac|amer|emea|[a-z]{2})\.(?=[a-z0-9]+\.)")
+_MAKER = re.compile(r"(?P<name>[a-z][a-z0-9]*)\.")
 _VERSION = re.compile(
     r"claude-(?:(?P<old>\d)(?:-(?P<old_minor>\d))?-(?:opus|sonnet|haiku)"
     r"|v(?P<bare>\d)"
@@ -97,9 +98,10 @@ def base_model(model: str) -> str:
 def family(model: str) -> Family:
     """The facts of a model by its id."""
     base = base_model(model)
-    maker = base.partition(".")[0] if "." in base else ""
-    if not maker:
+    match = _MAKER.match(base)
+    if match is None:
         return _UNKNOWN
+    maker = match["name"]
     if (read := _BY_MAKER.get(maker)) is not None:
         return read(base)
     thinks = Thinks.CONFIG if maker in _TOLD_BY_CONFIG else Thinks.NOT

@@ -38,11 +38,6 @@ class FrameReader:
         self._held = bytearray()
         self._wanted = 0  # bytes of the message that has begun; 0: its prelude is not whole
 
-    @property
-    def is_between(self) -> bool:
-        """No message has begun that has not ended."""
-        return not self._held
-
     def feed(self, data: bytes) -> Iterator[Message]:
         """Each message that `data` completes.
 

@@ -84,8 +84,9 @@ class ToolShaper:
             listed = self._without(listed, used)
         if json_tool:
             listed.append({"toolSpec": json_tool})
-        if not listed and used:
-            listed = self._stand_ins(used)
+        known = {said["name"] for said in tools.fields.get("tools", ())}
+        if not listed and (unknown := [name for name in used if name not in known]):
+            listed = self._stand_ins(unknown)
         if listed:
             tools.config["tools"] = listed
             self._choose(tools, choice, listed, thinks=thinks)
@@ -126,7 +127,7 @@ class ToolShaper:
         config = _config(tool, f"{path}.provider_tool.config_json")
         if self._family.is_claude:
             dated = _DATED.fullmatch(tool.type)
-            named = {"type": tool.type, "name": dated["name"] if dated else tool.type}
+            named: Json = {"type": tool.type, "name": dated["name"] if dated else tool.type}
             tools.fields.setdefault("tools", []).append(named | config)
             return []
         if config or not NAME.fullmatch(tool.type):
@@ -236,6 +237,7 @@ def _config(tool: ProviderTool, path: str) -> Json:
         return {}
     try:
         config: Json = msgspec.json.decode(tool.config_json, type=dict[str, msgspec.Raw])
+        name = {"name": msgspec.json.decode(config["name"], type=str)} if "name" in config else {}
     except (ValueError, RecursionError) as error:
-        raise InvalidField(Violation(path, "must be a JSON object")) from error
-    return config
+        raise InvalidField(Violation(path, "must be a JSON object, its name a string")) from error
+    return config | name
