@@ -21,7 +21,6 @@ from llm_service.errors import InvalidField
 
 PNG = Media(Modality.IMAGE, data=b"\x89PNG", mime_type="image/png", resolution=Resolution.HIGH)
 PNG_URL = "data:image/png;base64,iVBORw=="
-PDF = Media(Modality.DOCUMENT, data=b"%PDF", mime_type="application/pdf", display_name="report.pdf")
 
 
 def again(answer, *more, **options) -> list:
