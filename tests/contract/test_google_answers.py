@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from google_wire import answered, chunk, decoder, read, spoken, whole
+from google_wire import answered, chunk, decoder, spoken, whole
 from recordings import sse
 
 from llm_service import errors
@@ -286,21 +286,31 @@ def test_counts_nobody_can_believe_are_none(counts):
     assert used(**counts) is None
 
 
-def test_usage_is_told_while_it_grows_and_the_last_word_counts():
-    def counted(number):
-        return {"promptTokenCount": 5, "candidatesTokenCount": number}
+def counted(number) -> dict:
+    return {"promptTokenCount": 5, "candidatesTokenCount": number}
 
-    events = read(
-        [
-            sse([chunk({"text": "a"}, usageMetadata=counted(1))], done=False),
-            sse([chunk({"text": "b"}, usageMetadata={"trafficType": "ON_DEMAND"})], done=False),
-            sse([chunk(finish="STOP", usageMetadata=counted(2))], done=False),
-        ]
-    )
 
-    updates = [event.usage.output_tokens for event in events if isinstance(event, UsageUpdate)]
-    assert updates == [1, 2]
-    assert events[-1].usage.output_tokens == 2
+def fed(*pieces) -> list:
+    reader = decoder()
+    return [event for piece in pieces for event in reader.feed(sse([piece], done=False))]
+
+
+def test_usage_is_told_at_once_and_now_and_then_and_the_last_word_counts():
+    growing = [chunk({"text": "a"}, usageMetadata=counted(n)) for n in range(1, 40)]
+
+    updates = [event for event in fed(*growing) if isinstance(event, UsageUpdate)]
+    answer = answered(*growing, chunk(finish="STOP", usageMetadata={"trafficType": "ON_DEMAND"}))
+
+    assert [update.usage.output_tokens for update in updates] == [1, 17, 33]
+    assert answer.usage == TokenUsage(5, 39)
+
+
+def test_a_stream_that_fails_tells_what_it_had_counted():
+    growing = [chunk({"text": "a"}, usageMetadata=counted(n)) for n in range(1, 4)]
+
+    *_, last = fed(*growing, b"{broken")
+
+    assert last == UsageUpdate(TokenUsage(5, 3))
 
 
 def test_only_the_first_of_several_candidates_is_read():

@@ -73,6 +73,19 @@ def test_instructions_alone_are_what_the_user_says():
     assert said == {"contents": [{"role": "user", "parts": [{"text": "Sing."}]}]}
 
 
+def test_empty_texts_are_left_out_and_nothing_is_put_in_their_place():
+    said = contents(user(" ", ""), assistant("", Thinking("Hm")), user(""))
+
+    assert said == [{"role": "user", "parts": [{"text": " "}]}]
+
+
+def test_a_conversation_that_says_nothing_is_refused():
+    with pytest.raises(errors.InvalidField) as failure:
+        contents(user(""))
+
+    assert failure.value.violations[0].field == "messages"
+
+
 def test_media_go_as_bytes_by_uri_and_by_file():
     [said] = contents(
         user(

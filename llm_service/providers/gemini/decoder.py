@@ -13,7 +13,6 @@ from llm_service.domain.completion import (
     DeltaKind,
     FilterStage,
     FinishReason,
-    TokenUsage,
     UsageUpdate,
 )
 from llm_service.domain.content import Text, Thinking
@@ -22,7 +21,7 @@ from llm_service.providers.base import Accepted, AdapterEvent, Ended
 from llm_service.providers.gemini import failures, grounding, wire
 from llm_service.providers.gemini.parts import Parts
 from llm_service.providers.gemini.probabilities import logprobs
-from llm_service.providers.gemini.usage import token_usage
+from llm_service.providers.gemini.usage import Meter
 from llm_service.providers.lenient import items, mapping, text
 from llm_service.providers.sse import EventReader
 from llm_service.providers.vendor import Reply
@@ -72,14 +71,13 @@ class GeminiDecoder:
         "_finish",
         "_id",
         "_metadata",
+        "_meter",
         "_model",
         "_parts",
         "_reader",
         "_reply",
         "_tail",
         "_tail_size",
-        "_usage",
-        "_usage_is_news",
         "_wire_parts",
         "done",
         "failure",
@@ -103,8 +101,7 @@ class GeminiDecoder:
         self._model = ""
         self._finish = ""
         self._filter: ContentFilter | None = None
-        self._usage: TokenUsage | None = None
-        self._usage_is_news = False
+        self._meter = Meter()
         self._metadata: dict[str, Any] = {}
         self._continuation = ""
         self._wire_parts: dict[int, int] = {}
@@ -169,9 +166,9 @@ class GeminiDecoder:
                 self._take(chunk, payload)
         except GatewayError as failure:
             self.failure = failure
-        if self._usage_is_news and self._usage is not None:
-            self._usage_is_news = False
-            events.append(UsageUpdate(self._usage))
+        usage = self._meter.news(now=self.failure is not None)
+        if usage is not None:
+            events.append(UsageUpdate(usage))
         return events
 
     def _take(self, chunk: wire.Chunk, data: bytes, *, whole: bool = False) -> None:
@@ -180,8 +177,8 @@ class GeminiDecoder:
             raise failures.failure(error, self._reply.headers, hide=self._reply.hide)
         if not (self._accepted and self._model and self._id):
             self._learn(chunk)
-        if chunk.usageMetadata is not None:
-            self._count(chunk.usageMetadata)
+        if chunk.usageMetadata is not wire.NOTHING:
+            self._meter.take(chunk.usageMetadata)
         if chunk.promptFeedback is not None:
             self._take_feedback(mapping(chunk.promptFeedback))
         for place, candidate in enumerate(chunk.candidates or ()):
@@ -195,12 +192,6 @@ class GeminiDecoder:
             self._accepted = True
             request_id = self._reply.request_id or self._id  # of the answer, if of nothing else
             self._parts.events.append(Accepted(self._model, request_id, self._reply.warnings))
-
-    def _count(self, said: Any) -> None:  # noqa: ANN401 - as it lies on the wire
-        usage = token_usage(said)
-        if usage is not None and usage != self._usage:
-            self._usage = usage
-            self._usage_is_news = True
 
     def _take_feedback(self, said: dict[str, Any]) -> None:
         """The prompt was blocked, and there will be no answer."""
@@ -277,8 +268,9 @@ class GeminiDecoder:
         if self._continuation and self._finish == "CONTINUATION":
             self._parts.keep("continuationToken", self._continuation)
         self._parts.close()
+        usage = self._meter.latest()
         self._parts.events.append(
-            Ended(self._reason(), self._finish, self._usage, self._model, self._filter)
+            Ended(self._reason(), self._finish, usage, self._model, self._filter)
         )
         self.done = True
 

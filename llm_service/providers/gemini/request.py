@@ -30,6 +30,16 @@ _OURS = frozenset({"model", "contents", "systemInstruction", "tools", "stream"})
 _SHARED = ("generationConfig", "toolConfig")
 _MOST_DEPTH = 4
 _INT32 = 2**31
+# The contract's names of parameters that some models do not take.
+_NAMES = {
+    "temperature": "temperature",
+    "topP": "top_p",
+    "topK": "top_k",
+    "frequencyPenalty": "frequency_penalty",
+    "presencePenalty": "presence_penalty",
+    "seed": "seed",
+    "logprobs": "top_logprobs",
+}
 _GEMMA = re.compile(r"gemma-?[1-3](?!\d)")
 
 
@@ -104,17 +114,6 @@ def _params(params: GenerationParams, can: ModelCapabilities, dropped: Dropped) 
     if "logprobs" in said:
         said["responseLogprobs"] = True
     return said
-
-
-_NAMES = {
-    "temperature": "temperature",
-    "topP": "top_p",
-    "topK": "top_k",
-    "frequencyPenalty": "frequency_penalty",
-    "presencePenalty": "presence_penalty",
-    "seed": "seed",
-    "logprobs": "top_logprobs",
-}
 
 
 def _response_format(call: Call, said: Json, config: Json, dropped: Dropped) -> str:

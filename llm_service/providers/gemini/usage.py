@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from llm_service.domain.completion import ModalityTokens, TokenUsage
 from llm_service.domain.content import Modality
 from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset, text
@@ -14,12 +16,53 @@ _MODALITIES = {
     "VIDEO": Modality.VIDEO,
     "DOCUMENT": Modality.DOCUMENT,
 }
+_EVERY = 16  # events
 _COUNTS = (
     "promptTokenCount",
     "toolUsePromptTokenCount",
     "candidatesTokenCount",
     "thoughtsTokenCount",
 )
+
+
+class Meter:
+    """The latest counts of a stream, which Google repeats in every event.
+
+    Reading them costs more than the event's text, so they are read when somebody is to be told: at
+    once, then now and then, and at the end.
+    """
+
+    __slots__ = ("_said", "_seen", "_told")
+
+    def __init__(self) -> None:
+        self._said = b""
+        self._seen = 0
+        self._told: TokenUsage | None = None
+
+    def take(self, said: msgspec.Raw) -> None:
+        data = bytes(said)
+        if b"promptTokenCount" in data:  # until the end some models say only how a call is billed
+            self._said = data
+            self._seen += 1
+
+    def news(self, *, now: bool) -> TokenUsage | None:
+        """The counts, if it is time to tell them and they are others than were told."""
+        if not self._said or not (now or self._seen % _EVERY == 1):
+            return None
+        before = self._told
+        usage = self.latest()
+        return usage if usage != before else None
+
+    def latest(self) -> TokenUsage | None:
+        """The last counts that can be believed."""
+        if self._said:
+            try:
+                usage = token_usage(msgspec.json.decode(self._said))
+            except (ValueError, RecursionError):
+                usage = None
+            self._told = usage or self._told
+            self._said = b""
+        return self._told
 
 
 def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on the wire

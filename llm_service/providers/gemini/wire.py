@@ -11,6 +11,8 @@ import msgspec
 
 from llm_service.errors import ProviderProtocolError
 
+NOTHING = msgspec.Raw(b"")
+
 
 class PartialArg(msgspec.Struct, gc=False):
     """A value, or a piece of one, and where in the arguments it belongs."""
@@ -26,7 +28,7 @@ class FunctionCall(msgspec.Struct, gc=False):
 
     name: Any = None
     id: Any = None
-    args: msgspec.Raw = msgspec.Raw(b"")
+    args: msgspec.Raw = NOTHING
     partialArgs: list[PartialArg] | None = None  # noqa: N815
     willContinue: Any = None  # noqa: N815
 
@@ -66,7 +68,7 @@ class Chunk(msgspec.Struct, gc=False):
     """A whole answer, or one event of a stream."""
 
     candidates: list[Candidate] | None = None
-    usageMetadata: Any = None  # noqa: N815
+    usageMetadata: msgspec.Raw = NOTHING  # noqa: N815
     modelVersion: Any = None  # noqa: N815
     responseId: Any = None  # noqa: N815
     promptFeedback: Any = None  # noqa: N815
