@@ -176,6 +176,21 @@ def test_the_code_is_googles_reason_but_never_the_secret():
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        "The input token count (1200) exceeds the maximum number of tokens allowed (1048).",
+        "The input token count is 1200 but the model only supports up to 1048.",
+        "The input token count exceeds the maximum.",
+    ],
+)
+def test_how_much_too_long_a_request_is_is_told_if_google_says_so(message):
+    metadata = refused(400, "INVALID_ARGUMENT", message).metadata
+
+    known = {"requestedTokens": "1200", "limitTokens": "1048"}
+    assert metadata == (known if "1200" in message else {})
+
+
+@pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"null", b'{"error": 3}', b"\xff", b"[[1]]"]
 )
 def test_any_body_is_understood_by_its_status(body):

@@ -177,6 +177,21 @@ def test_a_tool_the_door_has_not_is_refused_by_name(name, door):
     assert failure.value.metadata["field"] == "tools[0].provider"
 
 
+def test_tools_of_the_providers_are_forbidden_by_leaving_them_out():
+    choice = ToolChoice(ToolMode.NONE)
+
+    sent = body(call(tools=(TIME, ProviderTool("codeExecution")), tool_choice=choice))
+
+    assert sent["tools"] == [{"functionDeclarations": [{"name": "time"}]}]
+
+
+def test_tools_of_the_providers_cannot_be_forced():
+    with pytest.raises(errors.CapabilityNotSupported) as failure:
+        body(call(tools=(ProviderTool("urlContext"),), tool_choice=ToolChoice(ToolMode.REQUIRED)))
+
+    assert failure.value.metadata["field"] == "tool_choice.mode"
+
+
 def test_a_model_without_tools_refuses_them_before_dialling():
     with pytest.raises(errors.CapabilityNotSupported):
         body(call(tools=(TIME,), capabilities=ModelCapabilities(tools=False)))
@@ -226,7 +241,7 @@ def test_a_schema_beside_forbidden_tools_is_native_without_them():
 
     sent = body(asked)
 
-    assert sent["tools"] == [{"codeExecution": {}}]
+    assert "tools" not in sent
     assert "toolConfig" not in sent
     assert "responseJsonSchema" in sent["generationConfig"]
 

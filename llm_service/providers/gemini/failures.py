@@ -96,6 +96,7 @@ _BY_STATUS_WORD: dict[str, type[errors.GatewayError]] = {
     "UNKNOWN": _UNAVAILABLE,
 }
 
+_LENGTHS = re.compile(r"token count \(?(\d{1,12})\D{1,80}?(\d{1,12})")
 _LONG_TERM = re.compile(r"per_?(day|month)", re.I)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _RETRY_IN = re.compile(r"retry in (\d{1,9}(?:\.\d{1,9})?)s\b", re.I)
@@ -133,7 +134,12 @@ def failure(
     error: VendorError, headers: Mapping[str, str], *, hide: str = ""
 ) -> errors.GatewayError:
     """The failure to raise. `hide` is the secret: a code that holds it is not passed on."""
-    return failures.failure(_kind(error), error, headers, hide)
+    failed = failures.failure(_kind(error), error, headers, hide)
+    if isinstance(failed, errors.ContextLengthExceeded) and (
+        said := _LENGTHS.search(error.message)
+    ):
+        failed.metadata |= {"requestedTokens": said[1], "limitTokens": said[2]}
+    return failed
 
 
 def _kind(error: VendorError) -> type[errors.GatewayError]:

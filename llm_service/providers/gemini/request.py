@@ -179,12 +179,8 @@ def _emulate(
 
 def _without_functions(said: Json) -> None:
     """Leave out the functions that the choice forbids: a format does not go with them."""
-    left = [tool for tool in said.pop("tools", ()) if "functionDeclarations" not in tool]
-    if left:
-        said["tools"] = left
-    said.get("toolConfig", {}).pop("functionCallingConfig", None)
-    if not said.get("toolConfig", True):
-        del said["toolConfig"]
+    said.pop("tools", None)
+    said.pop("toolConfig", None)
 
 
 def _add_options(said: Json, text: str) -> None:

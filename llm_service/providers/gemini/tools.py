@@ -47,8 +47,7 @@ def shape(call: Call, door: Door, dropped: Dropped) -> Json:
         raise checks.not_supported(KIND, model, "tools", "takes no tools with this model")
     choice = call.request.tool_choice or ToolChoice()
     checks.check_tool_choice(tools, choice)
-    if choice.parallel is False and functions(tools):
-        dropped.content("tool_choice.parallel", "parallel", "this provider may always call several")
+    _check_choice(choice, tools, model, dropped)
     declared = [
         declaration(tool, f"tools[{number}]")
         for number, tool in enumerate(tools)
@@ -56,7 +55,7 @@ def shape(call: Call, door: Door, dropped: Dropped) -> Json:
     ]
     shaped: list[Json] = [{"functionDeclarations": declared}] if declared else []
     for number, tool in enumerate(tools):
-        if isinstance(tool, ProviderTool):
+        if isinstance(tool, ProviderTool) and choice.mode is not ToolMode.NONE:
             shaped.append(_provider_tool(tool, door, model, f"tools[{number}]"))
     config: Json = {}
     if declared and (mode := _mode(choice, functions(tools))):
@@ -67,6 +66,16 @@ def shape(call: Call, door: Door, dropped: Dropped) -> Json:
         **({"tools": shaped} if shaped else {}),
         **({"toolConfig": config} if config else {}),
     }
+
+
+def _check_choice(choice: ToolChoice, tools: Sequence[Tool], model: str, dropped: Dropped) -> None:
+    declared = functions(tools)
+    if choice.mode is ToolMode.REQUIRED and tools and not declared:
+        raise checks.not_supported(
+            KIND, model, "tool_choice.mode", "cannot be made to use a tool it runs itself"
+        )
+    if choice.parallel is False and declared:
+        dropped.content("tool_choice.parallel", "parallel", "this provider may always call several")
 
 
 def declaration(tool: FunctionTool, path: str) -> Json:
