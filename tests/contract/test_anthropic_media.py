@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from anthropic_bodies import PNG, body, ours, prepared, turns, warned
+from anthropic_bodies import PNG, PROFILE, block, body, body_of, ours, prepared, turns, warned
 from calls import call, message, user
 
 from llm_service.domain.content import (
@@ -18,7 +18,9 @@ from llm_service.domain.content import (
     ToolCall,
     ToolResult,
 )
+from llm_service.domain.provider import ModelCapabilities
 from llm_service.errors import CapabilityNotSupported, InvalidField
+from llm_service.providers.messages.request import prepare
 
 CALL = ToolCall("toolu_1", "time", "{}")
 RESULT = ToolResult("toolu_1", "time", (Part(Text("noon")),))
@@ -192,3 +194,26 @@ def test_a_mark_on_thinking_or_on_nothing_is_said():
 
     assert "cache_control" not in json.dumps(body(asked))
     assert len(warned(asked)) == 1
+
+
+def test_a_mark_is_left_out_and_said_where_the_model_keeps_no_prompts():
+    marked = user(Part(Text("a"), CacheControl()))
+    asked = call(marked, capabilities=ModelCapabilities(prompt_caching=False))
+
+    assert "cache_control" not in json.dumps(body(asked))
+    assert warned(asked) == [("CONTENT_DROPPED", "messages[0].parts[0].cache_control")]
+
+
+def test_a_block_of_the_vendors_own_may_be_a_users_and_a_results():
+    found = {"type": "search_result", "source": "s", "title": "T", "content": [block("x")]}
+    state = ours(Text(""), {"block": found})
+    result = ToolResult("toolu_1", "", (state,))
+
+    shaped = prepare(
+        call(user("a"), message(Role.ASSISTANT, CALL), message(Role.TOOL, result), user(state)),
+        PROFILE,
+    )
+
+    [sent, own] = body_of(shaped)["messages"][2]["content"]
+    assert sent["content"] == [found]
+    assert own == found

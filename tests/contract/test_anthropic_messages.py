@@ -170,6 +170,16 @@ def test_a_call_made_by_code_the_vendor_ran_needs_no_result():
     assert body_of(shaped)["messages"][1]["content"][0]["caller"]["tool_id"] == "s"
 
 
+def test_a_call_made_by_code_the_vendor_ran_may_have_a_result():
+    by_code = ours(CALL, {"call": {"caller": {"type": "code_execution_20260120", "tool_id": "s"}}})
+
+    shaped = prepare(
+        call(user("a"), message(Role.ASSISTANT, by_code), message(Role.TOOL, RESULT)), PROFILE
+    )
+
+    assert body_of(shaped)["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
+
+
 # --- thinking and the vendor's own state ----------------------------------------------------------
 
 

@@ -211,6 +211,24 @@ def test_a_filter_that_strikes_in_a_stream_ends_the_answer():
     assert answer.content_filter == ContentFilter(FilterStage.OUTPUT)
 
 
+def test_a_filter_may_strike_before_the_answer_starts():
+    blocked = error("invalid_request_error", "Input blocked by content filtering policy")
+
+    answer = read_events(blocked)
+
+    assert contents(answer) == []
+    assert answer.content_filter == ContentFilter(FilterStage.INPUT)
+
+
+def test_a_report_without_a_delta_is_of_usage():
+    report = {"type": "message_delta", "usage": {"output_tokens": 3}}
+
+    answer = read_events(start(), *text("Hi"), stop(), report, END)
+
+    assert answer.usage.output_tokens == 3
+    assert answer.provider_finish_reason == "end_turn"
+
+
 # --- whole ----------------------------------------------------------------------------------------
 
 

@@ -175,11 +175,26 @@ def test_objects_left_open_are_closed_in_their_order():
     assert schema["additionalProperties"] is False
 
 
+def test_objects_are_closed_wherever_they_are():
+    inner = '{"type":"object","properties":{"x":{}}}'
+    schema = (
+        f'{{"type":"object","properties":{{"a":{{"anyOf":[{inner},{{"type":"null"}}]}},'
+        f'"b":{{"items":{inner}}},"c":{{"$ref":"#/$defs/C"}},"d":{{"$ref":"#/$defs/D"}}}},'
+        f'"$defs":{{"C":{inner},"D":{{"allOf":[{{"$ref":"#/$defs/C"}}]}}}}}}'
+    )
+
+    closed = json.dumps(body(wanting(schema))["output_config"]["format"]["schema"])
+
+    assert closed.count('"additionalProperties": false') == 4
+
+
 @pytest.mark.parametrize(
     "schema",
     [
         '{"type":"object"}',
         '{"type":"object","properties":{"a":{"type":"integer","minimum":1}}}',
+        '{"type":"object","properties":{"a":{"allOf":[{"type":"object"}]}}}',
+        '{"type":"object","properties":{"a":{"$ref":"#"}}}',
         '{"type":"object","properties":{"a":true}}',
         '{"type":"object","properties":{"a":{}},"additionalProperties":true}',
         '{"type":"object","properties":{"a":{"type":"string","format":"color"}}}',

@@ -66,7 +66,7 @@ def test_writes_are_known_by_their_kinds_too():
 def test_a_compaction_is_part_of_what_the_answer_used():
     made = {"type": "compaction", "input_tokens": 1000, "output_tokens": 50}
     own = {"type": "message", "input_tokens": 10, "output_tokens": 7}
-    odd = [None, {"type": "compaction", "input_tokens": -1, "output_tokens": "x"}]
+    odd = [None, {"type": []}, {"type": "compaction", "input_tokens": -1, "output_tokens": "x"}]
 
     usage = whole({"input_tokens": 10, "output_tokens": 7, "iterations": [made, own, *odd]})
 

@@ -39,7 +39,7 @@ class Usage:
         return iterations if any(_kind(said) not in _OWN for said in iterations) else []
 
 
-_OWN = frozenset({"message", "compaction"})
+_OWN = ("message", "compaction")
 
 
 def token_usage(said: dict[str, Any]) -> TokenUsage | None:
