@@ -1,5 +1,7 @@
 """Parameters, thinking, versions and options as the anthropic kind sends them."""
 
+import json
+
 import pytest
 from anthropic_bodies import PROFILE, TIME, body, ours, prepared, warned
 from calls import call, message, user
@@ -338,10 +340,24 @@ def test_betas_are_a_header_named_by_the_account_the_tools_and_the_options():
 
     assert prepared(given, profile).betas == (
         "context-1m-2025-08-07",
-        "context-management-2025-06-27",
         "skills-2025-10-02",
+        "context-management-2025-06-27",
     )
     assert "betas" not in body(given, profile)
+
+
+def test_a_beta_that_is_named_is_not_joined_by_another_release():
+    options = {
+        "betas": ["mcp-client-2026-09-15"],
+        "mcp_servers": [],
+        "context_management": {"edits": [{"type": "compact_20260112"}]},
+    }
+
+    assert prepared(call(options_json=json.dumps(options))).betas == (
+        "mcp-client-2026-09-15",
+        "context-management-2025-06-27",
+        "compact-2026-01-12",
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,16 @@ Json = dict[str, Any]
 # What the options may not say: it is decided by the rest of the request.
 _OURS = frozenset({"model", "messages", "system", "stream"})
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # What the vendor still calls a beta, by the option it comes with.
 _BETA_OPTIONS = {
-    "mcp_servers": "mcp-client-2025-11-20",
+    "compaction": "compact-2026-09-04",
     "context_management": "context-management-2025-06-27",
+    "fallbacks": "server-side-fallback-2026-07-01",
+    "mcp_servers": "mcp-client-2025-11-20",
+    "speed": "fast-mode-2026-02-01",
 }
+_COMPACTING_EDIT = (b'"compact_20260112"', "compact-2026-01-12")
 _FILES = "files-api-2025-04-14"
 
 
@@ -71,7 +76,9 @@ def prepare(call: Call, profile: Profile) -> Prepared:
     if said.container:
         body["container"] = said.container
     options, named = _options(call.options_json)
-    joined = _joined(profile.betas, betas(request.tools), _implied(options, said.turns), named)
+    joined = _joined(
+        [*profile.betas, *named], [*betas(request.tools), *_implied(options, said.turns)]
+    )
     return Prepared(
         _merged(body, options), shaped.version, joined, dropped.warnings(), wanted.tool_name
     )
@@ -94,6 +101,9 @@ def _options(text: str) -> tuple[Mapping[str, msgspec.Raw], list[str]]:
 
 def _implied(options: Mapping[str, msgspec.Raw], turns: Sequence[Json]) -> list[str]:
     implied = [beta for name, beta in _BETA_OPTIONS.items() if name in options]
+    edit, beta = _COMPACTING_EDIT
+    if "context_management" in options and edit in bytes(options["context_management"]):
+        implied.append(beta)
     blocks = (block for turn in turns for block in turn["content"])
     if any(_is_file(block) for block in blocks):
         implied.append(_FILES)
@@ -105,8 +115,11 @@ def _is_file(block: Json) -> bool:
     return type(source) is dict and source.get("type") == "file"
 
 
-def _joined(*groups: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for group in groups for name in group))
+def _joined(named: Sequence[str], implied: Sequence[str]) -> tuple[str, ...]:
+    """Every beta once; of one that is named, no other release."""
+    taken = {_DATE.sub("", name) for name in named}
+    more = (name for name in implied if _DATE.sub("", name) not in taken)
+    return tuple(dict.fromkeys([*named, *more]))
 
 
 def _merged(body: Json, options: Mapping[str, msgspec.Raw]) -> Json:
