@@ -38,6 +38,7 @@ DIALECT = Dialect(
     thoughts=Thoughts.BLOCKS,
     call_ids=CallIds(re.compile("[a-zA-Z0-9]{9}"), 9),
     names=False,
+    empty_messages=False,
     refusals=False,
     user_after_tool=False,
     prefixes=True,

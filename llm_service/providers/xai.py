@@ -24,6 +24,7 @@ DIALECT = Dialect(
     thinking_ignores=("frequency_penalty", "presence_penalty", "stop_sequences"),
     strict=False,
     provider_tools=True,
+    empty_messages=False,
     refusals=False,
     documents=Documents.NONE,
     audio=Audio.NONE,

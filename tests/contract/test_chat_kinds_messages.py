@@ -238,3 +238,23 @@ def test_a_name_mistral_does_not_take_is_said_to_be_left_out():
 
     assert sent("mistral", asked)[1] == [("CONTENT_DROPPED", "messages[0].participant")]
     assert sent("groq", asked)[0]["messages"][0]["name"] == "ann"
+
+
+@pytest.mark.parametrize("kind", ["mistral", "xai"])
+def test_a_message_that_says_nothing_is_left_out_where_it_would_be_refused(kind):
+    asked = call(
+        user("Hi"), message(Role.ASSISTANT, thinking("anthropic", "Hm")), user("Well?"), user("")
+    )
+
+    body, warnings = sent(kind, asked)
+
+    assert [said["content"] for said in body["messages"]] == ["Hi", "Well?"]
+    assert ("CONTENT_DROPPED", "messages[1]") in warnings
+    assert len(sent("groq", asked)[0]["messages"]) == 4
+
+
+def test_a_conversation_that_says_nothing_is_refused():
+    with pytest.raises(CapabilityNotSupported) as failure:
+        request.body(call(user("")), KINDS["mistral"], stream=False)
+
+    assert failure.value.metadata["field"] == "messages"

@@ -103,6 +103,7 @@ class Dialect:
         thoughts_with_calls: a message with tool calls must have the field of thoughts, if empty.
         content_with_calls: and content.
         call_ids: the ids of tool calls it takes.
+        empty_messages: takes a message that says nothing; else it is left out.
         names: takes a participant's name.
         refusals: takes a refusal in a field; else it is sent as the text it is.
         cache_marks: takes `cache_control` in blocks.
@@ -139,6 +140,7 @@ class Dialect:
     content_with_calls: bool = False
     # OpenAI's limit, and the only one that a hash in its place could hurt nowhere.
     call_ids: CallIds = field(default=CallIds(re.compile(r".{1,40}", re.S), 40))
+    empty_messages: bool = True
     names: bool = True
     refusals: bool = True
     cache_marks: bool = False

@@ -47,8 +47,13 @@ class Messages:
         shaped: list[Json] = []
         for number, message in enumerate(messages):
             for one in self._message(message, f"messages[{number}]"):
+                if _is_empty(one) and not self._dialect.empty_messages:
+                    self._dropped.content(f"messages[{number}]", "a message", "it says nothing")
+                    continue
                 self._check_order(shaped, one, f"messages[{number}]")
                 shaped.append(one)
+        if not shaped:
+            raise self._media.refusal("messages", "takes no conversation that says nothing")
         if self._dialect.prefixes and shaped and shaped[-1]["role"] == "assistant":
             shaped[-1]["prefix"] = True
         return shaped
@@ -212,6 +217,11 @@ class Messages:
         elif message.participant:
             self._dropped.content(f"{path}.participant", "the name", "this provider takes none")
         return shaped
+
+
+def _is_empty(shaped: Json) -> bool:
+    said = shaped.keys() - {"role", "name"}
+    return shaped["role"] != "tool" and said == {"content"} and shaped["content"] == ""
 
 
 def _joined(blocks: list[Json]) -> str | list[Json]:

@@ -37,6 +37,7 @@ class Rules:
     blocks: frozenset[str] = _USER_BLOCKS
     names: bool = True
     content_with_calls: bool = False
+    empty: bool = True
     thoughts_with_calls: str = ""
     call_id: str = r"[\s\S]{1,40}"
     user_after_tool: bool = True
@@ -68,6 +69,7 @@ VENDORS: dict[str, Rules] = {
         efforts=frozenset(("low", "high", "max")),
     ),
     "xai": Rules(
+        empty=False,
         fields=_OPENAI | {"search_parameters"},
         assistant=_NO_REFUSAL,
         blocks=_SEEING,
@@ -90,6 +92,7 @@ VENDORS: dict[str, Rules] = {
         assistant=frozenset(("role", "content", "tool_calls", "prefix")),
         blocks=frozenset(("text", "image_url", "document_url", "file", "input_audio")),
         names=False,
+        empty=False,
         call_id="[a-zA-Z0-9]{9}",
         user_after_tool=False,
         choices=frozenset(("auto", "none", "any", "required")),
@@ -183,6 +186,8 @@ def _check_messages(messages: list[dict], rules: Rules) -> None:
     before = None
     for message in messages:
         role = message["role"]
+        says = message.keys() & {"tool_calls", "refusal"} or message.get("content") != ""
+        assert says or rules.empty or role == "tool", "a message that says nothing"
         assert role in ("system", "developer", "user", "assistant", "tool"), role
         if role == "tool":
             _check_result(message, open_calls, rules)
