@@ -15,6 +15,7 @@ from llm_service.domain.content import Role, Text, Thinking, ToolCall, ToolResul
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
 
+KEY = "sk-secret"
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -28,7 +29,7 @@ async def vendor():
 async def connect(vendor):
     egress = Egress(allow=("127.0.0.1",))
 
-    def connect(kind, secret="sk-secret", **settings):
+    def connect(kind, secret=KEY, **settings):
         return providers.connect(kind, Account(vendor.base_uri, settings, secret), egress)
 
     yield connect
