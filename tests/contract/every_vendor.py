@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from fakes.said import Finish
 from vendor_server import Vendor, vendor_server
 
 from llm_service import providers
@@ -23,7 +22,8 @@ AWS_KEY = json.dumps(
 class Kind:
     """A kind, the model asked of it, and the fake (`fakes.<fake>`) that plays its vendor.
 
-    `thinks`: gives its thinking and takes it back. `refuses`: has a way to say that it declines.
+    `thinks`: gives its thinking and takes it back. `signs`: with a signature. `refuses`: has a
+    way to say that it declines. `filters`: has a word for what a filter cut off.
     """
 
     name: str
@@ -35,14 +35,16 @@ class Kind:
     path: str = "/v1"
     thinks: bool = True
     refuses: bool = False
-    no_word_for: tuple[Finish, ...] = ()
+    signs: bool = False
+    filters: bool = True
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
 
     @property
     def fake(self):
         return importlib.import_module(f"fakes.{self.fake_name}")
-
-    def never_says(self, finish: Finish) -> bool:
-        return finish in self.no_word_for
 
     def account(self, vendor: Vendor) -> Account:
         base_uri = f"http://127.0.0.1:{vendor.port}{self.path}"
@@ -50,10 +52,30 @@ class Kind:
 
 
 KINDS = {
-    kind.name: kind
+    kind.label: kind
     for kind in (
-        Kind("openai", "chat", refuses=True),
-        Kind("anthropic", "messages", refuses=True),
+        Kind("openai", "chat", settings={"api": "chat"}, refuses=True),
+        Kind(
+            "openai",
+            "responses",
+            label="openai by Responses",
+            settings={"api": "responses"},
+            signs=True,
+            refuses=True,
+        ),
+        Kind("azure", "azure", settings={"api": "chat"}, path="", refuses=True),
+        Kind("anthropic", "messages", refuses=True, signs=True),
+        Kind("google", "gemini", path="/v1beta", signs=True),
+        Kind("bedrock", "converse", secret=AWS_KEY, source=SourceType.AWS_KEY, path="", signs=True),
+        Kind("deepseek", "deepseek"),
+        Kind("xai", "xai"),
+        Kind("fireworks", "fireworks"),
+        Kind("groq", "groq"),
+        Kind("mistral", "mistral"),
+        Kind("openrouter", "openrouter", signs=True),
+        Kind("together", "together"),
+        Kind("openai-compatible", "compatible"),
+        Kind("ollama", "ollama", path="", filters=False),
     )
 }
 

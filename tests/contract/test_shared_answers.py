@@ -36,6 +36,12 @@ CALLS = (Called("call-1", "weather", CITY), Called("call-2", "weather", "{}"))
 PNG = Media(Modality.IMAGE, data=b"\x89PNG\r\n", mime_type="image/png")
 
 
+def those_that(can: str) -> tuple:
+    """The kinds of which it is true, and their names."""
+    kinds = [kind for kind in KINDS.values() if getattr(kind, can)]
+    return ([pytest.param(kind, id=kind.label) for kind in kinds],)
+
+
 async def both(kind, asked, said):
     """The answer whole and streamed: the same."""
     async with connected(kind) as (vendor, adapter):
@@ -124,10 +130,8 @@ async def test_an_image_arrives_or_is_refused_before_dialling(kind):
         assert not vendor.asked
 
 
-@every_kind
+@pytest.mark.parametrize("kind", *those_that("thinks"))
 async def test_thinking_and_its_signature_make_the_round_trip_over_two_turns(kind):
-    if not kind.thinks:
-        pytest.skip(f"{kind.name} gives no thinking")
     said = Said(
         thinking="Clouds, I see.",
         signature="c2lnbmF0dXJl",
@@ -145,8 +149,11 @@ async def test_thinking_and_its_signature_make_the_round_trip_over_two_turns(kin
 
         await streamed(kind, vendor, adapter, second, Said(text="Rain."))
 
-        signed = any(part.provider_state for part in answer.parts)
-        assert signed == (b"c2lnbmF0dXJl" in vendor.asked[-1].body)
+        again = vendor.asked[-1].body
+    if kind.signs:
+        assert b"c2lnbmF0dXJl" in again
+    elif any(part.provider_state for part in answer.parts):
+        assert b"Clouds, I see." in again
     assert "".join(thought.text for thought in contents(answer, Thinking)) == "Clouds, I see."
 
 
@@ -164,29 +171,25 @@ async def test_structured_output_is_text_that_is_json(kind):
 
 
 @every_kind
-@pytest.mark.parametrize(
-    ("finish", "reason"),
-    [
-        (Finish.LENGTH, FinishReason.MAX_OUTPUT_TOKENS),
-        (Finish.CONTENT_FILTER, FinishReason.CONTENT_FILTER),
-    ],
-)
-async def test_why_it_finished_is_told(kind, finish, reason):
-    said = Said(text="Well", finish=finish)
-    if kind.never_says(finish):
-        pytest.skip(f"{kind.name} has no word for {finish}")
+async def test_an_answer_at_its_limit_is_told_from_a_whole_one(kind):
+    answer = await both(kind, call(model=kind.model), Said(text="Well", finish=Finish.LENGTH))
 
-    answer = await both(kind, call(model=kind.model), said)
-
-    assert answer.finish_reason is reason
+    assert answer.finish_reason is FinishReason.MAX_OUTPUT_TOKENS
     assert answer.provider_finish_reason
 
 
-@every_kind
-async def test_a_refusal_is_a_result(kind):
-    if not kind.refuses:
-        pytest.skip(f"{kind.name} has no way to decline")
+@pytest.mark.parametrize("kind", *those_that("filters"))
+async def test_what_a_filter_cut_off_is_a_result(kind):
+    said = Said(text="Well", finish=Finish.CONTENT_FILTER)
 
+    answer = await both(kind, call(model=kind.model), said)
+
+    assert answer.finish_reason is FinishReason.CONTENT_FILTER
+    assert answer.provider_finish_reason
+
+
+@pytest.mark.parametrize("kind", *those_that("refuses"))
+async def test_a_refusal_is_a_result(kind):
     answer = await both(
         kind, call(model=kind.model), Said(refusal="I would rather not.", finish=Finish.REFUSAL)
     )

@@ -65,7 +65,7 @@ FORMATS = st.sampled_from(
 
 
 @every_kind
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), PARAMS, CHOICES, FORMATS)
 async def test_any_conversation_arrives_or_is_refused(kind, messages, params, choice, wanted):
     asked = call(

@@ -31,12 +31,17 @@ CLASSES = {
 PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
 
 
-@every_kind
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, id=f"{kind.label}-{name}")
+        for kind in KINDS.values()
+        for name in CLASSES
+        if kind.fake.error(name) is not None
+    ],
+)
 async def test_each_error_of_the_vendor_has_its_class(kind, name):
     reply = kind.fake.error(name)
-    if reply is None:
-        pytest.skip(f"{kind.name} has no error for {name}")
     async with connected(kind) as (vendor, adapter):
         for ask in (adapter.complete, lambda asked: events_of(adapter, asked)):
             vendor.replies.append(reply)
@@ -126,7 +131,10 @@ async def test_a_caller_who_leaves_closes_the_connection(kind):
 @every_kind
 async def test_a_vendor_that_never_begins_is_a_timeout(kind):
     async with connected(kind) as (vendor, adapter):
-        vendor.replies.append(Reply(200, {}, (), held=True))
+        silent = {"pieces": (), "held": True}
+        vendor.replies.append(
+            lambda request: replace(kind.fake.stream(Said(text="Hi"), request), **silent)
+        )
         asked = call(model=kind.model, deadlines=replace(SECOND, first_token=0.2))
 
         with pytest.raises(errors.ProviderTimeout):

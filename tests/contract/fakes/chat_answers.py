@@ -121,7 +121,8 @@ def usage(said: Said) -> dict[str, Any]:
 def _by_tool(said: Said, asked: Asked) -> Said:
     """A model made to answer by a tool says what it has to say in the tool's arguments."""
     choice = asked.json.get("tool_choice")
-    if not isinstance(choice, dict) or not said.text or said.calls:
+    forced = isinstance(choice, dict) and "function" in choice
+    if not forced or not said.text or said.calls:
         return said
     name = choice["function"]["name"]
     told = [tool["function"].get("description", "") for tool in asked.json["tools"]]
