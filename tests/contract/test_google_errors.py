@@ -199,6 +199,17 @@ def test_any_body_is_understood_by_its_status(body):
     assert type(failure) is errors.ProviderUnavailable
 
 
+def test_an_error_of_a_server_in_between_is_told_by_its_prose_and_status():
+    body = b'{"error": "The input token count exceeds the maximum"}'
+
+    assert type(failures.failure(failures.read_error(400, body), {})) is (
+        errors.ContextLengthExceeded
+    )
+    assert type(failures.failure(failures.from_object({"error": {"code": 7}}), {})) is (
+        errors.ProviderUnavailable
+    )
+
+
 def test_an_error_in_an_array_is_that_error():
     body = json.dumps([gemini.status("bad_key")]).encode()
 

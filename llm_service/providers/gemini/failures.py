@@ -96,7 +96,7 @@ _BY_STATUS_WORD: dict[str, type[errors.GatewayError]] = {
     "UNKNOWN": _UNAVAILABLE,
 }
 
-_LENGTHS = re.compile(r"token count \(?(\d{1,12})\D{1,80}?(\d{1,12})")
+_LENGTHS = re.compile(r"token count\D{0,8}(\d{1,12})\D{1,80}?(\d{1,12})")
 _LONG_TERM = re.compile(r"per_?(day|month)", re.I)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _RETRY_IN = re.compile(r"retry in (\d{1,9}(?:\.\d{1,9})?)s\b", re.I)
@@ -116,9 +116,8 @@ def from_object(said: Any, status: int = 200) -> VendorError:  # noqa: ANN401 - 
     if type(said) is list:
         said = said[0] if said else None
     error = mapping(said).get("error", said)
-    if type(error) is str:  # of the token endpoint
-        description = text(mapping(said).get("error_description"))
-        return VendorError(status, (error,), description[:2000])
+    if type(error) is str:  # of a server in between
+        return VendorError(status, message=error[:2000])
     error = mapping(error)
     details = [mapping(detail) for detail in items(error.get("details"))]
     reasons = (text(detail.get("reason")) for detail in details)

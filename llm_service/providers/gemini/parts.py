@@ -109,9 +109,7 @@ class Parts(PartWriter):
             return
         if not call.whole:
             self._write_call(call, call.arguments.finish())
-        if call.is_answer:
-            if call.signature:
-                self._signed[call.part] = self._fields(thoughtSignature=call.signature)
+        if call.is_answer:  # its signature is of a call, which will not be sent back
             self._kind = None
             return
         self.finish(call.part, self._fields_or_none(thoughtSignature=call.signature, id=call.id))
