@@ -5,11 +5,19 @@ from typing import Any
 import msgspec
 
 from llm_service.domain.content import Part, ProviderState
+from llm_service.errors import ProviderProtocolError
 
 
 def issue(kind: str, said: dict[str, Any]) -> ProviderState:
-    """State of the kind, holding an object."""
-    return ProviderState(kind, msgspec.json.encode(said))
+    """State of the kind, holding an object.
+
+    Raises:
+        ProviderProtocolError: what a vendor sent could be read, but is nested too deep to be kept.
+    """
+    try:
+        return ProviderState(kind, msgspec.json.encode(said))
+    except RecursionError as error:
+        raise ProviderProtocolError("the provider's answer is nested too deep") from error
 
 
 def read(part: Part, kind: str) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from calls import call, message, user
+from calls import SECOND, call, message, user
 from fakes import responses
 from fakes.said import Call as Called
 from fakes.said import Finish, Said, Tokens
@@ -12,8 +12,10 @@ from vendor_server import vendor_server
 from llm_service import errors, providers
 from llm_service.domain.completion import ContentFilter, FilterStage, FinishReason
 from llm_service.domain.content import FunctionTool, Part, Role, Text, ToolResult
-from llm_service.providers.base import Account
+from llm_service.providers.base import Account, EmbeddingsCall, TokenCount
 from llm_service.providers.egress import Egress
+from llm_service.providers.responses.api import ResponsesApi
+from llm_service.providers.responses.dialect import Dialect
 
 HI = b'{"output": [], "status": "completed"}'
 CHAT_HI = b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}'
@@ -138,3 +140,20 @@ async def test_what_both_apis_share_goes_one_way(vendor, connect):
     assert count.estimated
     assert count.input_tokens > 0
     assert len(vendor.asked) == 1
+
+
+async def test_the_responses_api_alone_lists_models_and_embeds_nothing():
+    api = ResponsesApi(Dialect("nobody", vocabulary=False))
+    asked = []
+
+    async def ask(method, path, body=b""):
+        asked.append((method, path))
+        return b'{"data": [{"id": "m"}]}'
+
+    (model,) = await api.models(ask)
+    count = await api.count_tokens(call(user("four four")), ask)
+
+    assert (model.provider_model, count) == ("m", TokenCount(3, estimated=True))
+    assert asked == [("GET", "/models")]
+    with pytest.raises(errors.CapabilityNotSupported):
+        await api.embed(EmbeddingsCall((Text("Hi"),), "m", SECOND), ask)

@@ -229,10 +229,15 @@ def test_events_that_say_nothing_change_nothing(noise):
     assert [e.text for e in answer if isinstance(e, PartDelta)] == ["Hi"]
 
 
-@pytest.mark.parametrize("data", [b"not json", b"[]", b"1", b'{"type": "\xff"}', b"[" * 10**5])
-def test_an_event_that_cannot_be_read_is_an_error(data):
+@pytest.mark.parametrize(
+    "data",
+    [b"not json", b"[]", b"1", b'{"type": "\xff"}', b'{"a": "\\ud83d"', b"[" * 10**5],
+)
+def test_what_cannot_be_read_is_an_error(data):
     with pytest.raises(ProviderProtocolError):
         read([b"data: " + data + b"\n\n"])
+    with pytest.raises(ProviderProtocolError):
+        decoder().whole(data)
 
 
 def test_half_a_character_becomes_a_mark_and_no_error():
@@ -241,3 +246,30 @@ def test_half_a_character_becomes_a_mark_and_no_error():
     answer = read_events(half, completed(message("\N{WAVING HAND SIGN}")))
 
     assert contents(answer) == [Text("\N{REPLACEMENT CHARACTER}")]
+    assert contents(read_whole(message("\ud83d"))) == contents(answer)
+
+
+def test_a_stream_that_is_one_whole_answer_is_read_as_such():
+    body = json.dumps({"status": "completed", "output": [message("Hi")]}).encode()
+
+    assert contents(read_events(body)) == [Text("Hi")]
+
+
+def test_an_answer_that_failed_without_output_says_so():
+    with pytest.raises(ProviderUnavailable):
+        decoder().whole(b'{"status": "failed", "error": {"code": "server_error"}}')
+
+
+@pytest.mark.parametrize("kind", [b"mcp_list_tools", b"some_call", b"message", b"reasoning"])
+def test_an_item_nested_too_deep_is_an_error_at_every_depth(kind):
+    outcomes = set()
+
+    for depth in range(900, 1010):
+        deep = b"[" * depth + b"]" * depth
+        item = b'{"type": "' + kind + b'", "content": [{"type": "x"}], "deep": ' + deep + b"}"
+        reader = decoder()
+        reader.feed(b'data: {"type": "response.output_item.done", "item": ' + item + b"}\n\n")
+        reader.feed(b"data: " + completed() + b"\n\n")
+        outcomes.add(type(reader.failure))
+
+    assert outcomes == {type(None), ProviderProtocolError}

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from llm_service.errors import ProviderProtocolError
 from llm_service.providers.lenient import mapping, text
 
 Json = dict[str, Any]
@@ -68,7 +69,11 @@ def name(item: Json) -> str:
 
 
 def arguments(item: Json) -> str:
-    """What the call asks for: as the model wrote it where it wrote text, else as JSON."""
+    """What the call asks for: as the model wrote it where it wrote text, else as JSON.
+
+    Raises:
+        ProviderProtocolError: it is nested too deep.
+    """
     kind = text(item.get("type"))
     written = item.get(STREAMED.get(kind, "arguments"))
     if type(written) is str and kind not in _ASKS:
@@ -82,7 +87,10 @@ def arguments(item: Json) -> str:
         if (key in wanted if wanted else key not in _ABOUT_ITSELF) and value is not None
     }
     only = next(iter(asks.values())) if len(asks) == 1 else None
-    return msgspec.json.encode(only if type(only) is dict else asks).decode()
+    try:
+        return msgspec.json.encode(only if type(only) is dict else asks).decode()
+    except RecursionError as error:
+        raise ProviderProtocolError("the provider's answer is nested too deep") from error
 
 
 def own_tools(tools: Any) -> frozenset[str] | None:  # noqa: ANN401 - as it lies on the wire

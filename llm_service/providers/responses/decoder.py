@@ -50,6 +50,7 @@ _INCOMPLETE = {
     "pause_turn": FinishReason.PAUSED,
 }
 _DONE = b"[DONE]"
+_SHORT = 16  # bytes; what is longer is no such word
 
 
 class ResponsesDecoder:
@@ -111,7 +112,7 @@ class ResponsesDecoder:
         self._parts.events = events
         try:
             for payload in payloads:
-                if payload.strip():
+                if len(payload) > _SHORT or payload.strip():
                     self._take(payload)
                 if self.done:
                     break
@@ -120,7 +121,7 @@ class ResponsesDecoder:
         return events
 
     def _take(self, payload: bytes) -> None:
-        if payload.strip() == _DONE:
+        if len(payload) < _SHORT and payload.strip() == _DONE:
             raise ProviderProtocolError("the provider's stream ended before its answer did")
         event = wire.read(payload)
         grown = _DELTAS.get(event.type) if type(event.type) is str else None
