@@ -95,7 +95,7 @@ def conversations(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(conversations())
 def test_a_conversation_is_valid_or_refused(made):
     try:

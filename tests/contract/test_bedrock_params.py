@@ -196,6 +196,13 @@ def test_a_budget_gets_room_to_answer_unless_the_caller_set_a_limit(model):
     assert body(limited)["inferenceConfig"] == {"maxTokens": 6000}
 
 
+def test_a_budget_of_nothing_leaves_it_to_the_effort():
+    made = reasoning(SONNET_37, Effort.LOW, budget=0)
+
+    assert fields(made)["thinking"]["budget_tokens"] == 2048
+    assert fields(reasoning(SONNET_37, budget=0)) == {}
+
+
 def test_the_budget_of_an_effort_keeps_below_the_limit_of_output():
     assert (
         fields(reasoning(SONNET_37, Effort.HIGH, limit=4000))["thinking"]["budget_tokens"] == 2000

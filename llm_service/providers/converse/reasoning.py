@@ -65,7 +65,7 @@ class Thinking:
 
     def _by_budget(self, asked: Reasoning) -> None:
         budget = asked.budget_tokens
-        if budget is None and asked.effort not in (None, Effort.NONE):
+        if not budget and asked.effort not in (None, Effort.NONE):
             budget = self._affordable(BUDGETS[asked.effort])
         if budget:
             self._think_within(budget)
