@@ -302,3 +302,17 @@ def test_a_filter_that_struck_is_a_result(kind, status, said, expected):
     struck = ChatApi(KINDS[kind]).refusal(status, {}, json.dumps(said).encode(), "")
 
     assert struck == ContentFilter(FilterStage.INPUT, expected)
+
+
+def test_an_image_by_address_is_a_part():
+    image = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+
+    answer = streamed("groq", delta(images=[image]), finish())
+
+    assert answer.parts[0].content == Media(Modality.IMAGE, uri="https://x/y.png")
+
+
+def test_pieces_of_thinking_that_are_not_wanted_back_are_text_only():
+    answer = streamed("xai", delta(reasoning_details=[piece("Hm"), "?"]), finish())
+
+    assert answer.parts == (Part(Thinking("Hm")),)

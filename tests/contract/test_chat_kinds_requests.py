@@ -235,3 +235,76 @@ def test_a_schema_goes_over_letter_by_letter(kind):
     sent_body, _ = request.body(call(response_format=SCHEMA), KINDS[kind], stream=False)
 
     assert SCHEMA.schema_json.encode() in sent_body
+
+
+def test_of_an_effort_and_a_budget_one_is_left_out_and_said():
+    asked = call(params=GenerationParams(reasoning=Reasoning(Effort.LOW, 2048)))
+
+    fires, fire_warnings = sent("fireworks", asked)
+    router, router_warnings = sent("openrouter", asked)
+
+    assert fires["reasoning_effort"] == "low"
+    assert fire_warnings == [("PARAMETER_DROPPED", "params.reasoning.budget_tokens")]
+    assert router["reasoning"] == {"max_tokens": 2048}
+    assert router_warnings == [("PARAMETER_DROPPED", "params.reasoning.effort")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "expected"),
+    [
+        ("openrouter", True, {"reasoning": {"exclude": False, "enabled": True}}),
+        ("openrouter", False, {"reasoning": {"exclude": True}}),
+        ("groq", True, {"include_reasoning": True}),
+        ("groq", False, {"include_reasoning": False}),
+        ("together", None, {}),
+        ("deepseek", None, {}),
+        ("mistral", None, {}),
+        ("xai", None, {}),
+        ("fireworks", None, {}),
+    ],
+)
+def test_thoughts_are_shown_or_not_as_the_caller_wants(kind, shown, expected):
+    asked = call(params=GenerationParams(reasoning=Reasoning(include_thoughts=shown)))
+
+    body, _ = sent(kind, asked)
+
+    assert {key: body[key] for key in body if key not in ("model", "messages")} == expected
+
+
+def test_groq_keeps_the_thoughts_of_a_model_that_thinks_out_of_its_text():
+    asked = call(capabilities=ModelCapabilities(thinking=True))
+
+    assert sent("groq", asked)[0]["include_reasoning"] is True
+    assert "include_reasoning" not in sent("groq", call())[0]
+
+
+@every_kind
+def test_a_model_that_does_not_think_is_told_nothing_of_it(kind):
+    can = ModelCapabilities(thinking=False)
+    asked = call(params=GenerationParams(reasoning=Reasoning(Effort.HIGH)), capabilities=can)
+    off = call(params=GenerationParams(reasoning=Reasoning(Effort.NONE)), capabilities=can)
+
+    body, warnings = sent(kind, asked)
+
+    assert body.keys() == {"model", "messages"}
+    assert warnings == [("PARAMETER_DROPPED", "params.reasoning.effort")]
+    assert sent(kind, off) == (body, [])
+
+
+def test_a_model_with_neither_the_format_nor_tools_is_refused():
+    can = ModelCapabilities(json_schema=False, tools=False)
+
+    with pytest.raises(CapabilityNotSupported) as failure:
+        request.body(call(response_format=SCHEMA, capabilities=can), KINDS["groq"], stream=False)
+
+    assert failure.value.metadata == {"field": "response_format", "model": "gpt-4o"}
+
+
+def test_any_json_is_brought_about_by_a_tool_where_the_model_lacks_it():
+    can = ModelCapabilities(json_object=False)
+
+    body, warnings = sent("together", call(response_format=JsonObjectFormat(), capabilities=can))
+
+    assert body["tools"][0]["function"]["parameters"] == {"type": "object"}
+    assert body["tool_choice"]["function"]["name"] == "json"
+    assert warnings == [("RESPONSE_FORMAT_EMULATED", "response_format")]
