@@ -106,6 +106,21 @@ async def test_older_embedding_models_predict():
     }
 
 
+async def test_a_prediction_takes_so_many_tokens_and_no_more():
+    one = {"predictions": [{"embeddings": {"values": [1.0]}}]}
+    async with vertex() as (vendor, adapter):
+        vendor.say(json.dumps(one).encode())
+        vendor.say(json.dumps(one).encode())
+
+        embedded = await adapter.embed(
+            embedding(Text("a" * 50_000), Text("b" * 50_000), model="text-embedding-005")
+        )
+
+    assert len(vendor.asked) == 2
+    assert embedded.vectors == ([1.0], [1.0])
+    assert embedded.usage is None
+
+
 async def test_newer_embedding_models_take_a_batch_with_settings_of_each():
     async with vertex() as (vendor, adapter):
         vendor.say(b'{"embeddings": [{"values": [0.5]}]}')

@@ -11,6 +11,7 @@ from llm_service.errors import ProviderProtocolError
 from llm_service.providers import checks
 from llm_service.providers.base import Embeddings, EmbeddingsCall
 from llm_service.providers.dropped import Dropped
+from llm_service.providers.embeddings import split
 from llm_service.providers.gemini.door import KIND, Door
 from llm_service.providers.gemini.media import Json, MediaShaper
 from llm_service.providers.gemini.usage import token_usage
@@ -18,7 +19,7 @@ from llm_service.providers.lenient import MOST_TOKENS, count, mapping
 from llm_service.providers.vendor import Ask
 
 MAX_INPUTS = 100
-_MAX_INSTANCES = 250
+_MAX_INSTANCES, _MAX_TOKENS = 250, 20_000  # of one `:predict`
 _TASKS = {
     "query": "RETRIEVAL_QUERY",
     "document": "RETRIEVAL_DOCUMENT",
@@ -65,13 +66,10 @@ async def embed(call: EmbeddingsCall, door: Door, ask: Ask) -> Embeddings:
         CapabilityNotSupported: the model takes text only.
     """
     predicts = door.is_vertex and "gemini" not in call.provider_model
-    limit = _MAX_INSTANCES if predicts else MAX_INPUTS
-    size = min(call.max_inputs or limit, limit)
     contents = [_content(call, door, number) for number in range(len(call.inputs))]
     vectors: list[Sequence[float]] = []
     tokens: list[int | None] = []
-    for start in range(0, len(contents), size):
-        batch = contents[start : start + size]
+    for batch in _batches(contents, call.max_inputs, predicts=predicts):
         once = _predict if predicts else _batch
         made, used = await once(call, door, ask, batch)
         if len(made) != len(batch):
@@ -79,6 +77,16 @@ async def embed(call: EmbeddingsCall, door: Door, ask: Ask) -> Embeddings:
         vectors += made
         tokens.append(used)
     return Embeddings(tuple(vectors), _usage(tokens), call.provider_model)
+
+
+def _batches(contents: list[Json], most: int, *, predicts: bool) -> list[list[Json]]:
+    """What one request takes; `most`: inputs of one request to the model, 0: unknown."""
+    if predicts:
+        said = [content["text"] for content in contents]
+        groups = split(said, min(most or _MAX_INSTANCES, _MAX_INSTANCES), _MAX_TOKENS)
+        return [[{"text": text} for text in group] for group in groups]
+    size = min(most or MAX_INPUTS, MAX_INPUTS)
+    return [contents[start : start + size] for start in range(0, len(contents), size)]
 
 
 def _content(call: EmbeddingsCall, door: Door, number: int) -> Json:

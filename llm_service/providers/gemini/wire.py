@@ -4,12 +4,12 @@ Only the structure is typed. Leaves are `Any`; whoever reads a leaf checks it. O
 skipped unparsed.
 """
 
-import json
 from typing import Any
 
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
+from llm_service.providers.surrogates import mended
 
 NOTHING = msgspec.Raw(b"")
 
@@ -91,7 +91,7 @@ def read(data: bytes) -> Chunk:
         except msgspec.DecodeError:
             if b"\\u" not in data:
                 raise
-            return _decode(_mended(data))
+            return _decode(mended(data))
     except (ValueError, RecursionError) as error:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
 
@@ -111,12 +111,6 @@ def raw_part(data: bytes, candidate: int, part: int) -> dict[str, Any]:
     try:
         said = msgspec.json.decode(data)
     except msgspec.DecodeError:
-        said = msgspec.json.decode(_mended(data))
+        said = msgspec.json.decode(mended(data))
     found: dict[str, Any] = said["candidates"][candidate]["content"]["parts"][part]
     return found
-
-
-def _mended(data: bytes) -> bytes:
-    """The same JSON with U+FFFD for each half of a surrogate pair."""
-    text = json.dumps(json.loads(data), ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
