@@ -51,7 +51,8 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> Body:
     stored = bytes(options.get("store", b"")) == b"true"
     messages = Messages(dialect, model, dropped, stored=stored)
     shaped: Json = {"model": model, "input": messages.shape(request.messages), "store": False}
-    include = [_SEALED] if dialect.seals_reasoning and _may_reason(call, dialect) else []
+    # Reasoning comes back sealed, so that the next turn can have it though nothing is stored.
+    include = [_SEALED] if _may_reason(call, dialect) else []
     shaped |= _params(call.params, call.capabilities, dropped, include)
     shaped |= tools.tools(call, dialect)
     format_tool = tools.format_tool(call)
