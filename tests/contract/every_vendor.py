@@ -80,6 +80,23 @@ KINDS = {
 }
 
 
+# One of each way to read and write; the rest of the kinds speak Chat Completions as these do.
+DIALECTS = [
+    KINDS[name]
+    for name in (
+        "openai",
+        "openai by Responses",
+        "anthropic",
+        "google",
+        "bedrock",
+        "deepseek",
+        "mistral",
+        "openrouter",
+        "ollama",
+    )
+]
+
+
 @asynccontextmanager
 async def connected(kind: Kind) -> AsyncIterator[tuple[Vendor, Adapter]]:
     """The vendor's fake listening, and an adapter that speaks with it."""

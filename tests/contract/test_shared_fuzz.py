@@ -4,9 +4,9 @@ import gc
 import tracemalloc
 
 import pytest
-from broken import REPLY, cut_and_spliced, read, read_safely
+from broken import REPLY, cut_and_spliced, read, read_safely, with_odd_values
 from calls import call
-from every_vendor import KINDS, connected
+from every_vendor import DIALECTS, connected
 from fakes.said import Call as Called
 from fakes.said import Finish, Said
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from llm_service.domain.content import FunctionTool
 from llm_service.errors import GatewayError
 from llm_service.providers.base import Ended
 
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+every_dialect = pytest.mark.parametrize("kind", DIALECTS, ids=lambda kind: kind.label)
 SAID = Said(
     thinking="Thinking.",
     signature="c2ln",
@@ -37,7 +37,7 @@ async def exchange_and_stream(kind):
     return exchange, b"".join(kind.fake.stream(SAID, request).pieces)
 
 
-@every_kind
+@every_dialect
 async def test_a_stream_with_slices_cut_out_and_put_in(kind):
     exchange, stream = await exchange_and_stream(kind)
 
@@ -49,7 +49,20 @@ async def test_a_stream_with_slices_cut_out_and_put_in(kind):
     holds()
 
 
-@every_kind
+@every_dialect
+async def test_an_answer_with_odd_values(kind):
+    exchange, _ = await exchange_and_stream(kind)
+    [answer] = kind.fake.answer(SAID, Asked("POST", exchange.path, {}, exchange.body)).pieces
+
+    @settings(max_examples=60, deadline=None)
+    @given(with_odd_values(answer))
+    def holds(changed):
+        read_safely(exchange.decoder(REPLY), [changed], whole=True)
+
+    holds()
+
+
+@every_dialect
 async def test_any_bytes(kind):
     exchange, _ = await exchange_and_stream(kind)
 
@@ -61,7 +74,7 @@ async def test_any_bytes(kind):
     holds()
 
 
-@every_kind
+@every_dialect
 async def test_a_stream_is_the_same_byte_by_byte_with_crlf_and_with_what_follows_its_end(kind):
     exchange, stream = await exchange_and_stream(kind)
     whole = read(exchange.decoder(REPLY), [stream])
@@ -74,7 +87,7 @@ async def test_a_stream_is_the_same_byte_by_byte_with_crlf_and_with_what_follows
     assert followed[-1] == whole[-1] == by_byte[-1]
 
 
-@every_kind
+@every_dialect
 async def test_an_endless_event_is_refused_before_it_fills_the_memory(kind):
     exchange, _ = await exchange_and_stream(kind)
     decoder = exchange.decoder(REPLY)

@@ -102,9 +102,16 @@ def read(data: bytes) -> Chunk:
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """What `read` has parsed, as it came: for the parts no shape describes."""
+    """What `read` has parsed, as it came: for the parts no shape describes.
+
+    Raises:
+        ProviderProtocolError: what `read` skipped is no JSON.
+    """
     try:
-        said: dict[str, Any] = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        said = msgspec.json.decode(mended(data))
+        try:
+            said: dict[str, Any] = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            said = msgspec.json.decode(mended(data))
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
     return said

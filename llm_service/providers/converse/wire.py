@@ -1,11 +1,11 @@
 """Converse's JSON as it lies on the wire."""
 
-import json
 from typing import Any
 
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
+from llm_service.providers.surrogates import mended
 
 
 class Message(msgspec.Struct):
@@ -54,7 +54,7 @@ def read_answer(data: bytes) -> Answer:
         except msgspec.DecodeError:
             if b"\\u" not in data:
                 raise
-            return _ANSWER(_mended(data))
+            return _ANSWER(mended(data))
     except (ValueError, RecursionError) as error:
         raise _unreadable() from error
 
@@ -79,7 +79,7 @@ def read(data: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - as it lies on the 
         except msgspec.DecodeError:
             if b"\\u" not in bytes(data):
                 raise
-            return msgspec.json.decode(_mended(bytes(data)))
+            return msgspec.json.decode(mended(bytes(data)))
     except (ValueError, RecursionError) as error:
         raise _unreadable() from error
 
@@ -102,9 +102,3 @@ def exact(data: msgspec.Raw) -> str:
 
 def _unreadable() -> ProviderProtocolError:
     return ProviderProtocolError("the provider sent JSON that cannot be read")
-
-
-def _mended(data: bytes) -> bytes:
-    """The same JSON with U+FFFD for each half of a surrogate pair, as a cut by UTF-16 leaves it."""
-    text = json.dumps(json.loads(data), ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

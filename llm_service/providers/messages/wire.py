@@ -4,13 +4,13 @@ Only the structure is typed. Leaves are `Any`: whoever reads one checks it. Bloc
 somebody knows their type, so that what goes back to the vendor is what the vendor sent.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
+from llm_service.providers.surrogates import mended
 
 NOTHING = msgspec.Raw()
 
@@ -114,18 +114,6 @@ def _read(decode: Callable[[bytes | msgspec.Raw], _T], data: bytes | msgspec.Raw
         try:
             return decode(data)
         except msgspec.DecodeError:
-            return decode(_mended(bytes(data)))
+            return decode(mended(bytes(data)))
     except (ValueError, RecursionError) as error:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
-
-
-def _mended(data: bytes) -> bytes:
-    r"""The same JSON with U+FFFD for each half of a surrogate pair.
-
-    Text cut by UTF-16 units ends in one: "\ud83d". Python's parser takes it, ours does not. Raises
-    ValueError when that is not what is wrong.
-    """
-    if b"\\u" not in data:
-        raise ValueError("nothing to mend")
-    text = json.dumps(json.loads(data), ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
