@@ -125,15 +125,16 @@ breaking: $(DEV) ## The contract against the released one: it only ever grows
 	$(BUF) breaking --against $(RELEASED)
 
 .PHONY: drift
-drift: $(DEV) ## Generated stubs and docs/api.md against what the protos say
+drift: $(DEV) ## Generated stubs and docs against what they are made from
 	$(BIN)/python tools/check_drift.py
 
 ##@ Change
 
 .PHONY: proto
-proto: $(DEV) ## Regenerate stubs, descriptor set and docs/api.md
+proto: $(DEV) ## Regenerate stubs, descriptor set, docs/api.md and docs/providers.md
 	$(BIN)/python tools/gen_proto.py
 	$(BIN)/python tools/gen_api_docs.py
+	$(BIN)/python tools/gen_provider_docs.py
 
 .PHONY: release-proto
 release-proto: $(DEV) ## Record the contract as released: later ones are held against it

@@ -1,4 +1,4 @@
-"""Fails when the stubs or docs/api.md are not what the protos say. Changes nothing."""
+"""Fails when a generated file is not what it is made from says. Changes nothing."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ import gen_proto
 def main() -> int:
     stale = [*stale_stubs(), *stale_docs()]
     if stale:
-        sys.exit(f"not what the protos say, run `make proto`: {', '.join(stale)}")
-    print("stubs and docs/api.md are what the protos say")
+        sys.exit(f"out of date, run `make proto`: {', '.join(stale)}")
+    print("stubs, docs/api.md and docs/providers.md are what they are made from")
     return 0
 
 
@@ -30,9 +30,13 @@ def stale_stubs() -> list[str]:
 
 
 def stale_docs() -> list[str]:
-    program = gen_proto.ROOT / "tools" / "gen_api_docs.py"
-    check = subprocess.run([sys.executable, program, "--check"], check=False)
-    return ["docs/api.md"] if check.returncode else []
+    pages = {"gen_api_docs.py": "docs/api.md", "gen_provider_docs.py": "docs/providers.md"}
+    return [page for program, page in pages.items() if _is_stale(program)]
+
+
+def _is_stale(program: str) -> bool:
+    path = gen_proto.ROOT / "tools" / program
+    return subprocess.run([sys.executable, path, "--check"], check=False).returncode != 0
 
 
 if __name__ == "__main__":
