@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from llm_service import catalog
@@ -140,15 +140,8 @@ def _unlisted(provider: Provider, model_id: str) -> Model:
     facts = catalog.facts(provider.kind, model_id)
     if facts is None:
         return Model(provider.name, model_id, model_id, ModelOrigin.MANUAL)
-    return Model(
-        provider.name,
-        model_id,
-        model_id,
-        ModelOrigin.BUILT_IN,
-        capabilities=facts.capabilities,
-        context_window_tokens=facts.context_window_tokens,
-        max_output_tokens=facts.max_output_tokens,
-        price=facts.price,
+    return replace(
+        facts, provider_name=provider.name, model_id=model_id, provider_model=model_id, aliases=()
     )
 
 

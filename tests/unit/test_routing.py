@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from llm_service import catalog
 from llm_service.domain.completion import Attribution, RoutingOptions
-from llm_service.domain.content import Text
+from llm_service.domain.content import Modality, Text
 from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.provider import EmbeddingInfo, SourceType
 from llm_service.errors import ModelNotFound, NoRoute, ProviderDisabled
@@ -56,6 +57,23 @@ def test_a_model_nobody_listed_works_when_its_provider_is_named():
     chain = targets(a_view(OPENAI), a_request("providers/one/models/Org/New:free"), "")
 
     assert chain[0].model.provider_model == "Org/New:free"
+
+
+def test_a_release_nobody_listed_has_every_fact_of_the_model_it_is_one_of():
+    openai = a_provider("o", kind="openai")
+    known = catalog.facts("openai", "text-embedding-3-small")
+
+    (target,) = targets(
+        a_view(openai), a_request("providers/o/models/text-embedding-3-small-2026-02-01"), ""
+    )
+
+    model = target.model
+    assert model.name == "providers/o/models/text-embedding-3-small-2026-02-01"
+    assert model.provider_model == "text-embedding-3-small-2026-02-01"
+    assert model.aliases == ()
+    assert model.embedding == known.embedding is not None
+    assert model.input_modalities == known.input_modalities == (Modality.TEXT,)
+    assert model.output_modalities == known.output_modalities
 
 
 @pytest.mark.parametrize(
