@@ -165,13 +165,15 @@ async def _prepare_schema(settings: Settings, notes: list[str]) -> bool:
         except migrations.SchemaOutdated as error:
             if not settings.embedded:
                 raise CannotStart(str(error)) from error
+            made = isinstance(error, migrations.SchemaMissing)
         except (migrations.SchemaError, StorageUnavailable) as error:
             raise CannotStart(str(error)) from error
         else:
             return False
     await asyncio.to_thread(_migrate_apart, settings)
-    notes.append(f"prepared the embedded database in {settings.data_dir}")
-    return True
+    done = "prepared" if made else "upgraded"
+    notes.append(f"{done} the embedded database in {settings.data_dir}")
+    return made
 
 
 def _migrate_apart(settings: Settings) -> None:

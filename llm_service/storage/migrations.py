@@ -45,6 +45,10 @@ class SchemaOutdated(SchemaError):
     """The database has no schema yet, or an older one: migrate it."""
 
 
+class SchemaMissing(SchemaOutdated):
+    """The database has no schema yet."""
+
+
 class SchemaNewer(SchemaError):
     """A newer release has migrated the database: run that release."""
 
@@ -57,7 +61,7 @@ def head() -> str:
 def require(revision: str | None) -> None:
     """Raise SchemaError unless a database at `revision` (None: without a schema) is at `head()`."""
     if revision is None:
-        raise SchemaOutdated("the database has no schema yet: run llm-service migrate")
+        raise SchemaMissing("the database has no schema yet: run llm-service migrate")
     if revision not in REVISIONS:
         raise SchemaNewer(
             f"the database is at schema {revision}, which this release does not know; "

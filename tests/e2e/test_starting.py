@@ -6,8 +6,13 @@ import grpc
 import pytest
 
 from llm_service import bootstrap
+from llm_service.rpc.stubs.provider_admin_service_pb2 import (
+    DeleteProviderRequest,
+    ListProvidersRequest,
+)
 from llm_service.settings import SettingsError
-from tests.e2e.service import running, settings_in
+from llm_service.storage import migrations
+from tests.e2e.service import asking, running, settings_in
 from tests.e2e.test_failures import details
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     migrated_postgres,
@@ -35,15 +40,9 @@ async def test_the_first_start_prepares_a_database_and_a_key_and_says_so(tmp_pat
 
 async def test_a_new_embedded_service_has_the_echo_provider_and_one_for_each_key(tmp_path):
     async with running(tmp_path, OPENAI_API_KEY="sk-from-the-environment") as service:
-        answer = await service.admin.ListProviders(bootstrap_list())
+        answer = await service.admin.ListProviders(ListProvidersRequest())
 
     assert sorted(p.name for p in answer.providers) == ["providers/echo", "providers/openai"]
-
-
-def bootstrap_list():
-    from llm_service.rpc.stubs.provider_admin_service_pb2 import ListProvidersRequest
-
-    return ListProvidersRequest()
 
 
 async def test_seeding_twice_is_as_seeding_once(tmp_path):
@@ -52,6 +51,25 @@ async def test_seeding_twice_is_as_seeding_once(tmp_path):
     lines = await bootstrap.seed(settings_in(tmp_path, {}))
 
     assert lines == ["providers/echo is there already"]
+
+
+async def test_an_embedded_database_of_the_release_before_is_upgraded_and_keeps_what_it_has(
+    tmp_path,
+):
+    async with running(tmp_path) as service:
+        answer = await service.completions.Complete(asking("echo-1"))
+        await service.add_provider("mine", "https://mine.example")
+        await service.admin.DeleteProvider(DeleteProviderRequest(name="providers/echo"))
+    migrations.downgrade(settings_in(tmp_path, {}).database_url, "0001")
+
+    notes = await started(tmp_path, OPENAI_API_KEY="sk-from-the-environment")
+
+    assert [note.split(" in ")[0] for note in notes] == ["upgraded the embedded database"]
+    async with running(tmp_path) as service:
+        answered = await service.admin.ListProviders(ListProvidersRequest())
+        (record,) = await service.records(answer.completion.id)
+    assert [p.name for p in answered.providers] == ["providers/mine"]
+    assert record.operation == "chat"
 
 
 async def test_a_database_of_a_newer_release_is_refused(tmp_path):
@@ -84,7 +102,7 @@ async def test_without_a_key_ring_secrets_are_neither_taken_nor_written(tmp_path
     async with running(tmp_path, LLM_DATABASE_URL=postgresql_url) as service:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await service.add_provider("secretive", "https://vendor.example/v1")
-        listed = await service.admin.ListProviders(bootstrap_list())
+        listed = await service.admin.ListProviders(ListProvidersRequest())
 
     assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert details(failure.value)["ErrorInfo"].reason == "ENCRYPTION_KEY_MISSING"
