@@ -69,6 +69,7 @@ class GatewayError(Exception):
         http_status: what the provider answered; 0 if it did not answer.
         provider_code: the provider's own error type or code, from a closed vocabulary of at most 64
             characters of [A-Za-z0-9_.-]; "" if unknown.
+        used_tokens: input tokens that earlier requests of the same attempt were charged for.
         failure: a `domain.completion.FailedCompletion`, once the call had reached routing.
     """
 
@@ -76,6 +77,7 @@ class GatewayError(Exception):
     retriable: ClassVar[bool] = False
     falls_back: ClassVar[bool] = False
     may_have_cost: bool = False
+    used_tokens: int = 0
 
     def __init__(
         self,

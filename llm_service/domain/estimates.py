@@ -42,7 +42,12 @@ def usage_so_far(input_tokens: int, output_bytes: int) -> TokenUsage:
 
 def part_bytes(part: Part) -> int:
     """Of a part's text, in UTF-8."""
-    return sum(len(text.encode()) for text in _part_texts(part))
+    return sum(text_bytes(text) for text in _part_texts(part))
+
+
+def text_bytes(text: str) -> int:
+    """In UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _texts(request: CompletionRequest) -> Iterable[str]:

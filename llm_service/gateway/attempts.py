@@ -20,6 +20,7 @@ from llm_service.domain.completion import (
     Fallback,
     FinishReason,
     PartDelta,
+    PartStarted,
     ServedBy,
     StreamEvent,
     Timings,
@@ -27,7 +28,7 @@ from llm_service.domain.completion import (
     UsageUpdate,
     Warning,
 )
-from llm_service.domain.content import Message, Part, Role
+from llm_service.domain.content import Media, Message, Modality, Part, Role
 from llm_service.domain.embedding import EmbeddingAnswer
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError, ProviderTimeout
@@ -38,6 +39,9 @@ from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.routing import Target
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
+
+# Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
+_AUDIO_BYTES_PER_TEXT_BYTE = 64
 
 
 class TrackedAttempt:
@@ -62,6 +66,7 @@ class TrackedAttempt:
         self._accepted = False
         self._committed = False
         self._output_bytes = 0
+        self._audio_bytes = 0
         self._first_content: float | None = None
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
@@ -83,7 +88,7 @@ class TrackedAttempt:
         for event in batch:
             kind = type(event)
             if kind is PartDelta:
-                self._output_bytes += len(event.text)  # type: ignore[union-attr]
+                self._output_bytes += estimates.text_bytes(event.text)  # type: ignore[union-attr]
                 self._part(event, out)  # type: ignore[arg-type]
             elif kind is Accepted:
                 self._accept(event)  # type: ignore[arg-type]
@@ -94,8 +99,17 @@ class TrackedAttempt:
             elif kind is Ended:
                 self._end(event, out)  # type: ignore[arg-type]
             else:
+                self._weigh(event)  # type: ignore[arg-type]
                 self._part(event, out)  # type: ignore[arg-type]
         return out
+
+    def _weigh(self, event: StreamEvent) -> None:
+        """Count what is not text that grows, as `answered` counts it."""
+        if type(event) is PartStarted:
+            self._output_bytes += estimates.part_bytes(event.part)
+            self._audio_bytes += _audio_bytes(event.part)
+        elif type(event) is AudioDelta:
+            self._audio_bytes += len(event.data)
 
     def _accept(self, event: Accepted) -> None:
         self._accepted = True
@@ -113,8 +127,6 @@ class TrackedAttempt:
     def _part(self, event: StreamEvent, out: list[StreamEvent]) -> None:
         if not self._committed:
             self._commit(out)
-        if type(event) is AudioDelta:
-            self._output_bytes += len(event.data) // 64
         if self._assembly is not None:
             self._assembly.add(event)  # type: ignore[arg-type]
         out.append(event)
@@ -158,7 +170,8 @@ class TrackedAttempt:
         self._identify(answer.provider_model, answer.provider_request_id)
         self._warnings = answer.warnings
         if answer.usage is None:
-            self._output_bytes = _size(answer.parts)
+            self._output_bytes = sum(estimates.part_bytes(part) for part in answer.parts)
+            self._audio_bytes = sum(_audio_bytes(part) for part in answer.parts)
         return self._serve(
             Message(Role.ASSISTANT, answer.parts),
             answer.finish_reason,
@@ -200,7 +213,8 @@ class TrackedAttempt:
         return usage, (*self._call.attempts[:-1], attempt)
 
     def _estimated(self) -> TokenUsage:
-        return estimates.usage_so_far(self._call.input_tokens(), self._output_bytes)
+        size = self._output_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
+        return estimates.usage_so_far(self._call.input_tokens(), size)
 
     def _serve(
         self,
@@ -249,7 +263,10 @@ class TrackedAttempt:
         if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
             self.left(self._call.left_because)
         # A status is a refusal: the provider looked at the call and did not work on it.
-        usage = self._evidence(in_vain=error.http_status > 0 or not error.may_have_cost)
+        in_vain = error.http_status > 0 or not error.may_have_cost
+        if in_vain and error.used_tokens and self._usage is None:
+            self._usage = TokenUsage(error.used_tokens)
+        usage = self._evidence(in_vain=in_vain)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
@@ -328,5 +345,8 @@ class TrackedAttempt:
             )
 
 
-def _size(parts: Sequence[Part]) -> int:
-    return sum(estimates.part_bytes(part) for part in parts)
+def _audio_bytes(part: Part) -> int:
+    media = part.content
+    if isinstance(media, Media) and media.modality is Modality.AUDIO:
+        return len(media.data or b"")
+    return 0

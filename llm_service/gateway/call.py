@@ -17,10 +17,12 @@ from llm_service.domain.completion import (
     FailedCompletion,
     GenerationParams,
     MidStreamFailure,
+    ModalityTokens,
     Preference,
     TokenUsage,
     Warning,
 )
+from llm_service.domain.content import Modality
 from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.usage import Operation
 from llm_service.errors import (
@@ -37,6 +39,7 @@ from llm_service.errors import (
 from llm_service.gateway import capabilities
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
+from llm_service.providers.lenient import MOST_TOKENS
 
 R = TypeVar("R", bound=CompletionRequest | EmbeddingRequest)
 
@@ -44,6 +47,14 @@ _OF_THE_KEY = (
     ProviderCredentialMissing,
     ProviderCredentialRejected,
     ProviderCredentialUnreadable,
+)
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "cache_write_1h_input_tokens",
+    "reasoning_output_tokens",
 )
 _UNSET = GenerationParams()
 _PARAMS = tuple(GenerationParams.__dataclass_fields__)
@@ -293,14 +304,20 @@ def call_error(error: GatewayError) -> CallError:
 
 
 def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
+    """At most what the contract holds of each, whatever vendors claim."""
+    counts = {name: min(sum(getattr(u, name) for u in usages), MOST_TOKENS) for name in _COUNTS}
+    modalities: dict[Modality, ModalityTokens] = {}
+    for one in (tokens for usage in usages for tokens in usage.modality_tokens):
+        so_far = modalities.get(one.modality, ModalityTokens(one.modality))
+        modalities[one.modality] = ModalityTokens(
+            one.modality,
+            min(so_far.input_tokens + one.input_tokens, MOST_TOKENS),
+            min(so_far.output_tokens + one.output_tokens, MOST_TOKENS),
+        )
     return TokenUsage(
-        sum(u.input_tokens for u in usages),
-        sum(u.output_tokens for u in usages),
-        sum(u.cache_read_input_tokens for u in usages),
-        sum(u.cache_write_input_tokens for u in usages),
-        sum(u.reasoning_output_tokens for u in usages),
+        **counts,
+        modality_tokens=tuple(modalities.values()),
         estimated=any(u.estimated for u in usages),
-        cache_write_1h_input_tokens=sum(u.cache_write_1h_input_tokens for u in usages),
     )
 
 

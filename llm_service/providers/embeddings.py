@@ -3,15 +3,17 @@
 import base64
 import sys
 from array import array
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from llm_service.domain.completion import TokenUsage, Warning
 from llm_service.domain.content import Text
-from llm_service.errors import ProviderProtocolError
+from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.providers import checks
 from llm_service.providers.base import Embeddings, EmbeddingsCall
+from llm_service.providers.lenient import MOST_TOKENS
 
 # UTF-8 bytes per token, on the safe side: few texts have more tokens than a third of their bytes.
 _BYTES_PER_TOKEN = 3
@@ -72,19 +74,31 @@ async def embed(
     Raises:
         ProviderProtocolError: a group came back with more or fewer vectors than it has inputs.
     """
-    vectors: list[Sequence[float]] = []
-    tokens: int | None = 0
-    model = ""
+    batches: list[Batch] = []
     for group in groups:
-        batch = await ask(group)
-        if len(batch.vectors) != len(group):
+        with charged(batch.input_tokens for batch in batches):
+            batches.append(await ask(group))
+        if len(batches[-1].vectors) != len(group):
             raise ProviderProtocolError("the provider sent a vector too few or too many")
-        vectors += batch.vectors
-        model = model or batch.model
-        if tokens is not None:
-            tokens = None if batch.input_tokens is None else tokens + batch.input_tokens
-    usage = None if tokens is None else TokenUsage(input_tokens=tokens)
-    return Embeddings(tuple(vectors), usage, model, warnings)
+    vectors = tuple(vector for batch in batches for vector in batch.vectors)
+    model = next((batch.model for batch in batches if batch.model), "")
+    return Embeddings(vectors, usage([batch.input_tokens for batch in batches]), model, warnings)
+
+
+@contextmanager
+def charged(tokens: Iterable[int | None]) -> Iterator[None]:
+    """Have a failure in the block say what the requests before it used, as far as they told."""
+    try:
+        yield
+    except GatewayError as error:
+        error.used_tokens = min(sum(number or 0 for number in tokens), MOST_TOKENS)
+        raise
+
+
+def usage(tokens: Collection[int | None]) -> TokenUsage | None:
+    """The sum of what requests used, if each of them told and it can be believed."""
+    total = sum(number or 0 for number in tokens)
+    return None if None in tokens or total > MOST_TOKENS else TokenUsage(total)
 
 
 def left_out(call: EmbeddingsCall, *, task: bool = False, truncate: bool = False) -> list[Warning]:

@@ -169,3 +169,14 @@ async def test_one_refusal_ends_the_call():
 
     with pytest.raises(errors.ProviderRateLimited):
         await embed(asked("a", "b", "c"), titan, refused, titan)
+
+
+async def test_a_refusal_tells_what_the_requests_answered_before_it_used():
+    def refused(request):
+        return Reply(400, {"x-amzn-errortype": "ValidationException"}, [b"{}"])
+
+    with pytest.raises(errors.ProviderRejectedRequest) as failure:
+        await embed(asked(*["ab"] * 9), *[titan] * 8, refused)
+
+    # Eight are under way at a time, so one at least was answered before the ninth was asked.
+    assert failure.value.used_tokens in range(2, 18, 2)

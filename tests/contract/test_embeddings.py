@@ -156,14 +156,27 @@ async def test_vectors_without_indexes_are_taken_as_they_come(vendor, connect):
     assert [vector[0] for vector in got.vectors] == [1.0, 2.0]
 
 
-async def test_a_failure_of_one_batch_is_a_failure_of_all(vendor, connect):
+async def test_a_failure_of_one_batch_is_a_failure_of_all_and_tells_what_the_others_used(
+    vendor, connect
+):
+    says(vendor, vectors([1.0], usage={"prompt_tokens": 2}))
     says(vendor, vectors([1.0]))
     vendor.say(b'{"error": {"message": "slow down"}}', status=429, retry_after="3")
 
     with pytest.raises(errors.ProviderRateLimited) as failure:
-        await connect("openrouter").embed(asked("a", "b", max_inputs=1))
+        await connect("openrouter").embed(asked("a", "b", "c", max_inputs=1))
 
     assert failure.value.retry_delay == 3
+    assert failure.value.used_tokens == 2
+
+
+async def test_counts_whose_sum_nobody_could_believe_are_none(vendor, connect):
+    for _ in range(2):
+        says(vendor, vectors([1.0], usage={"prompt_tokens": 2**31 - 1}))
+
+    got = await connect("openrouter").embed(asked("a", "b", max_inputs=1))
+
+    assert got.usage is None
 
 
 async def test_ollama_embeds_and_cuts_inputs_only_when_told_to(vendor, connect):

@@ -183,6 +183,17 @@ async def test_inputs_are_embedded_in_batches_and_come_back_in_order():
     }
 
 
+async def test_a_refused_batch_tells_what_those_before_it_used():
+    async with google() as (vendor, adapter):
+        vendor.say(vectors(1, usageMetadata={"promptTokenCount": 100}))
+        vendor.say(b"{}", status=400)
+
+        with pytest.raises(errors.ProviderRejectedRequest) as failure:
+            await adapter.embed(embedding(Text("a"), Text("b"), max_inputs=1))
+
+    assert failure.value.used_tokens == 100
+
+
 async def test_an_image_is_embedded_where_the_model_takes_it():
     image = Media(Modality.IMAGE, data=b"\x89PNG", mime_type="image/png")
     async with google() as (vendor, adapter):

@@ -9,12 +9,14 @@ from llm_service.domain.completion import (
     CostItem,
     GenerationParams,
     MidStreamFailure,
+    ModalityTokens,
     Preference,
     Reasoning,
     RoutingOptions,
     ServedBy,
     TokenUsage,
 )
+from llm_service.domain.content import Modality
 from llm_service.errors import (
     EgressDenied,
     ModelNotFound,
@@ -184,6 +186,26 @@ async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
     )
     items = (CostItem("input-tokens", 1, 7),)
     assert failed.cost == Cost(77, items, "v1", estimated=True, incomplete=True)
+
+
+async def test_what_attempts_used_is_summed_by_modality_and_within_what_can_be_told():
+    call = a_call()
+    most = 2**31 - 1
+    seen = ModalityTokens(Modality.IMAGE, 258, 1)
+    heard = ModalityTokens(Modality.AUDIO, most, 2)
+    call.attempts.extend(
+        [
+            attempted(usage=TokenUsage(most, 3, modality_tokens=(seen, heard))),
+            attempted(usage=TokenUsage(most, 3, modality_tokens=(heard,))),
+        ]
+    )
+    call.goes_on(ProviderUnavailable("x"))
+
+    usage = call.failure().failure.usage
+
+    assert usage == TokenUsage(
+        most, 6, modality_tokens=(seen, ModalityTokens(Modality.AUDIO, most, 4))
+    )
 
 
 def test_a_call_costs_what_all_its_attempts_cost():

@@ -6,19 +6,25 @@ from contextlib import aclosing
 import pytest
 
 from llm_service.domain.completion import (
+    AudioDelta,
     CompletionFinished,
     CompletionStarted,
     DeltaKind,
     Fallback,
+    FinishReason,
     Heartbeat,
     MidStreamFailure,
     PartDelta,
+    PartFinished,
+    PartStarted,
     RoutingOptions,
     TokenUsage,
     UsageUpdate,
 )
-from llm_service.domain.content import Part, Text
+from llm_service.domain.content import Media, Modality, Part, Text, ToolCall
 from llm_service.errors import ProviderProtocolError, ProviderUnavailable, StreamInterrupted
+from llm_service.providers.base import Accepted, Ended
+from llm_service.providers.fold import fold
 from tests.fakes import USAGE, FakeAdapter, a_request, a_stream
 from tests.unit.two_providers import BEGUN, World, text_of
 
@@ -133,6 +139,26 @@ async def test_a_caller_who_leaves_mid_stream_is_charged_for_what_it_got():
     assert record.attempt.usage == TokenUsage(2, 3, estimated=True)
     assert record.attempt.cost.total_nano_usd > 0
     assert world.adapters["one"].streams_closed == 1
+
+
+async def test_whole_or_in_pieces_an_answer_nobody_counted_is_estimated_alike():
+    batches = [
+        [Accepted(), PartStarted(0, Part(Text("")))],
+        *([PartDelta(0, DeltaKind.TEXT, piece)] for piece in ("Grüß ", "Gott, ", "世界")),
+        [PartFinished(0), PartStarted(1, Part(ToolCall("call_1", "look_into_the_weather")))],
+        [PartDelta(1, DeltaKind.ARGUMENTS_JSON, '{"a":1}'), PartFinished(1)],
+        [PartStarted(2, Part(Media(Modality.AUDIO, data=b"")))],
+        *([AudioDelta(2, b"x" * 100)] for _ in range(9)),
+        [PartFinished(2), Ended(FinishReason.STOP, "stop", None)],
+    ]
+    text_bytes, audio_bytes = len("Grüß Gott, 世界look_into_the_weather".encode()) + 7, 900
+    world = World(FakeAdapter(fold(event for batch in batches for event in batch), batches))
+
+    whole = await world.complete()
+    streamed = await world.stream()
+
+    assert whole.usage.output_tokens == -(-(text_bytes + audio_bytes // 64) // 4)
+    assert streamed[-1].completion.usage == whole.usage
 
 
 async def test_heartbeats_come_while_nothing_else_does():

@@ -112,6 +112,18 @@ async def test_another_provider_of_the_model_serves_when_the_first_fails():
     assert world.outcomes() == [("providers/one", "PROVIDER_UNAVAILABLE"), ("providers/two", "")]
 
 
+async def test_what_requests_before_a_refused_one_used_is_charged():
+    refusal = ProviderRejectedRequest("x", http_status=400)
+    refusal.used_tokens = 3
+    world = World(FakeAdapter(refusal))
+
+    with pytest.raises(ProviderRejectedRequest) as failure:
+        await embed(world)
+
+    assert world.ledger.records[0].attempt.usage == TokenUsage(3)
+    assert failure.value.failure.cost.total_nano_usd == 3 * 1000
+
+
 async def test_a_request_the_provider_calls_wrong_goes_to_nobody_else():
     world = World(FakeAdapter(ProviderRejectedRequest("x", http_status=400)))
 

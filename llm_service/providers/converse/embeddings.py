@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_service.domain.completion import TokenUsage, Warning
+from llm_service.domain.completion import Warning
 from llm_service.domain.content import Media, Modality, Text
 from llm_service.errors import CapabilityNotSupported, ProviderProtocolError
 from llm_service.providers import checks
@@ -16,6 +16,7 @@ from llm_service.providers.base import Embeddings, EmbeddingsCall
 from llm_service.providers.converse.families import base_model
 from llm_service.providers.converse.media import MediaBlocks
 from llm_service.providers.converse.paths import model_path
+from llm_service.providers.embeddings import charged, usage
 from llm_service.providers.lenient import count, items, mapping
 from llm_service.providers.vendor import Ask
 
@@ -77,7 +78,9 @@ async def embed(kind: str, call: EmbeddingsCall, ask: Ask) -> Embeddings:
     vectors = [vector for answer in answers for vector in answer.vectors]
     if [len(answer.vectors) for answer in answers] != _sizes(len(call.inputs), size):
         raise ProviderProtocolError("the provider's answer lacks vectors")
-    return Embeddings(tuple(vectors), _usage(answers), call.provider_model, warnings)
+    return Embeddings(
+        tuple(vectors), usage([answer.tokens for answer in answers]), call.provider_model, warnings
+    )
 
 
 def _sizes(total: int, size: int) -> list[int]:
@@ -94,11 +97,16 @@ async def _ask_all(call: EmbeddingsCall, ask: Ask, bodies: Sequence[Json]) -> li
 
     tasks = [asyncio.create_task(one(body)) for body in bodies]
     try:
-        return list(await asyncio.gather(*tasks))
+        with charged(task.result().tokens for task in tasks if _answered(task)):
+            return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _answered(task: "asyncio.Task[_Answer]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _single(kind: str, call: EmbeddingsCall, base: str, given: Input, number: int) -> Json:
@@ -206,9 +214,3 @@ def _answer(body: bytes) -> _Answer:
         raise ProviderProtocolError("the provider's answer holds no vectors") from error
     tokens = count(said.get("inputTextTokenCount"))
     return _Answer(read, count(said.get("inputTokenCount")) if tokens is None else tokens)
-
-
-def _usage(answers: Sequence[_Answer]) -> TokenUsage | None:
-    """The sum, if every answer said what it used."""
-    counts = [answer.tokens for answer in answers if answer.tokens is not None]
-    return TokenUsage(input_tokens=sum(counts)) if len(counts) == len(answers) else None

@@ -5,17 +5,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from llm_service.domain.completion import TokenUsage
 from llm_service.domain.content import Media, Text
 from llm_service.errors import ProviderProtocolError
 from llm_service.providers import checks
 from llm_service.providers.base import Embeddings, EmbeddingsCall
 from llm_service.providers.dropped import Dropped
-from llm_service.providers.embeddings import split
+from llm_service.providers.embeddings import charged, split, usage
 from llm_service.providers.gemini.door import KIND, Door
 from llm_service.providers.gemini.media import Json, MediaShaper
 from llm_service.providers.gemini.usage import token_usage
-from llm_service.providers.lenient import MOST_TOKENS, count, mapping
+from llm_service.providers.lenient import count, mapping
 from llm_service.providers.vendor import Ask
 
 MAX_INPUTS = 100
@@ -71,12 +70,13 @@ async def embed(call: EmbeddingsCall, door: Door, ask: Ask) -> Embeddings:
     tokens: list[int | None] = []
     for batch in _batches(contents, call.max_inputs, predicts=predicts):
         once = _predict if predicts else _batch
-        made, used = await once(call, door, ask, batch)
+        with charged(tokens):
+            made, used = await once(call, door, ask, batch)
         if len(made) != len(batch):
             raise ProviderProtocolError("the provider gave another number of vectors than asked")
         vectors += made
         tokens.append(used)
-    return Embeddings(tuple(vectors), _usage(tokens), call.provider_model)
+    return Embeddings(tuple(vectors), usage(tokens), call.provider_model)
 
 
 def _batches(contents: list[Json], most: int, *, predicts: bool) -> list[list[Json]]:
@@ -116,10 +116,10 @@ async def _batch(
     requests = [{"content": {"parts": [part]}, **settings} for part in parts]
     path = door.path(call.provider_model, "batchEmbedContents")
     said = _read(await ask("POST", path, msgspec.json.encode({"requests": requests})), _Batch)
-    usage = token_usage(said.usageMetadata)
+    told = token_usage(said.usageMetadata)
     return [
         vector.values for vector in said.embeddings
-    ], None if usage is None else usage.input_tokens
+    ], None if told is None else told.input_tokens
 
 
 async def _predict(
@@ -139,14 +139,6 @@ async def _predict(
     counts = [count(mapping(vector.statistics).get("token_count")) for vector in vectors]
     used = None if None in counts else sum(number or 0 for number in counts)
     return [vector.values for vector in vectors], used
-
-
-def _usage(tokens: list[int | None]) -> TokenUsage | None:
-    """The sum, if every batch told its own."""
-    if not tokens or None in tokens:
-        return None
-    total = sum(number or 0 for number in tokens)
-    return TokenUsage(input_tokens=total) if total <= MOST_TOKENS else None
 
 
 def _read(data: bytes, shape: type[_Answer]) -> _Answer:
