@@ -235,6 +235,8 @@ class ProviderKind:
     """The value of OpenTelemetry's `gen_ai.provider.name`."""
     credential_optional: bool = False
     """Takes a credential and also works without one, as local servers do."""
+    address_settings: tuple[str, ...] = ()
+    """The settings that decide, beside the base URI, which host a credential is sent to."""
 
     @property
     def needs_credential(self) -> bool:

@@ -67,6 +67,7 @@ KIND = ProviderKind(
     ),
     discovers_models=True,
     telemetry_name="azure.ai.openai",
+    address_settings=("resource", "region", "authority"),
 )
 
 _SETTINGS = (

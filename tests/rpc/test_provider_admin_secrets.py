@@ -1,9 +1,12 @@
 """A provider's secret stays unseen, and at the origin it was entered for."""
 
+import json
+
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from llm_service import providers as kinds
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 from tests.rpc.administered import administered, as_text, refusal
@@ -49,6 +52,37 @@ async def test_a_secret_does_not_follow_its_provider_to_another_origin(service, 
         )
     )
     assert (await got(service, "providers/one")).state == Provider.STATE_MISCONFIGURED
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        pytest.param({"resource": "ours", "deployment": "fast"}, True, id="same-resource"),
+        pytest.param({"resource": "ours", "api_version": "2024-10-21"}, True, id="other-version"),
+        pytest.param({"resource": "theirs"}, False, id="other-resource"),
+        pytest.param({"region": "eastus"}, False, id="a-region-instead"),
+        pytest.param(
+            {"resource": "ours", "authority": "https://login.microsoftonline.us"},
+            False,
+            id="other-authority",
+        ),
+    ],
+)
+async def test_a_secret_does_not_follow_settings_that_lead_elsewhere(service, settings, kept):
+    await created(service, kind="azure", settings={"resource": "ours"}, key=KEY)
+
+    changed = await updated(service, Provider(name="providers/one", settings=settings), "settings")
+
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.secret_set is kept
+    assert (changed.state == Provider.STATE_MISCONFIGURED) is not kept
+
+
+@pytest.mark.parametrize("kind", [*kinds.kinds()])
+def test_the_settings_that_decide_an_address_are_settings_of_the_kind(kind):
+    known = kinds.provider_kind(kind)
+
+    assert set(known.address_settings) <= set(json.loads(known.settings_schema_json)["properties"])
 
 
 async def test_an_origin_change_that_is_only_validated_keeps_the_secret(service):

@@ -143,8 +143,9 @@ class Providers:
     ) -> tuple[ProviderView, ...]:
         """Change providers, all or none, and give them back in the order asked.
 
-        A provider that moves to another scheme, host or port loses the secrets of its credentials:
-        they were entered for the old one, and must be rotated before the new one sees any.
+        A provider that moves to another scheme, host or port, by its address or by a setting that
+        decides it, loses the secrets of its credentials: they were entered for the old one, and
+        must be rotated before the new one sees any.
 
         Raises:
             InvalidField: names all that is wrong with one of them.
@@ -223,7 +224,7 @@ class Providers:
         await self._try(draft)
         now = self._now()
         provider = replace(stored, update_time=now, **values(draft))
-        if self._origin(before, kind) != self._origin(draft, kind):
+        if self._destination(before, kind) != self._destination(draft, kind):
             credentials = tuple(replace(cleared(one), update_time=now) for one in credentials)
             if write:
                 for one in credentials:
@@ -256,8 +257,13 @@ class Providers:
                 raise InvalidField(Violation("provider.base_uri", str(error))) from error
             await adapter.aclose()
 
+    def _destination(self, draft: ProviderDraft, kind: ProviderKind) -> tuple[object, ...]:
+        """Where credentials are sent: an origin, and the settings that decide it."""
+        decisive = [draft.settings.get(name, "") for name in kind.address_settings]
+        return self._origin(draft, kind), *decisive
+
     def _origin(self, draft: ProviderDraft, kind: ProviderKind) -> tuple[str, str, int] | None:
-        """Where credentials are sent; None for a kind that has no network."""
+        """Of the base URI; None where there is none."""
         base_uri = draft.base_uri or kind.default_base_uri
         if not base_uri:
             return None
