@@ -110,6 +110,8 @@ async def test_another_provider_of_the_model_serves_when_the_first_fails():
 
     assert answer.served_by.provider == "providers/two"
     assert world.outcomes() == [("providers/one", "PROVIDER_UNAVAILABLE"), ("providers/two", "")]
+    assert answer.usage == SAID
+    assert answer.cost.total_nano_usd == (2 + 5) * 1000  # what the first may have done counts too
 
 
 async def test_what_requests_before_a_refused_one_used_is_charged():

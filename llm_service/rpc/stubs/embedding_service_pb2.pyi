@@ -150,7 +150,7 @@ class EmbedResponse(_message.Message):
 
     @_builtins.property
     def cost(self) -> _common_pb2.Cost:
-        """The same."""
+        """Of all attempts."""
 
     @_builtins.property
     def served_by(self) -> _completion_pb2.ServedBy: ...
