@@ -108,9 +108,9 @@ def _tool(tool: Tool, own: int, counter: _Counter) -> int:
     tokens = own + counter.of(f"{tool.name}:{tool.description.removesuffix('.')}")
     try:
         schema = msgspec.json.decode(tool.parameters_schema_json or "{}", type=dict[str, Any])
+        return tokens + _properties(schema, counter, _MAX_DEPTH)
     except (ValueError, RecursionError):  # whoever sends it will refuse it
         return tokens + counter.of(tool.parameters_schema_json)
-    return tokens + _properties(schema, counter, _MAX_DEPTH)
 
 
 def _properties(schema: Mapping[str, Any], counter: _Counter, depth: int) -> int:

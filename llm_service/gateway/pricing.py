@@ -217,8 +217,11 @@ def _buckets(usage: TokenUsage) -> dict[str, int]:
         if tokens.modality in _MODALITIES:
             taken, given = min(tokens.input_tokens, fresh), min(tokens.output_tokens, written)
             fresh, written = fresh - taken, written - given
-            buckets[f"input-{tokens.modality}-tokens"] = taken
-            buckets[f"output-{tokens.modality}-tokens"] = given
+            for meter, some in (
+                (f"input-{tokens.modality}-tokens", taken),
+                (f"output-{tokens.modality}-tokens", given),
+            ):
+                buckets[meter] = buckets.get(meter, 0) + some
     return {"input-tokens": fresh, **buckets, "output-tokens": written}
 
 

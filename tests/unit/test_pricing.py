@@ -371,6 +371,23 @@ def test_pictures_and_film_are_charged_by_their_own_meters():
     assert not cost.incomplete
 
 
+def test_a_modality_that_is_told_of_twice_is_charged_for_both():
+    seen = (ModalityTokens(Modality.IMAGE, 10, 1), ModalityTokens(Modality.IMAGE, 20, 2))
+    usage = TokenUsage(40, 4, modality_tokens=seen)
+    rates = ("input-tokens", "input-image-tokens", "output-tokens", "output-image-tokens")
+    price = Price("v", tuple(PriceItem(meter, 1_000_000) for meter in rates))
+
+    cost = pricing.cost_of(usage, price)
+
+    assert cost.total_nano_usd == 44
+    assert {item.meter: item.quantity for item in cost.items} == {
+        "input-tokens": 10,
+        "input-image-tokens": 30,
+        "output-tokens": 1,
+        "output-image-tokens": 3,
+    }
+
+
 def test_subsets_beyond_the_whole_are_charged_no_more_than_the_whole():
     price = Price("v", (PriceItem("input-tokens", 1_000_000), PriceItem("output-tokens", 0)))
     usage = TokenUsage(

@@ -227,6 +227,13 @@ def test_a_strange_schema_is_counted_somehow(schema):
     assert count(said("x"), tools=(FunctionTool("f", "", schema),)) > count(said("x"))
 
 
+def test_no_depth_of_a_schema_is_too_much_to_read_and_yet_not_to_write():
+    for depth in range(900, 1010):
+        deep = f'{{"properties": {{"a": {{"type": {"[" * depth}1{"]" * depth}}}}}}}'
+
+        assert count(said("x"), tools=(FunctionTool("f", "", deep),)) > count(said("x"))
+
+
 def test_counting_touches_neither_the_network_nor_a_cache_folder(tmp_path):
     script = (
         "import socket\n"
