@@ -15,11 +15,12 @@ class EventReader:
     in its data what the event is.
     """
 
-    __slots__ = ("_after_cr", "_data", "_fresh", "_line", "_size")
+    __slots__ = ("_after_cr", "_data", "_fresh", "_held", "_line", "_size")
 
     def __init__(self) -> None:
         self._line: list[bytes] = []  # pieces of the unfinished line
         self._data: list[bytes] = []  # data lines of the unfinished event
+        self._held = 0  # bytes of the event's data lines, each with its line feed
         self._size = 0  # bytes held in both
         self._after_cr = False
         self._fresh = True
@@ -47,7 +48,7 @@ class EventReader:
             lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
         yield from self._events(lines)
         self._size = 0
-        self._grow(len(rest) + sum(map(len, self._data)))
+        self._grow(len(rest) + self._held)
 
     def end(self) -> Iterator[bytes]:
         """The data of a last event that lacks its empty line."""
@@ -60,12 +61,17 @@ class EventReader:
                 if data:
                     yield data[0] if len(data) == 1 else b"\n".join(data)
                     data.clear()
+                    self._held = 0
             elif line.startswith(b"data:"):
-                if len(line) > MAX_EVENT_BYTES:
-                    raise _too_long()
-                data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._hold(line[6:] if line[5:6] == b" " else line[5:])
             elif line == b"data":
-                data.append(b"")
+                self._hold(b"")
+
+    def _hold(self, value: bytes) -> None:
+        self._data.append(value)
+        self._held += len(value) + 1
+        if self._held > MAX_EVENT_BYTES:
+            raise _too_long()
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         """Turn CR LF and CR into LF, also where a CR LF is split between two reads."""

@@ -193,3 +193,31 @@ def test_a_free_text_tool_is_called_with_its_text():
     answer = read_chunks(calling(custom), finish("tool_calls"))
 
     assert answer.parts[0].content == ToolCall("a", "run", "ls")
+
+
+@pytest.mark.parametrize("end", ["stop", "STOP", "tool_calls"])
+def test_an_answer_that_calls_waits_for_its_caller_whatever_the_vendor_says(end):
+    answer = read_chunks(calling(piece("one", '{"x":1}', index=0, id="a")), finish(end))
+
+    assert answer.finish_reason is FinishReason.TOOL_CALLS
+    assert answer.provider_finish_reason == end
+
+
+def test_arguments_may_come_as_the_object_itself():
+    answer = read_chunks(calling(piece("one", {"x": 1}, index=0, id="a")), finish("tool_calls"))
+
+    assert answer.parts[0].content == A
+
+
+def test_a_call_without_an_id_ends_where_its_object_does():
+    bits = ('{"a":"}', "\\", '"{"', "}")
+
+    answer = read_chunks(
+        *(calling(piece("one", bit, index=0)) for bit in bits),
+        calling(piece("one", " ", index=0)),
+        calling(piece("one", "{}", index=0)),
+        finish("tool_calls"),
+    )
+
+    written = [part.content.arguments_json for part in answer.parts]
+    assert written == ['{"a":"}\\"{"}', " {}"]

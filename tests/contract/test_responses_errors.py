@@ -7,7 +7,7 @@ from recordings import sse
 from responses_reading import completed, created, decoder, event, grown, message, read, read_events
 
 from llm_service import errors
-from llm_service.domain.completion import ContentFilter, FilterStage, FinishReason
+from llm_service.domain.completion import ContentFilter, FilterStage, FinishReason, TokenUsage
 from llm_service.providers.responses import failures
 
 FILTERS = [
@@ -129,10 +129,15 @@ def test_a_filter_that_struck_in_a_stream_ends_the_answer():
     answer = read_events(
         created(),
         grown("output_text", 0, "m", "Hi", content_index=0),
-        completed(status="failed", error={"code": "content_filter", "message": "x"}),
+        completed(
+            status="failed",
+            error={"code": "content_filter", "message": "x"},
+            usage={"input_tokens": 7, "output_tokens": 3},
+        ),
     )
 
     assert answer.finish_reason is FinishReason.CONTENT_FILTER
+    assert answer.usage == TokenUsage(input_tokens=7, output_tokens=3)
     assert answer.content_filter == ContentFilter(FilterStage.OUTPUT)
     assert len(answer.parts) == 1
 

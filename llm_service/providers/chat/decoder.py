@@ -18,7 +18,7 @@ from llm_service.errors import GatewayError, ProviderProtocolError, ProviderUnav
 from llm_service.providers.base import Accepted, AdapterEvent, Ended
 from llm_service.providers.chat import extras, failures, thoughts, wire
 from llm_service.providers.chat.parts import Parts
-from llm_service.providers.chat.tool_calls import Piece
+from llm_service.providers.chat.tool_calls import Piece, written
 from llm_service.providers.chat.usage import token_usage
 from llm_service.providers.lenient import items, text
 from llm_service.providers.sse import EventReader
@@ -313,7 +313,7 @@ class ChatDecoder:
             call_id = text(call.id)
             if call.function is not None:
                 said = Piece(
-                    index, call_id, text(call.function.name), text(call.function.arguments)
+                    index, call_id, text(call.function.name), written(call.function.arguments)
                 )
             elif call.custom is not None:
                 said = Piece(index, call_id, text(call.custom.name), text(call.custom.input))
@@ -322,7 +322,7 @@ class ChatDecoder:
             self._parts.call(said, self._id)
         if (function := delta.function_call) is not None:
             self._parts.call(
-                Piece(None, "", text(function.name), text(function.arguments)), self._id
+                Piece(None, "", text(function.name), written(function.arguments)), self._id
             )
 
     def _take_attachments(self, delta: wire.Delta) -> None:
@@ -362,6 +362,9 @@ class ChatDecoder:
         reason = _FINISH.get(self._finish, _FINISH.get(self._finish.lower(), FinishReason.OTHER))
         if reason is FinishReason.TOOL_CALLS and self._parts.emulated_only:
             return FinishReason.STOP
+        # OpenAI says so of calls it was forced to make, many servers of every call.
+        if reason is FinishReason.STOP and self._parts.called:
+            return FinishReason.TOOL_CALLS
         if reason is FinishReason.STOP and self._parts.refused:
             return FinishReason.REFUSAL
         if reason is FinishReason.STOP and type(self._stopped_by) is str and self._stopped_by:

@@ -1,5 +1,6 @@
 """What comes beside an answer's text: probabilities, annotations, sources; read with suspicion."""
 
+import sys
 from typing import Any
 
 from llm_service.domain.content import AlternativeToken, Citation, TokenLogprob
@@ -50,6 +51,7 @@ def _is_token(said: Any) -> bool:  # noqa: ANN401
         type(said) is dict
         and type(said.get("token")) is str
         and type(said.get("logprob")) in (float, int)
+        and abs(said["logprob"]) <= sys.float_info.max
     )
 
 

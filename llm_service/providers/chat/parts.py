@@ -41,6 +41,7 @@ class Parts(PartWriter):
     __slots__ = (
         "_audio",
         "_calls",
+        "_details",
         "_emulated",
         "_emulating_tool",
         "_keeps_thoughts",
@@ -58,11 +59,17 @@ class Parts(PartWriter):
         self._emulating_tool = emulating_tool
         self._emulated = False  # a call of that tool has come
         self._more: dict[str, Any] = {}  # what the text of the open thinking does not say
+        self._details = thoughts.Details()  # the same, in signed pieces
         self.refused = False
         self._open = -1  # the part of text, thinking or refusal that grows
         self._kind: DeltaKind | None = None
         self._calls = OpenCalls()
         self._audio: _Audio | None = None
+
+    @property
+    def called(self) -> bool:
+        """A tool is called that does not stand for an answer's format."""
+        return any(not call.emulated for call in self._calls.calls)
 
     @property
     def emulated_only(self) -> bool:
@@ -80,7 +87,7 @@ class Parts(PartWriter):
             return
         if self._kind is not DeltaKind.THINKING:
             self._turn_to(DeltaKind.THINKING, Thinking("", redacted=True))
-        thoughts.add_details(self._more, details)
+        self._details.add(details)
 
     def remember(self, more: dict[str, Any]) -> None:
         """Keep what a block of thinking says beside its text."""
@@ -167,8 +174,8 @@ class Parts(PartWriter):
             return
         state = None
         if self._kind is DeltaKind.THINKING and self._keeps_thoughts:
-            state = self.state(thoughts.STATE, self._more)
-            self._more = {}
+            state = self.state(thoughts.STATE, self._more | self._details.state())
+            self._more, self._details = {}, thoughts.Details()
         self.finish(self._open, state)
         self._kind = None
 

@@ -30,38 +30,49 @@ def put(form: Thoughts, thinking: Thinking, state: Json, shaped: Json, blocks: l
         shaped[form.value] = shaped.get(form.value, "") + thinking.text
 
 
-def add_details(kept: Json, details: list[Any]) -> None:
-    """Take pieces of `reasoning_details`: those of one index grow into one."""
-    merged: list[Json] = kept.setdefault(_DETAILS, [])
-    for piece in details:
-        if type(piece) is not dict:
-            continue
-        last = merged[-1] if merged else None
-        if last is not None and _goes_on(last, piece):
-            _grow(last, piece)
-        else:
-            merged.append(dict(piece))
+class Details:
+    """The pieces of `reasoning_details` of one part: those of one index grow into one."""
+
+    __slots__ = ("_grown", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[Json] = []
+        self._grown: list[list[str]] = []  # the text of each, in the bits it came in
+
+    def add(self, details: list[Any]) -> None:
+        for piece in details:
+            if type(piece) is not dict:
+                continue
+            grown = text(piece.get(_grows(piece)))
+            if self._pieces and _goes_on(self._pieces[-1], piece):
+                self._pieces[-1].update({k: v for k, v in piece.items() if v is not None})
+                self._grown[-1].append(grown)
+            else:
+                self._pieces.append(dict(piece))
+                self._grown.append([grown])
+
+    def state(self) -> Json:
+        """What a part's state keeps of them."""
+        whole = [
+            {**piece, _grows(piece): "".join(grown)} if len(grown) > 1 else piece
+            for piece, grown in zip(self._pieces, self._grown, strict=True)
+        ]
+        return {_DETAILS: whole} if whole else {}
 
 
 def text_of(details: list[Any]) -> str:
     """What may be read of the pieces."""
-    return "".join(
-        text(piece.get(_GROWS[piece["type"]]))
-        for piece in details
-        if type(piece) is dict and piece.get("type") in _GROWS
-    )
+    return "".join(text(piece.get(_grows(piece))) for piece in details if type(piece) is dict)
 
 
 def _goes_on(last: Json, piece: Json) -> bool:
     return (
-        piece.get("type") in _GROWS
+        _grows(piece) != ""
         and last.get("type") == piece.get("type")
         and last.get("index") == piece.get("index")
     )
 
 
-def _grow(last: Json, piece: Json) -> None:
-    grows = _GROWS[piece["type"]]
-    grown = text(last.get(grows)) + text(piece.get(grows))
-    last.update({name: value for name, value in piece.items() if value is not None})
-    last[grows] = grown
+def _grows(piece: Json) -> str:
+    """The field in which the piece's text grows; "": it does not."""
+    return _GROWS.get(text(piece.get("type")), "")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
-from llm_service.providers.lenient import mapping, text
+from llm_service.providers.lenient import items, mapping, text
 
 Json = dict[str, Any]
 
@@ -97,10 +97,14 @@ def own_tools(tools: Any) -> frozenset[str] | None:  # noqa: ANN401 - as it lies
     """The free-text tools that an answer says its caller gave; None: it does not say."""
     if type(tools) is not list:
         return None
-    own = {text(tool.get("name")) for tool in map(mapping, tools) if tool.get("type") == "custom"}
-    for tool in map(mapping, tools):
-        if tool.get("type") == "namespace":
-            own |= own_tools(tool.get("tools")) or frozenset()
+    own = set()
+    waiting = list(map(mapping, tools))
+    while waiting:
+        tool = waiting.pop()
+        if tool.get("type") == "custom":
+            own.add(text(tool.get("name")))
+        elif tool.get("type") == "namespace":
+            waiting += map(mapping, items(tool.get("tools")))
     return frozenset(own)
 
 

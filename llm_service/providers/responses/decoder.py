@@ -176,7 +176,7 @@ class ResponsesDecoder:
 
     def _end(self, response: Json, status: str) -> None:
         if status == "failed":
-            self._fail({"error": response.get("error"), **_filters(response)})
+            self._fail({"error": response.get("error"), **_filters(response)}, response)
             return
         if status not in ("completed", "incomplete"):
             if status == "cancelled":
@@ -208,20 +208,22 @@ class ResponsesDecoder:
             return FinishReason.TOOL_CALLS
         return FinishReason.REFUSAL if self._parts.refused else FinishReason.STOP
 
-    def _fail(self, said: Json) -> None:
-        """Raise the error the object holds; a filter that struck ends the answer."""
+    def _fail(self, said: Json, response: Json | None = None) -> None:
+        """Raise the error `said` holds; a filter that struck ends the answer of `response`."""
+        response = response or {}
         error = chat.from_object(said)
         stage = FilterStage.OUTPUT if self.has_content else FilterStage.INPUT
         struck = failures.content_filter(error, said, stage)
         if struck is None:
             raise failures.failure(error, self._reply.headers, self._reply.hide)
         if not self._accepted:
-            self._accept({})
-        self._parts.close([])
-        ended = Ended(
-            FinishReason.CONTENT_FILTER, "content_filter", None, self._model, content_filter=struck
+            self._accept(response)
+        self._parts.close(items(response.get("output")))
+        usage = token_usage(response.get("usage"))
+        model = text(response.get("model")) or self._model
+        self._parts.events.append(
+            Ended(FinishReason.CONTENT_FILTER, "content_filter", usage, model, struck)
         )
-        self._parts.events.append(ended)
         self.done = True
 
 

@@ -95,8 +95,11 @@ class TextParts(PartWriter):
 
     def finish_late(self, output: list[Any]) -> None:
         """Finish those parts; `output` is what the end of the answer says its items are."""
+        by_id: dict[str, Json] = {}
+        for item in map(mapping, output):
+            by_id.setdefault(text(item.get("id")), item)
         for part, index, said in self._late:
-            self.finish(part, self.state("item", _last_word(index, said, output)))
+            self.finish(part, self.state("item", _last_word(index, said, output, by_id)))
         self._late.clear()
 
     def finish_pieces(self, item: Item) -> None:
@@ -127,11 +130,11 @@ class TextParts(PartWriter):
             self.cite_in(piece.part, known)
 
 
-def _last_word(index: Any, said: Json, output: list[Any]) -> Json:  # noqa: ANN401
+def _last_word(index: Any, said: Json, output: list[Any], by_id: dict[str, Json]) -> Json:  # noqa: ANN401
     """The same item at the end: by its id, or by its place where ids change."""
-    for item in output:
-        if said.get("id") and mapping(item).get("id") == said["id"]:
-            return mapping(item)
+    item_id = text(said.get("id"))
+    if item_id and item_id in by_id:
+        return by_id[item_id]
     known = type(index) is int and 0 <= index < len(output)
     last = mapping(output[index]) if known else {}
     return last if last.get("type") == said.get("type") else said
