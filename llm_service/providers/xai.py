@@ -1,17 +1,24 @@
-"""xAI's Grok, by its Chat Completions API."""
+"""xAI's Grok, by Chat Completions, or by Responses where the account says so."""
 
 from llm_service.domain.provider import ProviderKind
+from llm_service.providers.account import endpoint, key_headers, settings
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat import reasoning
-from llm_service.providers.chat.connect import KEY_SOURCES, NO_SETTINGS, by_key
+from llm_service.providers.chat.api import ChatApi
+from llm_service.providers.chat.connect import KEY_SOURCES
 from llm_service.providers.chat.dialect import Audio, Dialect, Documents
 from llm_service.providers.egress import Egress
+from llm_service.providers.responses import choice, dialect
+from llm_service.providers.responses.api import ResponsesApi
+from llm_service.providers.vendor import VendorAdapter
 
 KIND = ProviderKind(
     kind="xai",
     display_name="xAI",
     default_base_uri="https://api.x.ai/v1",
-    settings_schema_json=NO_SETTINGS,
+    settings_schema_json=(
+        '{"type":"object","properties":{' + choice.SETTING + '},"additionalProperties":false}'
+    ),
     credential_source_types=KEY_SOURCES,
     discovers_models=True,
     telemetry_name="x_ai",
@@ -30,8 +37,23 @@ DIALECT = Dialect(
     audio=Audio.NONE,
     embeddings=None,
 )
+_RESPONSES = dialect.Dialect(
+    kind=KIND.kind,
+    allowed_tools=False,
+    breakpoints=False,
+    vocabulary=False,
+    effort=reasoning.xai_effort,
+    logprobs_flag=True,
+)
 
 
 def connect(account: Account, egress: Egress) -> Adapter:
-    """Open an account with xAI; raises as `by_key` does."""
-    return by_key(KIND, DIALECT, account, egress)
+    """Open an account with xAI; raises as `endpoint`, `key_headers` and `choice.wanted` do."""
+    wanted = choice.wanted(settings(account, ["api"]))
+    return VendorAdapter(
+        choice.EitherApi(KIND.kind, ChatApi(DIALECT), ResponsesApi(_RESPONSES), wanted),
+        endpoint(account, egress, KIND.default_base_uri),
+        egress,
+        key_headers(account, KIND.kind, "authorization", "Bearer "),
+        account.secret,
+    )

@@ -10,8 +10,23 @@ from fakes.said import Finish, Said, Tokens
 from vendor_server import vendor_server
 
 from llm_service import errors, providers
-from llm_service.domain.completion import ContentFilter, FilterStage, FinishReason
-from llm_service.domain.content import FunctionTool, Part, Role, Text, ToolResult
+from llm_service.domain.completion import (
+    ContentFilter,
+    Effort,
+    FilterStage,
+    FinishReason,
+    GenerationParams,
+    Reasoning,
+)
+from llm_service.domain.content import (
+    FunctionTool,
+    Part,
+    Role,
+    Text,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
 from llm_service.providers.base import Account, EmbeddingsCall, TokenCount
 from llm_service.providers.egress import Egress
 from llm_service.providers.responses.api import ResponsesApi
@@ -49,6 +64,8 @@ async def connect(vendor):
         ("openai", {"api": "chat"}, "gpt-6-sol", "/v1/chat/completions"),
         ("openai-compatible", {}, "gpt-6-sol", "/v1/chat/completions"),
         ("openai-compatible", {"api": "responses"}, "local", "/v1/responses"),
+        ("xai", {}, "grok-4.5", "/v1/chat/completions"),
+        ("xai", {"api": "responses"}, "grok-4.5", "/v1/responses"),
     ],
 )
 async def test_the_model_decides_the_api_unless_a_setting_does(
@@ -157,3 +174,22 @@ async def test_the_responses_api_alone_lists_models_and_embeds_nothing():
     assert asked == [("GET", "/models")]
     with pytest.raises(errors.CapabilityNotSupported):
         await api.embed(EmbeddingsCall((Text("Hi"),), "m", SECOND), ask)
+
+
+async def test_xai_is_asked_by_responses_in_its_own_words(vendor, connect):
+    vendor.say(HI)
+    asked = call(
+        model="grok-4.3",
+        tools=(FunctionTool("time"), FunctionTool("place")),
+        tool_choice=ToolChoice(ToolMode.AUTO, allowed_tools=("time",)),
+        params=GenerationParams(top_logprobs=2, reasoning=Reasoning(effort=Effort.MAX)),
+    )
+
+    await connect("xai", api="responses").complete(asked)
+
+    body = vendor.asked[0].json
+    assert body["reasoning"] == {"effort": "xhigh"}
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
+    assert body["include"] == ["reasoning.encrypted_content"]
+    assert [tool["name"] for tool in body["tools"]] == ["time"]
+    assert body["tool_choice"] == "auto"

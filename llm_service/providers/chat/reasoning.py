@@ -58,9 +58,14 @@ def xai(call: Call, dropped: Dropped) -> Json:
     _drop_thoughts(reasoning, dropped)
     if reasoning.effort is None:
         return {}
-    if reasoning.effort is Effort.MAX and call.provider_model.startswith(_XAI_EXTRA_HIGH):
-        return {"reasoning_effort": "xhigh"}
-    return {"reasoning_effort": _THREE_STEPS.get(reasoning.effort, "none")}
+    return {"reasoning_effort": xai_effort(reasoning.effort, call.provider_model)}
+
+
+def xai_effort(effort: Effort, model: str) -> str:
+    """The word by which a model of xAI's knows the effort, whichever the API."""
+    if effort is Effort.MAX and model.startswith(_XAI_EXTRA_HIGH):
+        return "xhigh"
+    return _THREE_STEPS.get(effort, "none")
 
 
 def groq(call: Call, dropped: Dropped) -> Json:

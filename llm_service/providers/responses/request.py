@@ -8,7 +8,6 @@ import msgspec
 
 from llm_service import catalog
 from llm_service.domain.completion import GenerationParams, Warning
-from llm_service.domain.provider import ModelCapabilities
 from llm_service.providers import checks
 from llm_service.providers.base import Call
 from llm_service.providers.dropped import Dropped
@@ -53,7 +52,7 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> Body:
     shaped: Json = {"model": model, "input": messages.shape(request.messages), "store": False}
     # Reasoning comes back sealed, so that the next turn can have it though nothing is stored.
     include = [_SEALED] if _may_reason(call, dialect) else []
-    shaped |= _params(call.params, call.capabilities, dropped, include)
+    shaped |= _params(call, dialect, dropped, include)
     shaped |= tools.tools(call, dialect)
     format_tool = tools.format_tool(call)
     if format_tool:
@@ -74,9 +73,8 @@ def _may_reason(call: Call, dialect: Dialect) -> bool:
     return catalog.wire_facts(dialect.kind, call.provider_model).get("api") != "chat"
 
 
-def _params(
-    params: GenerationParams, can: ModelCapabilities, dropped: Dropped, include: list[str]
-) -> Json:
+def _params(call: Call, dialect: Dialect, dropped: Dropped, include: list[str]) -> Json:
+    params, can = call.params, call.capabilities
     said = _plain(params, dropped)
     if can.sampling is False:
         for name in ("temperature", "top_p"):
@@ -84,9 +82,11 @@ def _params(
                 dropped.parameter(name, "this model does not take it")
     if can.logprobs is False and said.pop("top_logprobs", None) is not None:
         dropped.parameter("top_logprobs", "this model does not take it")
-    if "top_logprobs" in said:
+    if "top_logprobs" in said and dialect.logprobs_flag:
+        said["logprobs"] = True
+    elif "top_logprobs" in said:
         include.append(_LOGPROBS)
-    reasoning = _reasoning(params, can, dropped)
+    reasoning = _reasoning(call, dialect, dropped)
     return {**said, "reasoning": reasoning} if reasoning else said
 
 
@@ -110,18 +110,18 @@ def _plain(params: GenerationParams, dropped: Dropped) -> Json:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _reasoning(params: GenerationParams, can: ModelCapabilities, dropped: Dropped) -> Json:
-    wanted = params.reasoning
+def _reasoning(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
+    wanted = call.params.reasoning
     if wanted is None:
         return {}
     if wanted.budget_tokens is not None:
         dropped.parameter("reasoning.budget_tokens", "this provider takes an effort only")
     shaped: Json = {}
     if wanted.effort is not None:
-        shaped["effort"] = wanted.effort.value
+        shaped["effort"] = dialect.effort(wanted.effort, call.provider_model)
     if wanted.include_thoughts:
         shaped["summary"] = "auto"
-    if shaped and can.thinking is False:
+    if shaped and call.capabilities.thinking is False:
         for name, field_name in (("effort", "effort"), ("summary", "include_thoughts")):
             if name in shaped:
                 dropped.parameter(f"reasoning.{field_name}", "this model does not reason")
