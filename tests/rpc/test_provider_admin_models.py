@@ -239,6 +239,10 @@ async def test_a_manual_model_is_read_back_whole(service, admin):
             {"price": Price(items=[PriceItem(meter="input-tokens", nano_usd_per_million=-1)])},
             "model.price.items[0].nano_usd_per_million",
         ),
+        (
+            {"price": Price(items=[PriceItem(meter="input-tokens", nano_usd_per_million=10**15)])},
+            "model.price.items[0].nano_usd_per_million",
+        ),
         ({"price": Price(items=[PriceItem(meter="Input!")])}, "model.price.items[0].meter"),
         (
             {"price": Price(items=[PriceItem(meter="request")] * 2)},

@@ -11,6 +11,7 @@ from llm_service.domain.completion import ModalityTokens, TokenUsage
 from llm_service.domain.content import Modality
 from llm_service.domain.provider import Price, PriceItem
 from llm_service.gateway import pricing
+from llm_service.gateway.admin.rules import INT64_MAX, MAX_TOKEN_PRICE
 from tests.fakes import a_model, a_provider
 
 PRICE = Price(
@@ -369,6 +370,17 @@ def test_pictures_and_film_are_charged_by_their_own_meters():
     }
     assert cost.total_nano_usd == 50 * 1 + 50 * 3 + 10 * 2 + 40 * 120
     assert not cost.incomplete
+
+
+def test_no_call_costs_more_than_a_record_can_hold():
+    most = 2**31 - 1
+    meters = ("input-tokens", "cache-read-input-tokens", "output-tokens")
+    dearest = [PriceItem(meter, MAX_TOKEN_PRICE) for meter in meters]
+    price = Price("v", (*dearest, PriceItem("request", INT64_MAX)))
+
+    cost = pricing.cost_of(TokenUsage(most, most, most // 2), price)
+
+    assert 2**58 < cost.total_nano_usd < INT64_MAX // 10  # ten attempts, too
 
 
 def test_a_modality_that_is_told_of_twice_is_charged_for_both():

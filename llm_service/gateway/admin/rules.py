@@ -31,6 +31,8 @@ MAX_ALIASES = 32
 MAX_PRICE_ITEMS = 128
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+MAX_TOKEN_PRICE = 10**14
+"""Nano-USD for a million tokens, ten cents a token: what any call costs then fits 64 bits."""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
@@ -192,7 +194,8 @@ def _price(price: Price) -> Iterator[Violation]:
         field = f"model.price.items[{index}]"
         if not _METER.fullmatch(item.meter):
             yield Violation(f"{field}.meter", f"must match ^{_METER.pattern}$")
-        yield from _range(f"{field}.nano_usd_per_million", item.nano_usd_per_million, 0, INT64_MAX)
+        most = MAX_TOKEN_PRICE if item.meter.endswith("-tokens") else INT64_MAX
+        yield from _range(f"{field}.nano_usd_per_million", item.nano_usd_per_million, 0, most)
         yield from _range(f"{field}.min_input_tokens", item.min_input_tokens, 0, INT32_MAX)
         if (item.meter, item.min_input_tokens) in seen:
             yield Violation(field, "prices the same meter and tier again")

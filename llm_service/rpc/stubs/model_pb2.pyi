@@ -387,7 +387,9 @@ class PriceItem(_message.Message):
     writes are not in "cache-write-input-tokens".
     """
     nano_usd_per_million: _builtins.int
-    """Nano-USD for a million units: $0.15 per million tokens is 150000000."""
+    """Nano-USD for a million units: $0.15 per million tokens is 150000000. Of
+    tokens at most 100000000000000.
+    """
     min_input_tokens: _builtins.int
     """Tier: applies from this many input tokens in the request."""
     def __init__(
