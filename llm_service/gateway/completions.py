@@ -99,10 +99,14 @@ class Completions:
         expected_output_tokens: int | None,
         all_targets: bool,
     ) -> tuple[CostEstimate, ...]:
-        """What the call would cost on its first target, or on each one of its chain."""
+        """What the call would cost on its first target, or on each one of its chain.
+
+        Of a chain, a target that cannot count now is priced by our own estimate of the input.
+        """
         call = await self._begin(request, seconds_left)
-        targets = call.targets if all_targets else call.targets[:1]
-        return tuple([await self._estimate(call, t, expected_output_tokens) for t in targets])
+        if not all_targets:
+            return (await self._estimate(call, call.targets[0], expected_output_tokens),)
+        return tuple([await self._estimated(call, t, expected_output_tokens) for t in call.targets])
 
     async def _begin(
         self, request: CompletionRequest, seconds_left: float | None
@@ -156,6 +160,16 @@ class Completions:
         await self._upstream.load_prices(target)
         count = await self._count(call, target)
         return self._priced(call, target, count.input_tokens, expected_output_tokens)
+
+    async def _estimated(
+        self, call: CompletionCall, target: Target, expected_output_tokens: int | None
+    ) -> CostEstimate:
+        try:
+            return await self._estimate(call, target, expected_output_tokens)
+        except GatewayError as error:
+            if not error.falls_back:
+                raise
+        return self._priced(call, target, call.input_tokens(), expected_output_tokens)
 
     def _priced(
         self,

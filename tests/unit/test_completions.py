@@ -291,6 +291,31 @@ async def test_tokens_are_counted_by_the_first_target():
     )
 
 
+class Uncounting(FakeAdapter):
+    """A vendor whose counter is away."""
+
+    async def count_tokens(self, call):
+        raise ProviderUnavailable("x")
+
+
+async def test_a_target_that_cannot_count_keeps_no_chain_from_being_priced():
+    world = World(FakeAdapter(), Uncounting())
+
+    first, second = await world.completions.estimate_cost(
+        a_request(text="eight by"), None, expected_output_tokens=10, all_targets=True
+    )
+
+    assert (first.input_tokens, second.input_tokens) == (11, 2)
+    assert second.expected_nano_usd == 2 * 1000 + 10 * 2000
+
+
+async def test_one_target_that_cannot_count_says_so():
+    with pytest.raises(ProviderUnavailable):
+        await World(Uncounting()).completions.estimate_cost(
+            a_request(), None, expected_output_tokens=10, all_targets=False
+        )
+
+
 async def test_an_estimate_has_an_expected_and_a_largest_cost():
     world = World(FakeAdapter(), FakeAdapter())
 
