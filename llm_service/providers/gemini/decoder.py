@@ -205,6 +205,7 @@ class GeminiDecoder:
     ) -> None:
         tokens = logprobs(candidate.logprobsResult) if candidate.logprobsResult else ()
         parts = candidate.content.parts if candidate.content is not None else None
+        raw: list[dict[str, Any]] | None = None
         for position, part in enumerate(parts or ()):
             if part.text and type(part.text) is str and not part.thought:
                 self._parts.grow(DeltaKind.TEXT, part.text, text(part.thoughtSignature), tokens)
@@ -212,7 +213,8 @@ class GeminiDecoder:
                 if whole:
                     self._wire_parts[position] = self._parts.text_part()
             elif not self._take_part(part):
-                self._keep(wire.raw_part(data, place, position))
+                raw = raw or wire.raw_parts(data, place)
+                self._keep(raw[position])
         if tokens:
             self._parts.probable(tokens)
         self._take_metadata(candidate)

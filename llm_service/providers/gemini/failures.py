@@ -98,6 +98,7 @@ _BY_STATUS_WORD: dict[str, type[errors.GatewayError]] = {
 
 _LENGTHS = re.compile(r"token count\D{0,8}(\d{1,12})\D{1,80}?(\d{1,12})")
 _LONG_TERM = re.compile(r"per_?(day|month)", re.I)
+_BILLION = 1_000_000_000
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _RETRY_IN = re.compile(r"retry in (\d{1,9}(?:\.\d{1,9})?)s\b", re.I)
 
@@ -186,7 +187,7 @@ def _retry_delay(details: list[dict[str, Any]], message: str) -> float | None:
             return min(float(match[1]), MAX_SECONDS)
         if type(said) is dict:
             seconds, nanos = said.get("seconds", 0), said.get("nanos", 0)
-            if str(seconds).isdecimal() and type(nanos) is int and nanos >= 0:
-                return min(int(str(seconds)[:9]) + nanos / 1e9, MAX_SECONDS)
+            if str(seconds).isdecimal() and type(nanos) is int and 0 <= nanos < _BILLION:
+                return min(int(str(seconds)[:9]) + nanos / _BILLION, MAX_SECONDS)
     match = _RETRY_IN.search(message)
     return min(float(match[1]), MAX_SECONDS) if match else None

@@ -3,7 +3,9 @@
 Google counts in bytes of UTF-8, from the start of a part of the answer; we count code points.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from llm_service.domain.content import Citation
@@ -11,6 +13,7 @@ from llm_service.providers.lenient import count, items, mapping, text
 
 _SOURCES = ("web", "retrievedContext", "maps", "image")
 _ADDRESSES = ("uri", "sourceUri", "imageUri", "documentName")
+_MOST_READ = 8 * 1024 * 1024  # bytes, to find the places of one answer's citations
 
 Cited = tuple[int | None, Citation]
 Place = tuple[int | None, int, int]
@@ -27,29 +30,50 @@ class Texts:
     def __init__(self, texts: Mapping[int, str], wire_parts: Mapping[int, int]) -> None:
         self._texts = {part: said.encode() for part, said in texts.items()}
         self._wire_parts = wire_parts
+        self._ascii = {part for part, said in self._texts.items() if said.isascii()}
+        self._parts = list(self._texts)
+        lengths = [len(said) for said in self._texts.values()]
+        self._starts = [0, *accumulate(lengths)][: len(lengths)]
+        self._left = _MOST_READ
 
     def place(
         self, start: int, end: int, position: int, quoted: str
     ) -> tuple[int | None, int, int]:
         """Our part, and where in it, in code points; None: nowhere."""
-        for part, offset in self._candidates(position):
+        sought = quoted.encode()
+        for part, offset in self._candidates(position, start):
             said = self._texts[part]
             here = said[max(0, start - offset) : max(0, end - offset)]
-            if start >= offset and here and (not quoted or here == quoted.encode()):
-                return part, *_points(said, start - offset, end - offset)
+            if start >= offset and here and (not quoted or here == sought):
+                return self._points(part, start - offset, end - offset)
         for part, said in self._texts.items() if quoted else ():
-            if (found := said.find(quoted.encode())) >= 0:
-                return part, *_points(said, found, found + len(quoted.encode()))
+            if not self._may_read(len(said)):
+                break
+            if (found := said.find(sought)) >= 0:
+                return self._points(part, found, found + len(sought))
         return None, 0, 0
 
-    def _candidates(self, position: int) -> Iterator[tuple[int, int]]:
+    def _candidates(self, position: int, start: int) -> Iterator[tuple[int, int]]:
         """Parts the offsets may count from the start of, each with where they then start."""
         if (part := self._wire_parts.get(position)) in self._texts and part is not None:
             yield part, 0
-        offset = 0
-        for part, said in self._texts.items():
-            yield part, offset
-            offset += len(said)
+        if (number := bisect_right(self._starts, start) - 1) >= 0:
+            yield self._parts[number], self._starts[number]
+
+    def _points(self, part: int, start: int, end: int) -> tuple[int | None, int, int]:
+        """Offsets in bytes as offsets in code points."""
+        said = self._texts[part]
+        if part in self._ascii:
+            return part, start, min(end, len(said))
+        if not self._may_read(end):
+            return None, 0, 0
+        first = len(said[:start].decode(errors="ignore"))
+        return part, first, first + len(said[start:end].decode(errors="ignore"))
+
+    def _may_read(self, size: int) -> bool:
+        """Whether there is time left to read so many bytes."""
+        self._left -= size
+        return self._left > 0
 
 
 def citations(candidate: Mapping[str, Any], texts: Texts) -> Iterator[Cited]:
@@ -88,9 +112,3 @@ def _source(chunk: Mapping[str, Any]) -> tuple[str, str, str]:
     said = next((mapping(chunk[name]) for name in _SOURCES if chunk.get(name)), {})
     uri = next((text(said[name]) for name in _ADDRESSES if said.get(name)), "")
     return uri, text(said.get("title")), text(said.get("text"))
-
-
-def _points(said: bytes, start: int, end: int) -> tuple[int, int]:
-    """Offsets in bytes as offsets in code points."""
-    first = len(said[:start].decode(errors="ignore"))
-    return first, first + len(said[start:end].decode(errors="ignore"))

@@ -4,8 +4,6 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from llm_service.domain.completion import AudioDelta, DeltaKind
 from llm_service.domain.content import (
     Content,
@@ -25,6 +23,7 @@ from llm_service.providers.lenient import text
 from llm_service.providers.parts import PartWriter
 
 _EMPTY: dict[DeltaKind, Content] = {DeltaKind.TEXT: Text(""), DeltaKind.THINKING: Thinking("")}
+_NO_CALL = wire.FunctionCall()
 _URL_SAFE = str.maketrans("-_", "+/")
 _MODALITIES = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
 
@@ -95,6 +94,8 @@ class Parts(PartWriter):
             self.end_call()
             self._start_call(name, text(said.id), signature, answer_id)
         call = self._call
+        if call is None and said == _NO_CALL:  # the end of pieces, after the end of their call
+            return
         if call is None:
             raise ProviderProtocolError("the provider sent a call without a name")
         call.signature = call.signature or signature
@@ -200,11 +201,10 @@ class Parts(PartWriter):
         for arg in said.partialArgs or ():
             call.streamed = True
             self._write_call(call, call.arguments.take(arg))
-        args = bytes(said.args)
-        if args in (b"", b"null") or call.streamed or call.whole:
+        if bytes(said.args) in (b"", b"null") or call.streamed or call.whole:
             return
         call.whole = True
-        self._write_call(call, msgspec.json.format(args, indent=-1).decode())
+        self._write_call(call, wire.compact(said.args))
 
     def _write_call(self, call: "_OpenCall", more: str) -> None:
         if not more:

@@ -6,6 +6,8 @@ from typing import Any
 from llm_service.domain.content import AlternativeToken, TokenLogprob
 from llm_service.providers.lenient import items, mapping
 
+_UNBELIEVABLE = 2**63  # JSON's numbers know no bounds, but those of floats do
+
 
 def logprobs(said: Any) -> tuple[TokenLogprob, ...]:  # noqa: ANN401 - as it lies on the wire
     """The tokens of a `logprobsResult`."""
@@ -32,4 +34,7 @@ def _alternatives(top: Mapping[str, Any]) -> tuple[AlternativeToken, ...]:
 
 
 def _is_token(said: Mapping[str, Any]) -> bool:
-    return type(said.get("token")) is str and type(said.get("logProbability")) in (float, int)
+    logprob = said.get("logProbability")
+    return type(said.get("token")) is str and (
+        type(logprob) is float or (type(logprob) is int and abs(logprob) < _UNBELIEVABLE)
+    )

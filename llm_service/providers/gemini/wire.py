@@ -34,7 +34,7 @@ class FunctionCall(msgspec.Struct, gc=False):
 
 
 class Part(msgspec.Struct, gc=False):
-    """A piece of content; the kinds without a field here are read by `raw_part`."""
+    """A piece of content; the kinds without a field here are read by `raw_parts`."""
 
     text: Any = None
     thought: Any = None
@@ -106,11 +106,26 @@ def split(data: bytes) -> list[bytes]:
         raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
 
 
-def raw_part(data: bytes, candidate: int, part: int) -> dict[str, Any]:
-    """A part of what `read` has parsed, as it came."""
+def raw_parts(data: bytes, candidate: int) -> list[dict[str, Any]]:
+    """The parts of a candidate of what `read` has parsed, as they came.
+
+    Raises:
+        ProviderProtocolError: what `read` skipped cannot be read.
+    """
     try:
-        said = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        said = msgspec.json.decode(mended(data))
-    found: dict[str, Any] = said["candidates"][candidate]["content"]["parts"][part]
+        try:
+            said = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            said = msgspec.json.decode(mended(data))
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    found: list[dict[str, Any]] = said["candidates"][candidate]["content"]["parts"]
     return found
+
+
+def compact(data: msgspec.Raw) -> str:
+    """The text of a piece of JSON without the printer's spaces; raises as `raw_parts` does."""
+    try:
+        return msgspec.json.format(data, indent=-1).decode()
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
