@@ -1,6 +1,6 @@
 """What the openai SDK makes of bytes and sends for parameters: the measure of our own code."""
 
-import asyncio
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +30,25 @@ def client(handler) -> openai.AsyncOpenAI:
     )
 
 
+def reader(data: bytes, content_type: str) -> openai.OpenAI:
+    """A client whose every call is answered with the data. No event loop: it is made often."""
+
+    def reply(request):
+        return httpx2.Response(200, headers={"content-type": content_type}, content=data)
+
+    return openai.OpenAI(
+        api_key="sk-test",
+        base_url="http://vendor.test/v1",
+        max_retries=0,
+        http_client=httpx2.Client(transport=httpx2.MockTransport(reply)),
+    )
+
+
+@functools.cache
 def read_stream(data: bytes) -> Told:
     """The SDK reads the chunks; its accumulator joins them, where it can."""
-    return asyncio.run(_read_stream(data))
-
-
-async def _read_stream(data: bytes) -> Told:
-    def reply(request):
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=data)
-
-    async with client(reply) as sdk:
-        stream = await sdk.chat.completions.create(model="m", messages=[], stream=True)
-        chunks = [chunk async for chunk in stream]
+    with reader(data, "text/event-stream") as sdk:
+        chunks = list(sdk.chat.completions.create(model="m", messages=[], stream=True))
     return _joined(chunks)
 
 

@@ -1,7 +1,7 @@
 """Recorded vendor traffic, and the ways a stream of it can arrive."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,9 +47,19 @@ def sse(payloads: Iterable[bytes], *, done: bool = True) -> bytes:
 
 def arrivals(stream: bytes) -> dict[str, list[bytes]]:
     """The same bytes whole, one by one, and split at each event's end and start."""
-    events = [event + b"\n\n" for event in stream.split(b"\n\n") if event]
     return {
         "whole": [stream],
-        "byte by byte": [stream[i : i + 1] for i in range(len(stream))],
-        "by event": events,
+        "byte by byte": list(byte_by_byte(stream)),
+        "by event": by_event(stream),
     }
+
+
+def by_event(stream: bytes) -> list[bytes]:
+    return [event + b"\n\n" for event in stream.split(b"\n\n") if event]
+
+
+def byte_by_byte(stream: bytes) -> Iterator[bytes]:
+    return map(_BYTES.__getitem__, stream)
+
+
+_BYTES = [bytes([number]) for number in range(256)]

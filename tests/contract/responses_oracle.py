@@ -1,14 +1,12 @@
 """What the openai SDK makes of the bytes of a Responses answer: the measure of our own decoder."""
 
-import asyncio
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
-from openai_oracle import client
+from openai_oracle import reader
 
 CALLS = ("function_call", "custom_tool_call", "mcp_call")
 
@@ -31,30 +29,15 @@ class Told:
 
 
 def read_answer(data: bytes) -> Told:
-    return asyncio.run(_read_answer(data))
-
-
-async def _read_answer(data: bytes) -> Told:
-    def reply(request):
-        return httpx2.Response(200, headers={"content-type": "application/json"}, content=data)
-
-    async with client(reply) as sdk:
-        answer = await sdk.responses.create(model="m", input="")
+    with reader(data, "application/json") as sdk:
+        answer = sdk.responses.create(model="m", input="")
     return _told(answer, answer.output)
 
 
 def read_stream(data: bytes) -> Told:
     """The SDK reads the events and its accumulator joins them."""
-    return asyncio.run(_read_stream(data))
-
-
-async def _read_stream(data: bytes) -> Told:
-    def reply(request):
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=data)
-
-    async with client(reply) as sdk:
-        stream = await sdk.responses.create(model="m", input="", stream=True)
-        events = _first_answer([event async for event in stream])
+    with reader(data, "text/event-stream") as sdk:
+        events = _first_answer(list(sdk.responses.create(model="m", input="", stream=True)))
     told = _told(_accumulated(events), _items(events))
     told.id = events[0].response.id  # Copilot's every event has another
     return told

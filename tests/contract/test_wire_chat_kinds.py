@@ -6,7 +6,7 @@ import pytest
 from calls import call
 from chat_kinds import KINDS
 from openai_oracle import read_answer, read_stream
-from recordings import CHAT, arrivals, sse
+from recordings import CHAT, by_event, sse
 from test_wire_openai_chat import assert_same
 
 from llm_service.domain.content import ProviderState, Thinking
@@ -56,9 +56,9 @@ def test_a_stream_of_the_vendor_is_what_the_sdk_says_however_it_arrives(dialect,
 
     whole = read(dialect, [stream])
     in_bits = read(dialect, [stream[i : i + 17] for i in range(0, len(stream), 17)])
-    by_event = read(dialect, arrivals(stream)["by event"])
+    in_events = read(dialect, by_event(stream))
 
-    assert whole == in_bits == by_event
+    assert whole == in_bits == in_events
     assert_same(whole, read_stream(stream))
 
 

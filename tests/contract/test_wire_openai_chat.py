@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from openai_oracle import Told, read_answer, read_stream
 from reading import decoder, read
-from recordings import answers, arrivals, streams
+from recordings import answers, by_event, byte_by_byte, streams
 
 from llm_service.domain.completion import PartFinished, PartStarted
 from llm_service.domain.content import Refusal, Text, Thinking, ToolCall
@@ -74,14 +74,16 @@ def test_a_stream_is_what_the_sdk_says(data):
 
 @pytest.mark.parametrize("data", streams())
 def test_a_stream_is_the_same_answer_however_it_arrives(data):
-    whole, by_byte, by_event = (fold(read(pieces)) for pieces in arrivals(data).values())
+    splittings = ([data], byte_by_byte(data), by_event(data))
 
-    assert whole == by_byte == by_event
+    whole, in_bytes, in_events = (fold(read(pieces)) for pieces in splittings)
+
+    assert whole == in_bytes == in_events
 
 
 @pytest.mark.parametrize("data", streams())
 def test_a_stream_keeps_to_the_grammar(data):
-    events = read(arrivals(data)["by event"])
+    events = read(by_event(data))
 
     assert isinstance(events[0], Accepted)
     assert isinstance(events[-1], Ended)

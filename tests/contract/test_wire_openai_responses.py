@@ -4,7 +4,7 @@ import functools
 import json
 
 import pytest
-from recordings import arrivals, sse
+from recordings import arrivals, by_event, byte_by_byte, sse
 from responses_oracle import CALLS, Told, read_answer, read_stream
 from responses_reading import FOLDER, decoder, read, recorded
 
@@ -69,7 +69,7 @@ def test_a_whole_answer_is_what_the_sdk_says(data):
 
 @functools.cache
 def events_of(data: bytes) -> list:
-    return read(arrivals(data)["by event"])
+    return read(by_event(data))
 
 
 @pytest.mark.parametrize("data", recorded(".chunks.txt"))
@@ -85,9 +85,7 @@ def test_a_stream_is_what_the_sdk_says(data):
 
 @pytest.mark.parametrize("data", recorded(".chunks.txt"))
 def test_a_stream_is_the_same_answer_however_it_arrives(data):
-    pieces = arrivals(data)
-
-    whole, by_byte = fold(read(pieces["whole"])), fold(read(pieces["byte by byte"]))
+    whole, by_byte = fold(read([data])), fold(read(byte_by_byte(data)))
 
     assert whole == by_byte == fold(events_of(data))
 
