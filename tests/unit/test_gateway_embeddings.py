@@ -49,6 +49,13 @@ class Silent:
         await asyncio.Event().wait()
 
 
+class Prompt(Silent):
+    """A vendor that answers at once."""
+
+    async def wait(self) -> None:
+        self.asked.set()
+
+
 async def test_vectors_come_with_who_made_them_and_what_they_cost():
     world = World(FakeAdapter(embeddings([0.5, 1.0], [0.25, 0.0])))
 
@@ -250,3 +257,18 @@ async def test_a_caller_who_leaves_is_recorded_as_such():
 
     assert world.outcomes() == [("providers/one", "CANCELLED")]
     assert world.ledger.records[0].operation is Operation.EMBEDDINGS
+
+
+async def test_a_caller_who_leaves_after_the_vendor_answered_is_charged_once():
+    vendor = Prompt()
+    world = World(FakeAdapter(vendor, embeddings(*([1.0],) * 1000)))
+    call = asyncio.create_task(embed(world, *["x"] * 1000))
+    await vendor.asked.wait()
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    (record,) = world.ledger.records
+    assert record.error_reason == "CANCELLED"
+    assert record.attempt.usage == SAID
