@@ -22,7 +22,8 @@ _OF_A_CALL = frozenset({"type", "id", "name", "input"})
 class _Open:
     """A block that grows.
 
-    `takes`: the deltas that add to its part; None: it is kept as `block`, whole.
+    `takes`: the deltas that add to its part; None: it is kept as `block`, whole, whose texts grow
+    by the pieces in `texts`.
     """
 
     raw: msgspec.Raw
@@ -36,6 +37,7 @@ class _Open:
     citations: list[Any] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     block: dict[str, Any] | None = None
+    texts: dict[str, list[str]] = field(default_factory=dict)
     strangers: list[Any] = field(default_factory=list)
 
 
@@ -95,7 +97,7 @@ class Blocks(PartWriter):
             raise ProviderProtocolError("the provider continued a block that is not open")
         kind = delta.type
         if block.block is not None:
-            _merge(block.block, wire.read_delta(data))
+            _merge(block.block, block.texts, wire.read_delta(data))
         elif kind == "text_delta":
             self._append(block, DeltaKind.TEXT, delta.text)
         elif kind == "input_json_delta":
@@ -111,7 +113,8 @@ class Blocks(PartWriter):
         if block is None:
             return
         if block.block is not None:
-            self.finish(block.part, self.state("block", block.block))
+            grown = {name: "".join(pieces) for name, pieces in block.texts.items()}
+            self.finish(block.part, self.state("block", block.block | grown))
             return
         if block.takes is DeltaKind.ARGUMENTS_JSON:
             self._end_call(block)
@@ -241,12 +244,13 @@ def _note(block: _Open, delta: wire.Delta, data: bytes) -> None:
         block.strangers.append(stranger)
 
 
-def _merge(block: dict[str, Any], delta: dict[str, Any]) -> None:
+def _merge(block: dict[str, Any], texts: dict[str, list[str]], delta: dict[str, Any]) -> None:
     """Add a delta to a block that is kept: a compaction's replaces, any other's text appends."""
     appends = delta.pop("type", None) != "compaction_delta"
     for name, said in delta.items():
         before = block.get(name)
         if appends and type(said) is str and type(before) is str:
-            block[name] = before + said
+            texts.setdefault(name, [before]).append(said)
         else:
+            texts.pop(name, None)
             block[name] = said

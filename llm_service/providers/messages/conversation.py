@@ -28,6 +28,7 @@ from llm_service.providers.messages.media import Json, MediaBlocks
 from llm_service.providers.messages.tool_ids import ToolIds, shaped_name
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
+_WRITTEN = frozenset({"", "text", "tool_use", "tool_result", *_THINKING})
 
 
 @dataclass(slots=True)
@@ -187,7 +188,8 @@ class Conversation:
         if part.content != Text(""):
             return None
         block = mapping((states.read(part, self._kind) or {}).get("block"))
-        return block if text(block.get("type")) else None
+        # What we write ourselves is no block that was kept.
+        return None if text(block.get("type")) in _WRITTEN else block
 
     # --- what the model said --------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -104,8 +105,10 @@ def _implied(options: Mapping[str, msgspec.Raw], turns: Sequence[Json]) -> list[
     edit, beta = _COMPACTING_EDIT
     if "context_management" in options and edit in bytes(options["context_management"]):
         implied.append(beta)
-    blocks = (block for turn in turns for block in turn["content"])
-    if any(_is_file(block) for block in blocks):
+    blocks = [block for turn in turns for block in turn["content"]]
+    results = (block for block in blocks if block["type"] == "tool_result")
+    inner = (said for result in results for said in result.get("content", ()))
+    if any(_is_file(block) for block in chain(blocks, inner)):
         implied.append(_FILES)
     return implied
 

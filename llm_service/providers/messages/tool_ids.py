@@ -18,7 +18,7 @@ class ToolIds:
     """
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used: dict[str, int] = {}  # with how often each was wanted
         self._open: dict[str, list[tuple[str, str]]] = {}  # by the caller's id: ours and the path
         self._answerable: dict[str, list[str]] = {}
 
@@ -61,11 +61,12 @@ class ToolIds:
         self._answerable.clear()
 
     def _unique(self, wanted: str) -> str:
-        sent, number = wanted, 1
+        sent, number = wanted, self._used.get(wanted, 0)
         while sent in self._used:
             number += 1
             sent = f"{wanted[:56]}_{number}"
-        self._used.add(sent)
+        self._used[wanted] = max(number, 1)
+        self._used.setdefault(sent, 1)
         return sent
 
 
