@@ -35,6 +35,7 @@ _IDS = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MISTRAL_IDS = re.compile(r"[A-Za-z0-9]{9}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _NAME_LENGTH = 64
+_MOST_CACHE_POINTS = 4  # of one request
 _SHORT_LIFE = 300  # seconds; what is to live longer is kept for an hour
 _NOT_TAKEN_BACK = "only what this provider itself gave with it is taken back"
 
@@ -60,6 +61,7 @@ class Messages:
         self._dropped = dropped
         self._media = MediaBlocks(kind, model)
         self._turns = Turns(self._refusal)
+        self._cache_points = 0
 
     @property
     def turns(self) -> list[Json]:
@@ -233,12 +235,7 @@ class Messages:
     def _cache(self, wanted: CacheControl | None, blocks: Blocks, path: str) -> None:
         if wanted is None:
             return
-        if not self._family.caches or not blocks or "cachePoint" in blocks[-1]:
-            why = (
-                "there is nothing here to cache"
-                if self._family.caches
-                else "this model caches nothing"
-            )
+        if why := self._why_not_cached(blocks):
             self._dropped.content(path, "cache_control", why)
             return
         point: Json = {"type": "default"}
@@ -248,6 +245,16 @@ class Messages:
             elif seconds > _SHORT_LIFE:
                 self._dropped.content(path, "cache_control.ttl", "this model caches for 5 minutes")
         blocks.append({"cachePoint": point})
+        self._cache_points += 1
+
+    def _why_not_cached(self, blocks: Blocks) -> str:
+        if not self._family.caches:
+            return "this model caches nothing"
+        if not blocks or "cachePoint" in blocks[-1]:
+            return "there is nothing here to cache"
+        if self._cache_points == _MOST_CACHE_POINTS:
+            return f"the provider takes {_MOST_CACHE_POINTS} in a request"
+        return ""
 
     def _no_place(self, content: Content, path: str, role: Role) -> CapabilityNotSupported:
         what = checks.name_of(content)

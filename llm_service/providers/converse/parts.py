@@ -51,7 +51,7 @@ class _Block:
     length: int = 0  # code points of its text
     server_side: str = ""
     tool_use_id: str = ""
-    signature: str = ""
+    signature: list[str] = field(default_factory=list)
     citations: list[dict[str, Any]] = field(default_factory=list)
     format: str = ""
     encoded: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Parts(PartWriter):
     def sign(self, index: int, signature: str) -> None:
         """A signature, which may come without any thinking to see, and in pieces."""
         if signature:
-            self._turn(index, DeltaKind.THINKING).signature += signature
+            self._turn(index, DeltaKind.THINKING).signature.append(signature)
 
     def redacted(self, index: int, data: str) -> None:
         self.stop(index)
@@ -198,7 +198,7 @@ class Parts(PartWriter):
 
     def _state_of(self, block: _Block) -> ProviderState | None:
         if block.signature:
-            said = {"signature": block.signature, "family": self._family}
+            said = {"signature": "".join(block.signature), "family": self._family}
             return self.state("thinking", said)
         if block.server_side:
             return self.state("tool_use", {"type": block.server_side})

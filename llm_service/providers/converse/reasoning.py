@@ -154,6 +154,18 @@ class Thinking:
         return None
 
     def _think_within(self, budget: int) -> None:
+        if self._limit is not None and self._limit <= LEAST_BUDGET:
+            self._dropped.parameter(
+                "reasoning.budget_tokens", f"thinking needs max_output_tokens above {LEAST_BUDGET}"
+            )
+            return
+        wanted, budget = budget, max(budget, LEAST_BUDGET)
+        if self._limit is not None:
+            budget = min(budget, self._limit - 1)
+        if budget != wanted:
+            self._dropped.parameter(
+                "reasoning.budget_tokens", f"{budget} was sent, the nearest it can be"
+            )
         self.fields["thinking"] = {"type": "enabled", "budget_tokens": budget}
         self.is_on = True
         if self._limit is None:
