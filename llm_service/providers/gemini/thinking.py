@@ -19,7 +19,7 @@ _LEVELS = {
     Effort.MAX: "HIGH",
 }
 _THOUGHTLESS = re.compile(r"gemini-(1|2\.0)(?!\d)|gemma-?[1-3](?!\d)|learnlm")
-_PRO_MIN, _PRO_MAX, _FLASH_MAX = 128, 32768, 24576
+_PRO_MIN, _PRO_MAX, _FLASH_MAX, _LITE_MIN = 128, 32768, 24576, 512
 # A level is between these two for every model; the others depend on its name.
 _ONLY_LOW_AND_HIGH = re.compile(r"gemini-3-pro")
 _TAKES_MINIMAL = re.compile(
@@ -65,7 +65,7 @@ def _budget(reasoning: Reasoning, model: str, dropped: Dropped) -> dict[str, Any
     if reasoning.budget_tokens is not None:
         if effort is not None:
             dropped.parameter("reasoning.effort", "the budget says it already")
-        return {"thinkingBudget": reasoning.budget_tokens}
+        return {"thinkingBudget": _within(reasoning.budget_tokens, model, dropped)}
     if effort is None:
         return {}
     is_pro = "-pro" in model
@@ -78,6 +78,20 @@ def _budget(reasoning: Reasoning, model: str, dropped: Dropped) -> dict[str, Any
     if effort is Effort.MAX:
         return {"thinkingBudget": _PRO_MAX if is_pro else _FLASH_MAX}
     return {"thinkingBudget": _BUDGETS[effort]}
+
+
+def _within(asked: int, model: str, dropped: Dropped) -> int:
+    """The nearest budget that the model takes."""
+    if asked == 0 and "-pro" not in model:
+        return 0
+    if "-pro" in model:
+        least, most = _PRO_MIN, _PRO_MAX
+    else:
+        least, most = _LITE_MIN if "-lite" in model else 1, _FLASH_MAX
+    sent = min(max(asked, least), most)
+    if sent != asked:
+        dropped.parameter("reasoning.budget_tokens", f"{sent} was sent, the nearest it can be")
+    return sent
 
 
 def _level(reasoning: Reasoning, model: str, dropped: Dropped) -> dict[str, Any]:
