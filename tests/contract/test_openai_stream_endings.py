@@ -16,7 +16,7 @@ from llm_service.domain.completion import (
     PartFinished,
     PartStarted,
 )
-from llm_service.domain.content import Text
+from llm_service.domain.content import Text, ToolCall
 from llm_service.providers.base import Accepted, Ended
 from llm_service.providers.fold import fold
 
@@ -161,3 +161,29 @@ def test_every_part_is_finished_before_the_end():
     assert [event.index for event in events if isinstance(event, PartFinished)] == [0, 1, 2]
     assert isinstance(events[-1], Ended)
     assert not any(isinstance(event, Ended) for event in events[:-1])
+
+
+def test_a_reason_that_is_the_word_for_none_ends_nothing():
+    unfinished = TEXT.replace(b'"finish_reason": null', b'"finish_reason": "null"')
+
+    with pytest.raises(errors.ProviderProtocolError):
+        read([sse([unfinished], done=False)])
+
+    assert read_chunks(unfinished, finish()).finish_reason is FinishReason.STOP
+
+
+def test_a_whole_message_in_one_event_of_a_stream_is_the_answer():
+    message = {"content": "Hello", "tool_calls": [{"id": "a", **piece("one", "{}")}]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+
+    answer = read_chunks(json.dumps({"choices": [choice]}).encode())
+
+    assert [part.content for part in answer.parts] == [Text("Hello"), ToolCall("a", "one", "{}")]
+
+
+def test_a_message_repeated_beside_its_pieces_is_said_once():
+    ends = {"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}
+
+    answer = read_chunks(TEXT, json.dumps({"choices": [ends]}).encode())
+
+    assert [part.content for part in answer.parts] == [Text("Hello")]

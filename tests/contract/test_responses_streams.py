@@ -10,6 +10,7 @@ from responses_reading import (
     created,
     decoder,
     done,
+    event,
     grown,
     message,
     read,
@@ -26,6 +27,7 @@ from llm_service.domain.content import (
     Refusal,
     Text,
     Thinking,
+    ToolCall,
 )
 from llm_service.errors import ProviderProtocolError, ProviderUnavailable
 from llm_service.providers.base import Accepted, Ended
@@ -273,3 +275,33 @@ def test_an_item_nested_too_deep_is_an_error_at_every_depth(kind):
         outcomes.add(type(reader.failure))
 
     assert outcomes == {type(None), ProviderProtocolError}
+
+
+def test_a_text_may_come_without_its_pieces():
+    answer = read_events(
+        created(),
+        ended("reasoning_summary_text", 0, "rs_1", text="Hm", summary_index=0),
+        grown("output_text", 1, "msg_1", "He", content_index=0),
+        ended("output_text", 1, "msg_1", text="Hello", content_index=0),
+        ended("refusal", 1, "msg_1", refusal="No", content_index=1),
+        completed(),
+    )
+
+    assert [part.content for part in answer.parts] == [Thinking("Hm"), Text("Hello"), Refusal("No")]
+
+
+def test_a_calls_arguments_may_come_without_their_pieces():
+    waiting = {"type": "function_call", "id": "fc_1", "call_id": "a", "name": "one"}
+    answer = read_events(
+        created(),
+        added(0, **waiting, arguments=""),
+        ended("function_call_arguments", 0, "fc_1", arguments='{"x":1}'),
+        ended("function_call_arguments", 0, "fc_1", arguments='{"x":1}'),
+        completed(),
+    )
+
+    assert [part.content for part in answer.parts] == [ToolCall("a", "one", '{"x":1}')]
+
+
+def ended(kind: str, index: int, item_id: str, **said) -> bytes:
+    return event(f"response.{kind}.done", output_index=index, item_id=item_id, **said)

@@ -47,6 +47,7 @@ _FINISH = {
 }
 # Words by which a vendor says that it broke off: what came is not the whole answer.
 _BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error", "abort"})
+_UNFINISHED = frozenset({"", "null"})
 _DONE = b"[DONE]"
 _NO_JSON = (b"", _DONE)
 _OF_A_THOUGHT = frozenset({"type", "thinking", "closed"})
@@ -222,8 +223,10 @@ class ChatDecoder:
                 self._choice = choice.index
             elif choice.index != self._choice:
                 return
-        if choice.delta is not None:
-            self._take_delta(choice.delta, choice.logprobs)
+        # A server that streams by one event sends what it would have sent whole.
+        delta = choice.delta or (None if self.has_content else choice.message)
+        if delta is not None:
+            self._take_delta(delta, choice.logprobs)
         if choice.usage is not None:
             self._count(choice.usage)
         if choice.error:
@@ -234,7 +237,7 @@ class ChatDecoder:
     def _take_finish(self, choice: wire.Choice) -> None:
         if choice.stop_reason is not None:
             self._stopped_by = choice.stop_reason
-        if choice.finish_reason and type(choice.finish_reason) is str:
+        if type(choice.finish_reason) is str and choice.finish_reason not in _UNFINISHED:
             self._finish = choice.finish_reason
             if _FINISH.get(self._finish) is FinishReason.CONTENT_FILTER:
                 categories = failures.struck(choice.content_filter_results)

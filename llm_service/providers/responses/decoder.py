@@ -31,6 +31,16 @@ _DELTAS = {
     "response.custom_tool_call_input.delta": (DeltaKind.ARGUMENTS_JSON, "", "content_index"),
     "response.mcp_call_arguments.delta": (DeltaKind.ARGUMENTS_JSON, "", "content_index"),
 }
+# The same when whole, for servers that send no pieces of it: the field it is in.
+_WHOLES = {
+    "response.output_text.done": "text",
+    "response.refusal.done": "refusal",
+    "response.reasoning_summary_text.done": "text",
+    "response.reasoning_text.done": "text",
+    "response.function_call_arguments.done": "arguments",
+    "response.custom_tool_call_input.done": "input",
+    "response.mcp_call_arguments.done": "arguments",
+}
 # The events by which an answer ends, and what its status is if it does not say.
 _ENDS = {
     "response.completed": "completed",
@@ -161,6 +171,12 @@ class ResponsesDecoder:
         elif kind == "response.output_item.done":
             if item := mapping(said.get("item")):
                 self._parts.close_item(at, item)
+        elif kind in _WHOLES:
+            grows, where, place = _DELTAS[kind.removesuffix("done") + "delta"]
+            whole = text(said.get(_WHOLES[kind]))
+            self._parts.complete_item(
+                at, said.get("item_id"), (where, said.get(place)), grows, whole
+            )
         elif kind == "response.output_text.annotation.added":
             self._parts.cite_item(
                 at, said.get("item_id"), said.get("content_index"), said.get("annotation")

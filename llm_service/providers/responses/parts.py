@@ -58,6 +58,24 @@ class Parts(TextParts):
         else:
             self._grow_call(item.call, more)
 
+    def complete_item(
+        self,
+        index: Any,  # noqa: ANN401
+        item_id: Any,  # noqa: ANN401
+        key: tuple[str, Any],
+        kind: DeltaKind,
+        whole: str,
+    ) -> None:
+        """Add what of a text its pieces did not bring; `key` as in `grow`."""
+        item = self._items.find(index, item_id)
+        rest = whole
+        if item is not None and kind is DeltaKind.ARGUMENTS_JSON:
+            known = item.call or Piece(-1, kind, item.held)
+            rest = known.rest_of(whole)
+        elif item is not None and (piece := item.pieces.get((key[0], _position(key[1])))):
+            rest = piece.rest_of(whole)
+        self.grow_item(index, item_id, key, kind, rest, ())
+
     def cite_item(self, index: Any, item_id: Any, position: Any, annotation: Any) -> None:  # noqa: ANN401
         item = self._items.find(index, item_id)
         if item is not None and not item.closed:
