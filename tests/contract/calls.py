@@ -5,7 +5,7 @@ from llm_service.domain.content import Message, Part, Role, Text
 from llm_service.domain.provider import ModelCapabilities
 from llm_service.providers.base import Call, Deadlines
 
-SECOND = Deadlines(connect=5.0, first_token=10.0, idle=10.0, total=20.0)
+SECOND = Deadlines(connect=30.0, first_token=40.0, idle=40.0, total=50.0)
 
 
 def user(*contents) -> Message:
