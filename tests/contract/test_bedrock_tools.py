@@ -146,6 +146,16 @@ def test_a_tool_that_need_not_be_strict_needs_no_warning():
     assert warnings(asked(tools=(FunctionTool("time", strict=False),), model=OLD)) == []
 
 
+def test_claude_made_to_call_a_tool_does_not_think():
+    forced = {"tools": (TIME,), "tool_choice": ToolChoice(REQUIRED), "params": THINKING}
+
+    said = shaped(asked(**forced))
+
+    assert said.body["toolConfig"]["toolChoice"] == {"any": {}}
+    assert "additionalModelRequestFields" not in said.body
+    assert [warning.field for warning in said.warnings] == ["params.reasoning.effort"]
+
+
 @pytest.mark.parametrize(
     ("more", "field"),
     [
@@ -155,10 +165,6 @@ def test_a_tool_that_need_not_be_strict_needs_no_warning():
         ({"tools": (ProviderTool("a b"),), "model": NOVA}, "tools[0]"),
         (
             {"tools": (TIME,), "tool_choice": ToolChoice(REQUIRED), "model": LLAMA},
-            "tool_choice",
-        ),
-        (
-            {"tools": (TIME,), "tool_choice": ToolChoice(REQUIRED), "params": THINKING},
             "tool_choice",
         ),
         (

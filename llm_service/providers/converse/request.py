@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from llm_service.domain.completion import Warning
+from llm_service.domain.content import ToolMode
 from llm_service.providers import checks
 from llm_service.providers.base import Call
 from llm_service.providers.converse.families import Family, Thinks, family
@@ -57,7 +58,7 @@ def shape(call: Call, kind: str) -> Shaped:
     messages = Messages(kind, model, facts, dropped)
     messages.shape(call.request.messages)
     params = call.params
-    thinking = Thinking(params.reasoning, facts, params.max_output_tokens, dropped)
+    thinking = _thinking(call, facts, dropped)
     shaper = ToolShaper(kind, call, facts, dropped)
     tools = shaper.shape(messages.used, thinks=thinking.is_on)
     config, fields = inference(params, call.capabilities, facts, thinking, dropped)
@@ -72,6 +73,19 @@ def shape(call: Call, kind: str) -> Shaped:
     body = {name: value for name, value in said.items() if value}
     _add_options(body, call.options_json)
     return Shaped(body, tools.names, facts, dropped.warnings())
+
+
+def _thinking(call: Call, facts: Family, dropped: Dropped) -> Thinking:
+    asked, most = call.params.reasoning, call.params.max_output_tokens
+    thinking = Thinking(asked, facts, most, dropped)
+    choice = call.request.tool_choice
+    forced = choice is not None and choice.mode is ToolMode.REQUIRED
+    if not (forced and thinking.is_on and facts.is_claude):
+        return thinking
+    for name in ("effort", "budget_tokens", "include_thoughts"):
+        if getattr(asked, name) is not None:
+            dropped.parameter(f"reasoning.{name}", "this model cannot think and be made to call")
+    return Thinking(None, facts, most, dropped)
 
 
 def _facts(call: Call) -> Family:
