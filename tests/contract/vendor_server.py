@@ -76,7 +76,7 @@ class Vendor:
         headers["transfer-encoding"] = "chunked"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
-        for piece in reply.pieces:
+        for piece in filter(None, reply.pieces):  # an empty chunk would end the body
             writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await writer.drain()
             await asyncio.sleep(0)

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse
 
 
 class Function(msgspec.Struct, gc=False):
@@ -90,15 +89,7 @@ def read(data: bytes) -> Chunk:
     Raises:
         ProviderProtocolError: not JSON, or not of this shape.
     """
-    try:
-        try:
-            return _decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return _decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    return parse(_decode, data)
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -107,11 +98,5 @@ def read_object(data: bytes) -> dict[str, Any]:
     Raises:
         ProviderProtocolError: what `read` skipped is no JSON.
     """
-    try:
-        try:
-            said: dict[str, Any] = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            said = msgspec.json.decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    said: dict[str, Any] = parse(msgspec.json.decode, data)
     return said

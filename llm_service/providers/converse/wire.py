@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 
-from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse, unreadable
 
 
 class Message(msgspec.Struct):
@@ -48,15 +47,7 @@ def read_answer(data: bytes) -> Answer:
     Raises:
         ProviderProtocolError: not JSON, or not of this shape.
     """
-    try:
-        try:
-            return _ANSWER(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return _ANSWER(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable() from error
+    return parse(_ANSWER, data)
 
 
 def read_object(data: bytes | msgspec.Raw) -> dict[str, Any]:
@@ -67,21 +58,13 @@ def read_object(data: bytes | msgspec.Raw) -> dict[str, Any]:
     """
     said = read(data)
     if type(said) is not dict:
-        raise _unreadable()
+        raise unreadable()
     return said
 
 
 def read(data: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - as it lies on the wire
     """Parse any JSON; raises ProviderProtocolError as `read_object` does."""
-    try:
-        try:
-            return msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in bytes(data):
-                raise
-            return msgspec.json.decode(mended(bytes(data)))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable() from error
+    return parse(msgspec.json.decode, data)
 
 
 def read_tool_use(data: msgspec.Raw) -> ToolUse:
@@ -89,7 +72,7 @@ def read_tool_use(data: msgspec.Raw) -> ToolUse:
     try:
         return _TOOL_USE(data)
     except (ValueError, RecursionError) as error:
-        raise _unreadable() from error
+        raise unreadable() from error
 
 
 def exact(data: msgspec.Raw) -> str:
@@ -97,8 +80,4 @@ def exact(data: msgspec.Raw) -> str:
     try:
         return bytes(data).decode()
     except UnicodeDecodeError as error:
-        raise _unreadable() from error
-
-
-def _unreadable() -> ProviderProtocolError:
-    return ProviderProtocolError("the provider sent JSON that cannot be read")
+        raise unreadable() from error

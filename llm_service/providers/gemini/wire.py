@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse
 
 NOTHING = msgspec.Raw(b"")
 
@@ -85,15 +85,7 @@ def read(data: bytes) -> Chunk:
     Raises:
         ProviderProtocolError: not JSON, or not of this shape.
     """
-    try:
-        try:
-            return _decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return _decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    return parse(_decode, data)
 
 
 def split(data: bytes) -> list[bytes]:
@@ -112,13 +104,7 @@ def raw_parts(data: bytes, candidate: int) -> list[dict[str, Any]]:
     Raises:
         ProviderProtocolError: what `read` skipped cannot be read.
     """
-    try:
-        try:
-            said = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            said = msgspec.json.decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    said = parse(msgspec.json.decode, data)
     found: list[dict[str, Any]] = said["candidates"][candidate]["content"]["parts"]
     return found
 

@@ -4,17 +4,13 @@ Only the structure is typed. Leaves are `Any`: whoever reads one checks it. Bloc
 somebody knows their type, so that what goes back to the vendor is what the vendor sent.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse
 
 NOTHING = msgspec.Raw()
-
-_T = TypeVar("_T")
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -85,35 +81,25 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 def read_event(data: bytes) -> Event:
     """Parse one event; raises ProviderProtocolError when it is not JSON or not of this shape."""
-    return _read(_decode_event, data)
+    return parse(_decode_event, data)
 
 
 def read_message(data: bytes | msgspec.Raw) -> Message:
     """Parse a whole answer; raises as `read_event` does."""
-    return _read(_decode_message, data)
+    return parse(_decode_message, data)
 
 
 def read_block(data: msgspec.Raw) -> Block:
     """Parse a block of content; raises as `read_event` does."""
-    return _read(_decode_block, data)
+    return parse(_decode_block, data)
 
 
 def read_object(data: bytes | msgspec.Raw) -> dict[str, Any]:
     """An object as it came, for the parts no shape describes; raises as `read_event` does."""
-    return _read(_decode_object, data)
+    return parse(_decode_object, data)
 
 
 def read_delta(data: bytes) -> dict[str, Any]:
     """The delta of an event that `read_event` has parsed, with every field it has."""
     delta: dict[str, Any] = read_object(data)["delta"]
     return delta
-
-
-def _read(decode: Callable[[bytes | msgspec.Raw], _T], data: bytes | msgspec.Raw) -> _T:
-    try:
-        try:
-            return decode(data)
-        except msgspec.DecodeError:
-            return decode(mended(bytes(data)))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse
 
 
 class Function(msgspec.Struct, gc=False):
@@ -57,12 +56,4 @@ def read(data: bytes) -> Chunk:
     Raises:
         ProviderProtocolError: not JSON, or not of this shape.
     """
-    try:
-        try:
-            return _decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return _decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError("the provider sent JSON that cannot be read") from error
+    return parse(_decode, data)

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_service.errors import ProviderProtocolError
-from llm_service.providers.surrogates import mended
+from llm_service.providers.vendor_json import parse, unreadable
 
 
 class Event(msgspec.Struct, gc=False):
@@ -33,15 +32,7 @@ def read(data: bytes) -> Event:
     Raises:
         ProviderProtocolError: not a JSON object.
     """
-    try:
-        try:
-            return _decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return _decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable() from error
+    return parse(_decode, data)
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -50,19 +41,7 @@ def read_object(data: bytes) -> dict[str, Any]:
     Raises:
         ProviderProtocolError: not a JSON object.
     """
-    try:
-        try:
-            said = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            said = msgspec.json.decode(mended(data))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable() from error
+    said = parse(msgspec.json.decode, data)
     if type(said) is not dict:
-        raise _unreadable()
+        raise unreadable()
     return said
-
-
-def _unreadable() -> ProviderProtocolError:
-    return ProviderProtocolError("the provider sent JSON that cannot be read")
