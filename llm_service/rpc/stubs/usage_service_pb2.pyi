@@ -235,7 +235,7 @@ class UsageMetrics(_message.Message):
     request_count: _builtins.int
     """Calls, however many attempts each took."""
     error_count: _builtins.int
-    """Calls that failed."""
+    """Attempts that failed, also those that a later attempt made up for."""
     fallback_count: _builtins.int
     """Calls that needed more than one attempt."""
     response_cache_hit_count: _builtins.int
