@@ -4,13 +4,13 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-from recordings import WIRE
+from recordings import WIRE, answer_params, other_params, stream_params
 
 from llm_service.providers.fold import fold
 from llm_service.providers.messages.decoder import MessagesDecoder
 from llm_service.providers.vendor import Reply
 
+_STARTED = re.compile(rb'"message_start".*?"id": ?"(\w+)"')
 _TYPE = re.compile(rb'\{"type": ?"(\w+)"')
 FOLDER = WIRE / "anthropic-messages"
 # Two halves of two answers, as a relay joined them: no answer, and the SDK misreads it.
@@ -19,14 +19,36 @@ SPLICED = "spliced-message-start.chunks.txt"
 
 def streams() -> list:
     """Every streamed recording of an answer as SSE bytes; one skipped test if there are none."""
-    return _found(
-        [path for path in sorted(FOLDER.glob("*.chunks.txt")) if path.name != SPLICED], framed
-    )
+    found = stream_params(FOLDER, _framed, _is_event)
+    return [param for param in found if param.values[0] is None or not _is_spliced(*param.values)]
 
 
 def answers() -> list:
     """Every whole answer."""
-    return _found(sorted(FOLDER.glob("*.json")), Path.read_bytes)
+    return answer_params(FOLDER, _is_answer)
+
+
+def no_answers() -> list:
+    """Errors, and what is no answer of the Messages API."""
+    return other_params(FOLDER, _framed, _is_answer, _is_event)
+
+
+def _is_answer(said: dict) -> bool:
+    return said.get("type") == "message"
+
+
+def _is_event(said: dict) -> bool:
+    return said.get("type") not in (None, "error")
+
+
+def _is_spliced(stream: bytes) -> bool:
+    """Another answer begins before the first one ends."""
+    first = stream.partition(b"event: message_stop")[0]
+    return len(set(_STARTED.findall(first))) > 1
+
+
+def _framed(lines: list[bytes]) -> bytes:
+    return sse(*lines)
 
 
 def framed(path: Path) -> bytes:
@@ -113,9 +135,3 @@ def error(kind: str, message: str = "Overloaded", **more) -> dict:
 
 END: dict = {"type": "message_stop"}
 PING: dict = {"type": "ping"}
-
-
-def _found(paths, load) -> list:
-    found = [pytest.param(load(path), id=path.name) for path in paths]
-    missing = pytest.mark.skip(reason=f"there are no recordings in {FOLDER}")
-    return found or [pytest.param(None, marks=missing)]

@@ -2,44 +2,37 @@
 
 import json
 
-import pytest
-from recordings import WIRE, sse
+from recordings import WIRE, answer_params, other_params, sse, stream_params
 
 from llm_service.providers.fold import fold
 from llm_service.providers.gemini.decoder import GeminiDecoder
 from llm_service.providers.vendor import Reply
 
 FOLDER = WIRE / "google-generate-content"
+_ANSWERS = {"candidates", "promptFeedback", "usageMetadata"}
 
 
 def streams() -> list:
     """Every streamed recording as SSE bytes; one skipped test if there are none."""
-    found = [
-        pytest.param(_bytes(path), id=path.name)
-        for path in sorted(FOLDER.glob("*"))
-        if path.name.endswith((".chunks.txt", ".sse"))
-    ]
-    return found or [_missing()]
+    return stream_params(FOLDER, _framed, _is_answer)
 
 
 def answers() -> list:
     """Every whole answer."""
-    found = [
-        pytest.param(path.read_bytes(), id=path.name)
-        for path in sorted(FOLDER.glob("*.json"))
-        if b'"candidates"' in path.read_bytes()
-    ]
-    return found or [_missing()]
+    return answer_params(FOLDER, _is_answer)
 
 
-def _bytes(path) -> bytes:
-    if path.suffix == ".sse":
-        return path.read_bytes()
-    return sse((line for line in path.read_bytes().split(b"\n") if line.strip()), done=False)
+def no_answers() -> list:
+    """Errors, and what is no answer of generateContent."""
+    return other_params(FOLDER, _framed, _is_answer, _is_answer)
 
 
-def _missing():
-    return pytest.param(None, marks=pytest.mark.skip(reason=f"no recordings in {FOLDER}"))
+def _is_answer(said: dict) -> bool:
+    return not said.get("error") and bool(said.keys() & _ANSWERS)
+
+
+def _framed(lines: list[bytes]) -> bytes:
+    return sse(lines, done=False)
 
 
 def decoder(answer_tool: str = "", request_id: str = "") -> GeminiDecoder:

@@ -2,41 +2,53 @@
 
 import json
 
-import pytest
-from recordings import WIRE, sse
+from recordings import WIRE, answer_params, other_params, sse, stream_params
 
 from llm_service.providers.fold import fold
 from llm_service.providers.responses.decoder import ResponsesDecoder
 from llm_service.providers.vendor import Reply
 
 FOLDER = WIRE / "openai-responses"
-# Chat Completions answers lie in the folder too; one stream is no JSON where it begins.
-OTHERS = ("azure-deepseek-reasoning.1.", "parallel-tool-call-wrapper.1.chunks.txt")
+_LAST = ("response.completed", "response.incomplete", "response.failed")
 
 
-def recorded(suffix: str) -> list:
-    """The recordings of answers; one skipped test if there are none."""
-    found = [
-        pytest.param(_bytes(path), id=path.name)
-        for path in sorted(FOLDER.glob(f"*{suffix}"))
-        if "error" not in path.name and not path.name.startswith(OTHERS)
-    ]
-    reason = f"there are no recordings in {FOLDER}"
-    return found or [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
+def streams() -> list:
+    """Every recorded stream of an answer, the first where it holds several."""
+    return stream_params(FOLDER, _framed, _is_event)
 
 
-def _bytes(path) -> bytes:
-    data = path.read_bytes()
-    if path.suffix == ".json":
-        return data
-    return sse(_first_answer(line for line in data.split(b"\n") if line.strip()), done=False)
+def answers() -> list:
+    """Every whole answer."""
+    return answer_params(FOLDER, _is_answer)
+
+
+def no_answers() -> list:
+    """Errors, and what is no answer of the API: Chat Completions lie in the folder too."""
+    return other_params(FOLDER, _all_framed, _is_answer, _is_event)
+
+
+def _is_answer(said: dict) -> bool:
+    return said.get("object") == "response" and not said.get("error")
+
+
+def _is_event(said: dict) -> bool:
+    kind = said.get("type")
+    return type(kind) is str and kind not in ("error", "response.failed")
+
+
+def _framed(lines: list[bytes]) -> bytes:
+    return sse(_first_answer(lines), done=False)
+
+
+def _all_framed(lines: list[bytes]) -> bytes:
+    return sse(lines, done=False)
 
 
 def _first_answer(lines):
     """The lines of one answer: some recordings hold one after another."""
     for line in lines:
         yield line
-        if json.loads(line).get("type") == "response.completed":
+        if json.loads(line).get("type") in _LAST:
             return
 
 

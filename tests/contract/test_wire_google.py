@@ -2,11 +2,12 @@
 
 import base64
 import json
+import re
 
 import pytest
 from google_oracle import Told, read_answer, read_stream
-from google_wire import FOLDER, answers, decoder, read, streams
-from recordings import arrivals, sse
+from google_wire import FOLDER, answers, decoder, no_answers, read, streams
+from recordings import arrivals, byte_by_byte, ending, sse
 
 from llm_service import errors
 from llm_service.domain.completion import FinishReason, PartFinished, PartStarted
@@ -99,7 +100,7 @@ def test_a_stream_is_the_answer_its_events_are_in_one_array(data):
 
 @pytest.mark.parametrize("data", streams())
 def test_a_stream_cut_anywhere_before_its_reason_to_finish_never_ends(data):
-    finish = data.index(b'"finishReason"')
+    finish = re.search(rb'"(finish|block)Reason"', data).start()
     cuts = range(0, finish, max(1, finish // 15))
 
     for cut in cuts:
@@ -162,3 +163,15 @@ def test_a_recorded_rate_limit_says_when_to_come_again():
     assert failure.http_status == 429
     assert failure.provider_code == "RESOURCE_EXHAUSTED"
     assert "plan" not in str(failure)
+
+
+@pytest.mark.parametrize("recorded", no_answers())
+def test_what_is_no_answer_of_google_is_an_error_or_what_a_filter_left(recorded):
+    is_whole, data = recorded
+
+    for pieces in ([data], list(byte_by_byte(data))):
+        answer = ending(
+            lambda pieces=pieces: fold(decoder().whole(data) if is_whole else read(pieces))
+        )
+
+        assert answer is None or answer.finish_reason is FinishReason.CONTENT_FILTER

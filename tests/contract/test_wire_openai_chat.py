@@ -1,13 +1,14 @@
 """Recorded answers of ten vendors: we make of the bytes what the openai SDK makes of them."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from openai_oracle import Told, read_answer, read_stream
 from reading import decoder, read
-from recordings import answers, by_event, byte_by_byte, streams
+from recordings import answers, by_event, byte_by_byte, ending, no_answers, streams
 
-from llm_service.domain.completion import PartFinished, PartStarted
+from llm_service.domain.completion import FinishReason, PartFinished, PartStarted
 from llm_service.domain.content import Refusal, Text, Thinking, ToolCall
 from llm_service.errors import ProviderProtocolError
 from llm_service.providers.base import Accepted, Ended
@@ -95,9 +96,21 @@ def test_a_stream_keeps_to_the_grammar(data):
 
 @pytest.mark.parametrize("data", streams())
 def test_a_stream_cut_anywhere_before_its_reason_to_finish_never_ends(data):
-    finish = data.index(b'"finish_reason":"')
+    finish = re.search(rb'"finish_reason":\s*"', data).start()
     cuts = range(0, finish, max(1, finish // 15))
 
     for cut in cuts:
         with pytest.raises(ProviderProtocolError):
             read([data[:cut]] if cut else [])
+
+
+@pytest.mark.parametrize("recorded", no_answers())
+def test_what_is_no_answer_of_chat_completions_is_an_error_or_what_a_filter_left(recorded):
+    is_whole, data = recorded
+
+    for pieces in ([data], list(byte_by_byte(data))):
+        answer = ending(
+            lambda pieces=pieces: fold(decoder().whole(data) if is_whole else read(pieces))
+        )
+
+        assert answer is None or answer.finish_reason is FinishReason.CONTENT_FILTER
