@@ -63,4 +63,4 @@ async def test_a_kind_answers_whole_and_streamed_and_leaves_its_rows(service, ki
     assert (whole.usage.input_tokens, whole.usage.output_tokens) == (11, 7)
     rows = [*await service.records(whole.id), *await service.records(events[0].started.id)]
     assert [row.attempt.usage for row in rows] == [whole.usage, whole.usage]
-    assert {row.attempt.target.model for row in rows} == {model}
+    assert {row.attempt.target.model for row in rows} == {whole.served_by.model}

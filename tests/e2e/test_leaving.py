@@ -133,7 +133,9 @@ async def test_a_deadline_closes_the_upstream_at_once(service, vendor, held, poi
     times = await in_time(leave, TRIES)
 
     rows = await settled(service, held, len(times) - unheard)
-    assert {row.error_reason for row in rows} == {"DEADLINE_EXCEEDED"}
+    # A caller's clock started first: after a pause its library may cancel before ours has run out.
+    assert {row.error_reason for row in rows} <= {"DEADLINE_EXCEEDED", "CANCELLED"}
+    assert times[-1] < CLOSED_WITHIN_SECONDS
     assert len(times) - unheard <= len(rows) <= len(times)
     assert not our_tasks()
 
