@@ -10,8 +10,7 @@ from llm_service.providers.chat.api import ChatApi
 from llm_service.providers.chat.dialect import Dialect, EmbeddingRules
 from llm_service.providers.egress import Egress
 from llm_service.providers.responses import choice, dialect
-from llm_service.providers.responses.api import ResponsesApi
-from llm_service.providers.vendor import VendorAdapter
+from llm_service.providers.vendor import Api, VendorAdapter
 
 KIND = ProviderKind(
     kind="openai-compatible",
@@ -77,7 +76,13 @@ def connect(account: Account, egress: Egress) -> Adapter:
         needed=False,
     )
     where = endpoint(account, egress, KIND.default_base_uri)
-    api = choice.EitherApi(
-        KIND.kind, ChatApi(_DIALECT), ResponsesApi(_RESPONSES), choice.wanted(said)
-    )
-    return VendorAdapter(api, where, egress, authenticator, account.secret)
+    return VendorAdapter(_api(choice.wanted(said)), where, egress, authenticator, account.secret)
+
+
+def _api(wanted: str) -> Api:
+    chat = ChatApi(_DIALECT)
+    if wanted != "responses":
+        return chat
+    from llm_service.providers.responses.api import ResponsesApi  # few servers speak it
+
+    return choice.EitherApi(KIND.kind, chat, ResponsesApi(_RESPONSES), wanted)

@@ -1,14 +1,17 @@
 """Chat Completions or Responses: which of OpenAI's two APIs a call goes by."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from llm_service import catalog, errors
 from llm_service.domain.completion import ContentFilter
 from llm_service.domain.provider import Model
 from llm_service.providers.base import Call, Embeddings, EmbeddingsCall, TokenCount
 from llm_service.providers.chat.api import ChatApi
-from llm_service.providers.responses.api import ResponsesApi
 from llm_service.providers.vendor import Ask, Exchange
+
+if TYPE_CHECKING:  # an account that never uses it does not carry it
+    from llm_service.providers.responses.api import ResponsesApi
 
 APIS = ("chat", "responses")
 
@@ -36,14 +39,14 @@ def wanted(settings: Mapping[str, str]) -> str:
 class EitherApi:
     """Both APIs of one account; everything but completions is the same in both."""
 
-    def __init__(self, kind: str, chat: ChatApi, responses: ResponsesApi, api: str = "") -> None:
+    def __init__(self, kind: str, chat: ChatApi, responses: "ResponsesApi", api: str = "") -> None:
         """`api` as `wanted` gives it."""
         self._kind = kind
         self._chat = chat
         self._responses = responses
         self._api = api
 
-    def completes(self, model: str) -> ChatApi | ResponsesApi:
+    def completes(self, model: str) -> "ChatApi | ResponsesApi":
         """The API that serves completions of a model."""
         api = self._api or catalog.wire_facts(self._kind, model).get("api", "chat")
         return self._responses if api == "responses" else self._chat
