@@ -1,97 +1,30 @@
-"""The commands: serve, migrate, seed, call, usage, health, version."""
+"""Commands that call the service: call, usage, health."""
 
-import asyncio
-import os
 import sys
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_service.settings import Settings, SettingsError
+from llm_service.commands.console import (
+    DEFAULT_ADDRESS,
+    FAILED,
+    Address,
+    CaFile,
+    CertFile,
+    KeyFile,
+    app,
+    channel,
+    own_address,
+    remote,
+)
 
 if TYPE_CHECKING:
-    import grpc
     from rich.table import Table
 
     from llm_service.rpc.stubs import completion_pb2, usage_service_pb2
 
-FAILED = 1
-USAGE_ERROR = 2
-
-app = typer.Typer(
-    name="llm-service",
-    help="One gRPC service through which every backend and agent reaches every LLM vendor.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Address = Annotated[str, typer.Option("--address", envvar="LLM_ADDRESS", help="host:port to call.")]
-CaFile = Annotated[
-    str, typer.Option("--ca-file", help="Certificate authority of the service: turns TLS on.")
-]
-CertFile = Annotated[str, typer.Option("--cert-file", help="Client certificate, for mutual TLS.")]
-KeyFile = Annotated[str, typer.Option("--key-file", help="Client key, for mutual TLS.")]
-
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-
 _UNBOUNDED = 1000
-
-
-def fail(message: str, code: int = FAILED) -> typer.Exit:
-    """Say why in one line; raise what this returns."""
-    typer.echo(f"llm-service: {message}", err=True)
-    return typer.Exit(code)
-
-
-def settings() -> Settings:
-    try:
-        return Settings.from_env(os.environ)
-    except SettingsError as error:
-        raise fail(str(error), USAGE_ERROR) from error
-
-
-@app.command()
-def serve() -> None:
-    """Serve until SIGTERM, then drain. Settings come from the environment (see .env.example)."""
-    from llm_service import serving
-
-    raise typer.Exit(serving.run())
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database's schema up to date. Safe to run from several machines at once."""
-    from llm_service import bootstrap
-
-    try:
-        typer.echo(f"schema is at {bootstrap.migrate(settings())}")
-    except bootstrap.CannotStart as error:
-        raise fail(str(error)) from error
-
-
-@app.command()
-def seed() -> None:
-    """Create the echo provider, and one per vendor key that is set."""
-    from llm_service import bootstrap
-
-    try:
-        lines = asyncio.run(bootstrap.seed(settings()))
-    except bootstrap.CannotStart as error:
-        raise fail(str(error)) from error
-    for line in lines:
-        typer.echo(line)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(metadata.version("llm-service"))
 
 
 @app.command()
@@ -109,7 +42,7 @@ def call(
     """Stream one completion to the terminal."""
     request = _request(sys.stdin.read() if prompt == "-" else prompt, model, system, max_tokens)
     tls = (ca_file, cert_file, key_file)
-    _remote(_stream(address, tls, request, timeout))
+    remote(_stream(address, tls, request, timeout))
 
 
 @app.command()
@@ -125,7 +58,7 @@ def usage(
     """Show what was used and what it cost, by day."""
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
     tls = (ca_file, cert_file, key_file)
-    _remote(_report(address, tls, f"tenants/{tenant}", days, dimensions))
+    remote(_report(address, tls, f"tenants/{tenant}", days, dimensions))
 
 
 @app.command()
@@ -137,51 +70,8 @@ def health(
     key_file: KeyFile = "",
 ) -> None:
     """Ask whether the service is serving; exit 0 if so. Without --address: the configured one."""
-    target = address or _own_address()
-    _remote(_health(target, (ca_file, cert_file, key_file), service))
-
-
-def _own_address() -> str:
-    listen = str(settings().listen)
-    for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if listen.startswith(anywhere):
-            return listen.replace(anywhere, here, 1)
-    return listen
-
-
-def _remote(work: Coroutine[object, object, None]) -> None:
-    import grpc
-
-    try:
-        asyncio.run(work)
-    except grpc.aio.AioRpcError as error:
-        raise fail(_told(error)) from error
-    except OSError as error:
-        raise fail(f"{error.filename or ''}: {error.strerror}") from error
-
-
-def _told(error: "grpc.aio.AioRpcError") -> str:
-    from google.rpc import error_details_pb2, status_pb2
-
-    reason = ""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    reason = f" {info.reason}:"
-    details = " ".join((error.details() or "").split())
-    return f"{error.code().name}:{reason} {details}".rstrip(" :")
-
-
-def _channel(address: str, tls: tuple[str, str, str]) -> "grpc.aio.Channel":
-    import grpc
-
-    ca_file, cert_file, key_file = tls
-    if not ca_file:
-        return grpc.aio.insecure_channel(address)
-    read = [Path(name).read_bytes() if name else None for name in (ca_file, key_file, cert_file)]
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*read))
+    target = address or own_address()
+    remote(_health(target, (ca_file, cert_file, key_file), service))
 
 
 def _request(
@@ -209,8 +99,8 @@ async def _stream(
     from llm_service.rpc.stubs import completion_service_pb2_grpc as stubs
 
     provider = ""
-    async with _channel(address, tls) as channel:
-        stub = stubs.CompletionServiceStub(channel)
+    async with channel(address, tls) as opened:
+        stub = stubs.CompletionServiceStub(opened)
         async for event in stub.StreamComplete(request, timeout=timeout):
             if event.HasField("started"):
                 provider = event.started.served_by.model
@@ -259,8 +149,8 @@ async def _report(
     )
     request.start_time.FromDatetime(end - timedelta(days=days))
     request.end_time.FromDatetime(end + timedelta(seconds=1))
-    async with _channel(address, tls) as channel:
-        answer = await stubs.UsageServiceStub(channel).QueryUsage(request, timeout=30)
+    async with channel(address, tls) as opened:
+        answer = await stubs.UsageServiceStub(opened).QueryUsage(request, timeout=30)
     console = Console()
     if not console.is_terminal:
         console.width = _UNBOUNDED  # whoever reads a pipe wants names whole
@@ -304,8 +194,8 @@ def _total(total: "usage_service_pb2.UsageMetrics") -> str:
 async def _health(address: str, tls: tuple[str, str, str], service: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with _channel(address, tls) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+    async with channel(address, tls) as opened:
+        stub = health_pb2_grpc.HealthStub(opened)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     typer.echo(status)

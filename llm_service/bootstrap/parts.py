@@ -1,0 +1,59 @@
+"""The parts of the service, each made from the settings."""
+
+from llm_service.gateway.admin.checks import Checks
+from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.models import Models
+from llm_service.gateway.admin.providers import Providers
+from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.upstream import CallLimits
+from llm_service.providers.egress import Egress
+from llm_service.rpc.provider_admin import Administration
+from llm_service.rpc.server import Limits
+from llm_service.settings import Settings
+from llm_service.storage.database import Database
+from llm_service.vault import Vault
+
+# Calls already running when the limit is reached must still find room to report and administer.
+_SPARE_CALLS = 1.1
+
+
+def manager(settings: Settings, vault: Vault, egress: Egress) -> ProviderManager:
+    return ProviderManager(
+        vault,
+        egress,
+        settings.credential_environment,
+        workload_identity=settings.allow_workload_identity,
+    )
+
+
+def administration(
+    settings: Settings, database: Database, vault: Vault, egress: Egress
+) -> Administration:
+    lent = settings.allow_workload_identity
+    secrets = Secrets(vault, settings.credential_env_allow, workload_identity=lent)
+    return Administration(
+        Providers(database, secrets, egress),
+        Credentials(database, secrets),
+        Models(database),
+        Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
+    )
+
+
+def call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(
+        settings.max_call_seconds,
+        settings.connect_timeout_seconds,
+        settings.first_token_timeout_seconds,
+        settings.idle_timeout_seconds,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        receive_bytes=settings.max_message_bytes,
+        send_bytes=settings.max_message_bytes,
+        streams_per_connection=settings.max_concurrent_calls,
+        concurrent_calls=int(settings.max_concurrent_calls * _SPARE_CALLS),
+        longest_call=settings.max_call_seconds,
+    )

@@ -1,0 +1,57 @@
+"""What calls used."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+
+from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
+
+usage_records = Table(
+    "usage_records",
+    METADATA,
+    Column("record_id", string(UUID), primary_key=True),
+    Column("completion_id", string(ID), nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("tenant", string(ID), nullable=False),
+    Column("agent", string(ID), nullable=False),
+    Column("user_id", string(ID), nullable=False),  # a bare `user` is a function in PostgreSQL
+    Column("interaction", string(ID), nullable=False),
+    Column("session", string(ID), nullable=False),
+    Column("labels", Json, nullable=False),
+    Column("provider", string(RESOURCE_NAME), nullable=False),
+    Column("model", string(RESOURCE_NAME), nullable=False),
+    Column("credential", string(RESOURCE_NAME), nullable=False),
+    Column("provider_model", string(256), nullable=False),
+    Column("provider_request_id", string(256), nullable=False),
+    Column("model_config", string(RESOURCE_NAME), nullable=False),
+    Column("start_time", Time, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("first_token_us", BigInteger),
+    Column("finish_reason", string(32)),
+    Column("error_reason", string(64), nullable=False),
+    # The attempt's CallError; attempt_error_reason is NULL when it has none.
+    Column("attempt_error_reason", string(64)),
+    Column("error_message", string(512), nullable=False),
+    Column("retry_delay_us", BigInteger),
+    Column("http_status", Integer, nullable=False),
+    Column("provider_code", string(64), nullable=False),
+    # TokenUsage; all NULL when there is none.
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cache_read_input_tokens", BigInteger),
+    Column("cache_write_input_tokens", BigInteger),
+    Column("cache_write_1h_input_tokens", BigInteger),  # NULL in rows older than the column, too
+    Column("reasoning_output_tokens", BigInteger),
+    Column("modality_tokens", Json),
+    Column("usage_estimated", Boolean),
+    # Cost. cost_incomplete NULL: nothing was billed. cost_nano_usd NULL: nothing is known of it.
+    Column("cost_nano_usd", BigInteger),
+    Column("cost_items", Json),
+    Column("price_version", string(128)),
+    Column("cost_estimated", Boolean),
+    Column("cost_incomplete", Boolean),
+    Column("trace_id", string(32), nullable=False),
+    # The default is for replicas of an earlier release, which knew no other operation.
+    Column("operation", string(32), nullable=False, server_default="chat"),
+    Index(None, "tenant", "create_time", "record_id"),
+    Index(None, "create_time", "record_id"),
+    Index(None, "completion_id"),
+)
