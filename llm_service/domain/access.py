@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote
 
 EVERY_TENANT = ""
 """The tenant of a principal that belongs to no one tenant: the operator's own."""
@@ -43,13 +44,27 @@ ANYONE = Principal("anonymous", EVERY_TENANT, frozenset(Role))
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One call: who makes it, which method, from where. `peer` is an address without its port."""
+    """One call: who makes it, which method, from where.
+
+    `method` is "/llmservice.v1.UsageService/QueryUsage"; `peer` gRPC's "ipv4:10.0.0.7:4711".
+    """
 
     principal: Principal
     method: str = ""
     peer: str = ""
     trace_id: str = ""
 
+    @property
+    def peer_ip_address(self) -> str:
+        """Of the peer, without its port; "" if it has none, as over a Unix socket."""
+        family, _, rest = self.peer.partition(":")
+        if family not in {"ipv4", "ipv6"}:
+            return ""
+        return unquote(rest.rpartition(":")[0]).strip("[]")
 
-CALLER: ContextVar[Caller] = ContextVar("caller", default=Caller(ANYONE))
-"""The call this task works for. An interceptor sets it; outside of calls it is the service's own."""
+
+SERVICE = Caller(Principal("llm-service", EVERY_TENANT, frozenset(Role)))
+"""The service itself: what it does at its start and in the background."""
+
+CALLER: ContextVar[Caller] = ContextVar("caller", default=SERVICE)
+"""Whom this task works for. An interceptor sets it for each call."""

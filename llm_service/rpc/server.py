@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from llm_service.rpc.callers import Authenticate, Callers, anyone
 from llm_service.rpc.health import SERVICE as HEALTH
 from llm_service.rpc.health import Health
 from llm_service.rpc.interceptors import Errors, Spans
@@ -103,13 +104,17 @@ class Serving:
 
 
 def build_server(
-    services: Iterable[Registration], *, telemetry: Telemetry, limits: Limits | None = None
+    services: Iterable[Registration],
+    *,
+    telemetry: Telemetry,
+    limits: Limits | None = None,
+    authenticate: Authenticate = anyone,
 ) -> Serving:
     """A server with these services, health and reflection, not listening yet."""
     limits = limits or Limits()
     spans = Spans(telemetry)
     server = grpc.aio.server(
-        interceptors=(spans, Errors(telemetry)),
+        interceptors=(spans, Errors(telemetry), Callers(telemetry, authenticate)),
         options=_options(limits),
         maximum_concurrent_rpcs=limits.concurrent_calls,
     )
