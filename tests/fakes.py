@@ -18,7 +18,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Message, Part, Role, Text
 from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider, SourceType
-from llm_service.domain.usage import UsageRecord
+from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import StorageUnavailable
 from llm_service.providers.base import (
     Accepted,
@@ -144,17 +144,36 @@ class FakeAdapter:
 
 
 class FakeLedger:
-    """Keeps records in a list."""
+    """Keeps records in a list, and holds attempts to the order of their life."""
 
     def __init__(self) -> None:
         self.records: list[UsageRecord] = []
+        self.opened: dict[str, OpenedAttempt] = {}
+        self.told_dialled: list[str] = []
+        self.told_progress: list[tuple[str, AttemptProgress]] = []
         self.refusal: Exception | None = None
+        self.refusal_to_open: Exception | None = None
 
     def admit(self) -> None:
         if self.refusal is not None:
             raise self.refusal
 
+    async def open(self, attempt: OpenedAttempt) -> None:
+        if self.refusal_to_open is not None:
+            raise self.refusal_to_open
+        assert attempt.attempt_id not in self.opened
+        self.opened[attempt.attempt_id] = attempt
+
+    def dialled(self, attempt_id: str) -> None:
+        assert attempt_id in self.opened
+        self.told_dialled.append(attempt_id)
+
+    def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
+        assert attempt_id in self.told_dialled
+        self.told_progress.append((attempt_id, so_far))
+
     def record(self, record: UsageRecord) -> None:
+        assert record.attempt_id not in {one.attempt_id for one in self.records}
         self.records.append(record)
 
     async def flush(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts
 from llm_service.bootstrap.keys import vault_of
+from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
@@ -18,7 +19,6 @@ from llm_service.gateway.admin import seeds
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
-from llm_service.gateway.ledger import QueuedLedger
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 Announce = Callable[[str, list[str]], None]
 """Told once when the service is up: "host:port", and what an operator should know."""
-
-_FLUSH_SECONDS = 10.0
 
 
 async def serve(settings: Settings, announce: Announce) -> None:
@@ -80,16 +78,15 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             await seeds.plant(administration.providers, settings.credential_environment)
         manager = parts.manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
-        ledger = QueuedLedger(database)
+        ledger, keeping = await stack.enter_async_context(ledger_of(settings, database))
         telemetry.observe_backlog(lambda: ledger.backlog)
-        stack.push_async_callback(_flush, ledger)
         configuration = Configuration(database)
         await _load(configuration)
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
         background = _running(
-            ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
+            *keeping, verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
@@ -160,14 +157,6 @@ async def _running(*work: Coroutine[object, object, None]) -> AsyncIterator[None
 def _complain(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.critical("a background task died", exc_info=error)
-
-
-async def _flush(ledger: QueuedLedger) -> None:
-    try:
-        async with asyncio.timeout(_FLUSH_SECONDS):
-            await ledger.flush()
-    except Exception:  # the rest of the shutdown must go on
-        logger.critical("usage records were not stored: %d", ledger.backlog, exc_info=True)
 
 
 def _listen(serving: Serving, settings: Settings) -> str:

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from llm_service.domain.completion import Attempt, Attribution, FinishReason
+from llm_service.domain.completion import (
+    Attempt,
+    Attribution,
+    FinishReason,
+    ServedBy,
+    TokenUsage,
+)
+from llm_service.domain.provider import Price
 
 
 class Operation(StrEnum):
@@ -15,12 +22,55 @@ class Operation(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
+class UsageSource(StrEnum):
+    """The evidence that an attempt's usage was settled from, best first."""
+
+    PROVIDER = "provider"
+    """The provider's own final counts."""
+    PROGRESS = "progress"
+    """The provider's counts so far, from a stream that did not end."""
+    ESTIMATE = "estimate"
+    """Our own count of what went over and came back."""
+
+
+ABANDONED = "ABANDONED"
+"""The error reason of a record whose process died: somebody else closed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedAttempt:
+    """What is known of an attempt before it is dialled: enough to close it without its process."""
+
+    attempt_id: str
+    completion_id: str
+    attribution: Attribution
+    target: ServedBy
+    start_time: datetime
+    operation: Operation
+    trace_id: str = ""
+    input_tokens: int = 0
+    """An estimate of the whole input."""
+    price: Price | None = None
+    """What it will be charged at; None: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptProgress:
+    """What an attempt has used so far, `elapsed` seconds from its start. Later ones replace it."""
+
+    usage: TokenUsage
+    elapsed: float
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """One per upstream attempt, immutable. `record_id` is unique and sorts by time (UUIDv7 text).
+    """One per upstream attempt, immutable. `record_id` is unique, a UUIDv7 text.
+
+    It sorts by the time the record was stored at, or up to a second before.
 
     `error_reason` "": the attempt served. "CANCELLED" and "DEADLINE_EXCEEDED" stand for a caller
-    who left and a caller's deadline that passed; every other value is an `ErrorReason`.
+    who left and a caller's deadline that passed, ABANDONED for a process that died; every other
+    value is an `ErrorReason`. `usage_source` None: there is no usage.
     """
 
     record_id: str
@@ -34,6 +84,9 @@ class UsageRecord:
     first_token: float | None = None
     """Seconds from the attempt's start to its first content."""
     operation: Operation = Operation.CHAT
+    usage_source: UsageSource | None = None
+    attempt_id: str = ""
+    """Unique; made when the attempt was opened, so that it is settled once, whoever does it."""
 
 
 class TimeBucket(StrEnum):

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from llm_service.domain import estimates
 from llm_service.domain.assembly import Assembly
 from llm_service.domain.completion import (
     Attempt,
-    AudioDelta,
     CallError,
     Completion,
     CompletionFinished,
@@ -20,7 +19,6 @@ from llm_service.domain.completion import (
     Fallback,
     FinishReason,
     PartDelta,
-    PartStarted,
     ServedBy,
     StreamEvent,
     Timings,
@@ -28,20 +26,21 @@ from llm_service.domain.completion import (
     UsageUpdate,
     Warning,
 )
-from llm_service.domain.content import Media, Message, Modality, Part, Role
+from llm_service.domain.content import Message, Role
 from llm_service.domain.embedding import EmbeddingAnswer
-from llm_service.domain.usage import UsageRecord
+from llm_service.domain.provider import Price
+from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
 from llm_service.gateway.call import Call, call_error, total_cost
+from llm_service.gateway.evidence import Evidence
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.routing import Target
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
 
-# Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
-_AUDIO_BYTES_PER_TEXT_BYTE = 64
+_PROGRESS_SECONDS = 1.0
 
 
 class TrackedAttempt:
@@ -54,6 +53,7 @@ class TrackedAttempt:
         self._trace_id = trace_id
         self._started = call.now
         self._start_time = datetime.now(UTC)
+        self.id = new_id()
         self._served_by = ServedBy(
             target.provider.name,
             target.model.name,
@@ -62,11 +62,10 @@ class TrackedAttempt:
         )
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()
-        self._usage: TokenUsage | None = None
+        self._evidence = Evidence(call.input_tokens)
+        self._noted = 0.0
         self._accepted = False
         self._committed = False
-        self._output_bytes = 0
-        self._audio_bytes = 0
         self._first_content: float | None = None
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
@@ -75,8 +74,25 @@ class TrackedAttempt:
     def settled(self) -> bool:
         return self._settled
 
+    async def open(self) -> None:
+        """Have it on record before it is dialled; as `Ledger.open`."""
+        call = self._call
+        opened = OpenedAttempt(
+            self.id,
+            call.id,
+            call.request.attribution,
+            self._served_by,
+            self._start_time,
+            call.operation,
+            self._trace_id,
+            call.input_tokens(),
+            self._price,
+        )
+        await self._ledger.open(opened)
+
     def dialled(self, span: AttemptSpan) -> None:
         self._span = span
+        self._ledger.dialled(self.id)
         if self._call.first_dial is None:
             self._call.first_dial = self._call.now
 
@@ -88,28 +104,30 @@ class TrackedAttempt:
         for event in batch:
             kind = type(event)
             if kind is PartDelta:
-                self._output_bytes += estimates.text_bytes(event.text)  # type: ignore[union-attr]
+                self._evidence.text(event.text)  # type: ignore[union-attr]
                 self._part(event, out)  # type: ignore[arg-type]
             elif kind is Accepted:
                 self._accept(event)  # type: ignore[arg-type]
             elif kind is UsageUpdate:
-                self._usage = event.usage  # type: ignore[union-attr]
+                self._evidence.so_far(event.usage)  # type: ignore[union-attr, arg-type]
                 if self._committed:
                     out.append(event)  # type: ignore[arg-type]
             elif kind is Ended:
                 self._end(event, out)  # type: ignore[arg-type]
             else:
-                self._weigh(event)  # type: ignore[arg-type]
+                self._evidence.event(event)  # type: ignore[arg-type]
                 self._part(event, out)  # type: ignore[arg-type]
+        if self._accepted and not self._settled:
+            self._note_progress()
         return out
 
-    def _weigh(self, event: StreamEvent) -> None:
-        """Count what is not text that grows, as `answered` counts it."""
-        if type(event) is PartStarted:
-            self._output_bytes += estimates.part_bytes(event.part)
-            self._audio_bytes += _audio_bytes(event.part)
-        elif type(event) is AudioDelta:
-            self._audio_bytes += len(event.data)
+    def _note_progress(self) -> None:
+        """Tell the ledger, at most once a second, what another would have to settle with."""
+        elapsed = self._call.now - self._started
+        if elapsed >= self._noted + _PROGRESS_SECONDS:
+            self._noted = elapsed
+            so_far = AttemptProgress(self._evidence.usage(), elapsed)
+            self._ledger.progress(self.id, so_far)
 
     def _accept(self, event: Accepted) -> None:
         self._accepted = True
@@ -155,11 +173,11 @@ class TrackedAttempt:
         if not self._committed:
             self._commit(out)
         self._identify(event.provider_model)
-        usage = event.usage or self._usage
+        self._evidence.last_word(event.usage)
         parts = self._assembly.parts() if self._assembly is not None else ()
         message = Message(Role.ASSISTANT, parts)
         completion = self._serve(
-            message, event.finish_reason, event.provider_finish_reason, usage, event.content_filter
+            message, event.finish_reason, event.provider_finish_reason, event.content_filter
         )
         out.append(CompletionFinished(completion, self._assembly is not None))
 
@@ -169,14 +187,13 @@ class TrackedAttempt:
         """Settle as served."""
         self._identify(answer.provider_model, answer.provider_request_id)
         self._warnings = answer.warnings
+        self._evidence.last_word(answer.usage)
         if answer.usage is None:
-            self._output_bytes = sum(estimates.part_bytes(part) for part in answer.parts)
-            self._audio_bytes = sum(_audio_bytes(part) for part in answer.parts)
+            self._evidence.parts(answer.parts)
         return self._serve(
             Message(Role.ASSISTANT, answer.parts),
             answer.finish_reason,
             answer.provider_finish_reason,
-            answer.usage,
             answer.content_filter,
         )
 
@@ -184,7 +201,8 @@ class TrackedAttempt:
 
     def embedded(self, answer: Embeddings) -> EmbeddingAnswer:
         """Settle as served."""
-        usage, attempts = self._served(answer.usage, None)
+        self._evidence.last_word(answer.usage)
+        usage, attempts = self._served(None)
         return EmbeddingAnswer(
             id=self._call.id,
             vectors=answer.vectors,
@@ -198,34 +216,27 @@ class TrackedAttempt:
     def answered_by(self, answer: Embeddings) -> None:
         """Note what is known of an answer that is still to be looked at."""
         self._accepted = True
-        self._usage = answer.usage
+        self._evidence.last_word(answer.usage)
         self._identify(answer.provider_model)
 
     # --- settling ---
 
-    def _served(
-        self, said: TokenUsage | None, finish_reason: FinishReason | None
-    ) -> tuple[TokenUsage, tuple[Attempt, ...]]:
+    def _served(self, finish_reason: FinishReason | None) -> tuple[TokenUsage, tuple[Attempt, ...]]:
         """What was used, and every attempt with this one as the last."""
-        usage = said or self._estimated()
+        usage = self._evidence.usage()
         attempt = self._settle(usage, self._cost(usage), None, finish_reason)
         self._tell_span(usage, finish_reason)
         return usage, (*self._call.attempts[:-1], attempt)
-
-    def _estimated(self) -> TokenUsage:
-        size = self._output_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
-        return estimates.usage_so_far(self._call.input_tokens(), size)
 
     def _serve(
         self,
         message: Message,
         finish_reason: FinishReason,
         provider_finish_reason: str,
-        said: TokenUsage | None,
         content_filter: ContentFilter | None,
     ) -> Completion:
         call = self._call
-        usage, attempts = self._served(said, finish_reason)
+        usage, attempts = self._served(finish_reason)
         return Completion(
             id=call.id,
             message=message,
@@ -264,33 +275,33 @@ class TrackedAttempt:
             self.left(self._call.left_because)
         # A status is a refusal: the provider looked at the call and did not work on it.
         in_vain = error.http_status > 0 or not error.may_have_cost
-        if in_vain and error.used_tokens and self._usage is None:
-            self._usage = TokenUsage(error.used_tokens)
-        usage = self._evidence(in_vain=in_vain)
+        if in_vain and error.used_tokens and not self._evidence.told:
+            self._evidence.last_word(TokenUsage(error.used_tokens))
+        usage = self._known_usage(in_vain=in_vain)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
     def left(self, reason: str) -> None:
         """Settle as given up on by the caller (or by a bug of ours), unless it is settled."""
-        usage = self._evidence(in_vain=False)
+        usage = self._known_usage(in_vain=False)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
         if self._span is not None:
             self._span.failed(reason)
 
-    def _evidence(self, *, in_vain: bool) -> TokenUsage | None:
-        """The best account of what was used; None when the provider was never asked, or refused."""
-        if self._usage is not None:
-            return self._usage
-        if self._span is None or (in_vain and not self._accepted):
-            return None
-        return self._estimated()
+    def _known_usage(self, *, in_vain: bool) -> TokenUsage | None:
+        """What was used; None when the provider was never asked, or refused."""
+        idle = self._span is None or (in_vain and not self._accepted)
+        return None if idle and not self._evidence.told else self._evidence.usage()
 
     def _cost(self, usage: TokenUsage) -> Cost:
+        return pricing.cost_of(usage, self._price)
+
+    @cached_property
+    def _price(self) -> Price | None:
         target = self._target
         options = self._call.options_json(target)
-        price = pricing.price_of(target.provider.kind, target.model, self._start_time, options)
-        return pricing.cost_of(usage, price)
+        return pricing.price_of(target.provider.kind, target.model, self._start_time, options)
 
     def _settle(
         self,
@@ -318,6 +329,8 @@ class TrackedAttempt:
                 self._trace_id,
                 self._first_content,
                 call.operation,
+                self._evidence.source if usage else None,
+                self.id,
             )
         )
         return attempt
@@ -343,10 +356,3 @@ class TrackedAttempt:
                 cache_write=usage.cache_write_input_tokens,
                 reasoning=usage.reasoning_output_tokens,
             )
-
-
-def _audio_bytes(part: Part) -> int:
-    media = part.content
-    if isinstance(media, Media) and media.modality is Modality.AUDIO:
-        return len(media.data or b"")
-    return 0

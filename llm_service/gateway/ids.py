@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def new_id() -> str:
@@ -13,3 +14,9 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76  # version 7
     value = value & ~(0x3 << 62) | 0x2 << 62  # the RFC's variant
     return str(uuid.UUID(int=value))
+
+
+def first_id(moment: datetime, less: int = 0) -> str:
+    """The smallest id made from then on, or a text just before it."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return str(uuid.UUID(int=(milliseconds << 80 | 0x7 << 76) - less))

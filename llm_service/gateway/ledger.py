@@ -3,11 +3,17 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from llm_service.domain.usage import UsageRecord
+from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
-from llm_service.storage.database import Database
+from llm_service.gateway.ids import first_id, new_id
+from llm_service.storage import frames
+from llm_service.storage.database import Database, Transaction
+from llm_service.storage.journal import Frame, Journal, JournalFull
 
 logger = logging.getLogger(__name__)
 
@@ -15,14 +21,34 @@ _BATCH = 500
 # A transaction of 50 rows costs a row half of what one of 10 does (bench/README.md has the method).
 _GATHER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+_READY = timedelta(seconds=1)
+"""Records older than that get a new id when they are stored; feeds stay behind by more."""
 _CAPACITY = 100_000  # records of about 1 KiB: what memory may hold while the database is away
+_SHED_FROM = 0.9
+"""How full the journal may be before new calls are refused; those begun may go on until 1."""
 
 
 class Ledger(Protocol):
-    """One immutable record per attempt. Nothing here makes a call wait for the database."""
+    """One immutable record per attempt: opened before it is dialled, settled once."""
 
     def admit(self) -> None:
-        """Raise `Overloaded` when another attempt could not be recorded."""
+        """Raise `Overloaded` when another call could not be recorded."""
+        ...
+
+    async def open(self, attempt: OpenedAttempt) -> None:
+        """Return when the attempt will leave a record whatever happens to this process.
+
+        Raises:
+            Overloaded, StorageUnavailable: it would not; it must not be dialled.
+        """
+        ...
+
+    def dialled(self, attempt_id: str) -> None:
+        """The provider is about to be called: from here on the attempt has a cost."""
+        ...
+
+    def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
+        """Take the latest account of a running attempt; never fails, never waits."""
         ...
 
     def record(self, record: UsageRecord) -> None:
@@ -38,8 +64,8 @@ class Ledger(Protocol):
         ...
 
 
-class QueuedLedger:
-    """Keeps records in memory until one writer has stored them, in idempotent batches.
+class Uploads:
+    """Settled records on their way to the database: one writer, in idempotent batches.
 
     A database outage makes the queue grow; a full queue refuses new calls, never loses a record.
     """
@@ -57,10 +83,11 @@ class QueuedLedger:
         return len(self._queue)
 
     def admit(self) -> None:
+        """Raise `Overloaded` when the queue is full."""
         if len(self._queue) >= self._capacity:
             raise Overloaded("usage records cannot be stored; new calls wait for the database")
 
-    def record(self, record: UsageRecord) -> None:
+    def add(self, record: UsageRecord) -> None:
         self._queue.append(record)
         self._arrived.set()
 
@@ -85,10 +112,74 @@ class QueuedLedger:
         await asyncio.sleep(_RETRY_SECONDS)
 
     async def flush(self) -> None:
+        """Return when every record added before is stored; as `Ledger.flush`."""
         async with self._writing:
             while self._queue:
                 batch = [self._queue[n] for n in range(min(_BATCH, len(self._queue)))]
                 async with self._database.begin() as tx:
-                    await tx.usage.add_many(batch)
+                    await self.store(tx, _in_order(batch))
                 for _ in batch:
                     self._queue.popleft()
+                self.stored(batch)
+
+    async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
+        """Write records, with what goes with them."""
+        await tx.usage.add_many(records)
+
+    def stored(self, records: Sequence[UsageRecord]) -> None:
+        """Those are in the database."""
+
+
+def _in_order(records: Sequence[UsageRecord]) -> list[UsageRecord]:
+    """With new ids for those that waited, so that a feed, which has gone on, does not miss them."""
+    oldest = first_id(datetime.now(UTC) - _READY)
+    return [
+        record if record.record_id >= oldest else replace(record, record_id=new_id())
+        for record in records
+    ]
+
+
+class JournalledLedger(Uploads):
+    """Writes to the local journal first, so that neither a crash nor an outage loses a record."""
+
+    def __init__(self, database: Database, journal: Journal, capacity: int = _CAPACITY) -> None:
+        super().__init__(database, capacity)
+        self._journal = journal
+        self._failing = False
+
+    def admit(self) -> None:
+        super().admit()
+        if self._journal.fill >= _SHED_FROM:
+            raise Overloaded("the usage journal is nearly full; new calls wait for the database")
+
+    async def open(self, attempt: OpenedAttempt) -> None:
+        try:
+            self._journal.append(frames.opened(attempt))
+            await self._journal.synced()
+        except (JournalFull, OSError) as error:
+            self._journal.forget([attempt.attempt_id])
+            raise Overloaded("the call cannot be recorded") from error
+
+    def dialled(self, attempt_id: str) -> None:
+        self._append(frames.dialled(attempt_id))
+
+    def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
+        self._append(frames.progress(attempt_id, so_far))
+
+    def record(self, record: UsageRecord) -> None:
+        self._append(frames.settled(record))
+        self.add(record)
+
+    def stored(self, records: Sequence[UsageRecord]) -> None:
+        self._journal.forget(record.attempt_id for record in records)
+
+    def _append(self, frame: Frame) -> None:
+        """Memory and the database still have it, unless the process dies before it is stored."""
+        try:
+            self._journal.append(frame)
+        except JournalFull:
+            if not self._failing:
+                logger.critical("the usage journal cannot be written", exc_info=True)
+            self._failing = True
+        else:
+            self._failing = False

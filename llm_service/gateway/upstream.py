@@ -78,6 +78,7 @@ class Upstream:
                 server_port=live.port,
             )
             with self.manager.lease(live) as adapter, span:
+                await attempt.open()
                 attempt.dialled(span)
                 # Within the span, which ends with the reason it has been given.
                 with attempt.settled_by():

@@ -1,21 +1,21 @@
 """What was used and what it cost: records, reports and a feed, with every finished call in them."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from llm_service.domain.listing import Filter, Listing, Page
 from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRecord, UsageRow
+from llm_service.gateway.ids import first_id
 from llm_service.gateway.paging import attribute, matches, page
 from llm_service.storage.database import Database
 
 BATCH = 500
 SETTLE = timedelta(seconds=2)
 """How long the records of other replicas may take to arrive: the feed stays that far behind."""
-RECORD_SLACK = timedelta(hours=1)
-"""A record's id may be older than its create_time by at most the longest call."""
+RECORD_SLACK = timedelta(days=1)
+"""How much younger than its create_time a record's id may be: what a database may be away for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ class UsageReports:
         """
         after = request.after
         if not after and request.start_time:
-            after = _first_id(request.start_time, less=1)
-        last = _first_id(request.end_time + RECORD_SLACK) if request.end_time else ""
+            after = first_id(request.start_time, less=1)
+        last = first_id(request.end_time + RECORD_SLACK) if request.end_time else ""
         while True:
             await self._flush()
-            settled = last or _first_id(self._now() - SETTLE)
+            settled = last or first_id(self._now() - SETTLE)
             async with self._database.read() as tx:
                 found = await tx.usage.since(after, request.tenant, BATCH)
             records = tuple(record for record in found if record.record_id < settled)
@@ -112,12 +112,6 @@ def _wanted(record: UsageRecord, request: FeedRequest) -> bool:
     if request.end_time is not None and record.create_time >= request.end_time:
         return False
     return request.filter is None or matches(request.filter, record, attribute)
-
-
-def _first_id(moment: datetime, less: int = 0) -> str:
-    """The smallest record id made from then on, or a text just before it."""
-    milliseconds = max(0, int(moment.timestamp() * 1000))
-    return str(uuid.UUID(int=(milliseconds << 80 | 0x7 << 76) - less))
 
 
 def _of_row(row: UsageRow, path: str) -> object:

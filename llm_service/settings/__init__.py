@@ -9,9 +9,17 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from llm_service.settings import values
-from llm_service.settings.values import Address, DatabaseUrl, LogFormat, LogLevel
+from llm_service.settings.values import Address, DatabaseUrl, LedgerPlace, LogFormat, LogLevel
 
-__all__ = ["Address", "DatabaseUrl", "LogFormat", "LogLevel", "Settings", "SettingsError"]
+__all__ = [
+    "Address",
+    "DatabaseUrl",
+    "LedgerPlace",
+    "LogFormat",
+    "LogLevel",
+    "Settings",
+    "SettingsError",
+]
 
 DATA_DIR = Path(".data")
 KEY_VARIABLES = ("LLM_ENCRYPTION_KEY", "ENCRYPTION_KEY")
@@ -64,6 +72,14 @@ class Settings:
     # Storage. By default an SQLite file in the data folder.
     data_dir: Path = _setting("LLM_DATA_DIR", values.folder, DATA_DIR)
     database_url: DatabaseUrl = _derived("LLM_DATABASE_URL", values.database_url)
+
+    # Where attempts are written before they are dialled: a local journal, by default in the data
+    # folder, of at most so many bytes; or the database, for hosts without a lasting disk.
+    ledger: LedgerPlace = _setting("LLM_LEDGER", values.ledger_place, "journal")
+    journal_dir: Path = _derived("LLM_JOURNAL_DIR", values.folder)
+    journal_max_bytes: int = _setting(
+        "LLM_JOURNAL_MAX_BYTES", values.integer(1 << 20, 1 << 40), 256 << 20
+    )
 
     # The listener. A client CA makes client certificates required: mutual TLS.
     listen: Address = _setting("LLM_LISTEN", values.address, Address("127.0.0.1", 50051))
@@ -195,6 +211,7 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     data_dir = found.get("data_dir", DATA_DIR)
     default = f"sqlite+aiosqlite:///{(data_dir / 'llm-service.db').as_posix()}"
     url = found.setdefault("database_url", DatabaseUrl(default))
+    found.setdefault("journal_dir", data_dir / "journal")
     on_loopback = "listen" not in found or found["listen"].is_loopback
     found.setdefault("log_format", "text" if url.is_sqlite and on_loopback else "json")
     # Set to nothing, it allows nothing.

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
+LedgerPlace = Literal["journal", "database"]
 
 OVERRIDE = "yes-i-know"
 
@@ -97,6 +98,12 @@ def log_format(value: str) -> LogFormat:
     if value not in get_args(LogFormat):
         raise ValueError("must be json or text")
     return cast("LogFormat", value)
+
+
+def ledger_place(value: str) -> LedgerPlace:
+    if value not in get_args(LedgerPlace):
+        raise ValueError("must be journal or database")
+    return cast("LedgerPlace", value)
 
 
 def override(value: str) -> bool:

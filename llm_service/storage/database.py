@@ -20,6 +20,7 @@ from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.models import Models
+from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
@@ -42,6 +43,7 @@ class Transaction:
         self.credentials = Credentials(connection)
         self.models = Models(connection)
         self.usage = UsageRecords(connection)
+        self.open_attempts = OpenAttempts(connection)
         self.config = ConfigVersions(connection)
 
 

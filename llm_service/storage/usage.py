@@ -19,7 +19,14 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.usage import Operation, UsageMetrics, UsageQuery, UsageRecord, UsageRow
+from llm_service.domain.usage import (
+    Operation,
+    UsageMetrics,
+    UsageQuery,
+    UsageRecord,
+    UsageRow,
+    UsageSource,
+)
 from llm_service.storage import reports, rows
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import usage_records as table
@@ -62,7 +69,7 @@ class UsageRecords:
         self._connection = connection
 
     async def add_many(self, records: Sequence[UsageRecord]) -> None:
-        """Store records; those already there, by `record_id`, are left as they are.
+        """Store records; those already there, by record or attempt, are left as they are.
 
         Text a provider or caller sent too long is cut: a record is never lost for it.
         """
@@ -145,6 +152,8 @@ def _to_values(record: UsageRecord) -> rows.Values:
         "error_reason": record.error_reason,
         "trace_id": record.trace_id,
         "operation": record.operation.value,
+        "attempt_id": record.attempt_id or None,
+        "usage_source": record.usage_source and record.usage_source.value,
         **_error_values(attempt.error),
         **_usage_values(attempt.usage),
         **_cost_values(attempt.cost),
@@ -221,6 +230,8 @@ def _to_record(row: Row[Any]) -> UsageRecord:
         trace_id=row.trace_id,
         first_token=_seconds(row.first_token_us),
         operation=Operation(row.operation),
+        usage_source=row.usage_source and UsageSource(row.usage_source),
+        attempt_id=row.attempt_id or "",
     )
 
 

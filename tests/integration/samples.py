@@ -32,7 +32,7 @@ from llm_service.domain.provider import (
     SourceType,
     UpstreamTimeouts,
 )
-from llm_service.domain.usage import Operation, UsageRecord
+from llm_service.domain.usage import Operation, UsageRecord, UsageSource
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 NUMBERS = count(1)
@@ -181,4 +181,6 @@ def a_full_record() -> UsageRecord:
         trace_id="0123456789abcdef0123456789abcdef",
         first_token=0.25,
         operation=Operation.EMBEDDINGS,
+        usage_source=UsageSource.PROGRESS,
+        attempt_id="01980000-0000-7000-8000-000000000001",
     )

@@ -7,32 +7,33 @@ import pytest
 from llm_service.domain.completion import Attempt, Attribution, ServedBy
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
-from llm_service.gateway.ledger import QueuedLedger
+from llm_service.gateway.ids import new_id
+from llm_service.gateway.ledger import Uploads
 from tests.fakes import NOW, FakeDatabase
 
 
 def a_record(number: int) -> UsageRecord:
     attempt = Attempt(ServedBy("providers/p", "providers/p/models/m"), NOW, 0.1)
-    return UsageRecord(str(number), "c", Attribution("default"), attempt, NOW)
+    return UsageRecord(new_id(), str(number), Attribution("default"), attempt, NOW)
 
 
 async def test_flush_returns_when_every_record_is_stored_in_order():
     database = FakeDatabase()
-    ledger = QueuedLedger(database)
+    ledger = Uploads(database)
     for number in range(1100):
-        ledger.record(a_record(number))
+        ledger.add(a_record(number))
 
     await ledger.flush()
 
-    assert [record.record_id for record in database.stored] == [str(n) for n in range(1100)]
+    assert [record.completion_id for record in database.stored] == [str(n) for n in range(1100)]
     assert database.batches == [500, 500, 100]
     assert ledger.backlog == 0
 
 
 async def test_a_record_survives_a_database_outage():
     database = FakeDatabase()
-    ledger = QueuedLedger(database)
-    ledger.record(a_record(1))
+    ledger = Uploads(database)
+    ledger.add(a_record(1))
     database.down = True
 
     with pytest.raises(StorageUnavailable):
@@ -40,25 +41,25 @@ async def test_a_record_survives_a_database_outage():
     database.down = False
     await ledger.flush()
 
-    assert [record.record_id for record in database.stored] == ["1"]
+    assert [record.completion_id for record in database.stored] == ["1"]
 
 
 async def test_the_writer_outlives_what_nobody_foresaw():
     database = FakeDatabase()
-    ledger = QueuedLedger(database)
-    ledger.record(a_record(1))
+    ledger = Uploads(database)
+    ledger.add(a_record(1))
     database.add_many = None
 
     await asyncio.wait_for(ledger._store_or_wait(), 5)
     del database.add_many
     await ledger._store_or_wait()
 
-    assert [record.record_id for record in database.stored] == ["1"]
+    assert [record.completion_id for record in database.stored] == ["1"]
 
 
 async def test_the_writer_stores_what_arrives_without_being_asked():
     database = FakeDatabase()
-    ledger = QueuedLedger(database)
+    ledger = Uploads(database)
     stored = asyncio.Event()
     add_many = database.add_many
 
@@ -69,7 +70,7 @@ async def test_the_writer_stores_what_arrives_without_being_asked():
     database.add_many = add_and_tell
     writer = asyncio.create_task(ledger.run())
 
-    ledger.record(a_record(1))
+    ledger.add(a_record(1))
     async with asyncio.timeout(5):
         await stored.wait()
 
@@ -80,12 +81,12 @@ async def test_the_writer_stores_what_arrives_without_being_asked():
 
 
 async def test_a_full_ledger_refuses_new_calls_and_still_takes_what_was_begun():
-    ledger = QueuedLedger(FakeDatabase(), capacity=1)
+    ledger = Uploads(FakeDatabase(), capacity=1)
     ledger.admit()
-    ledger.record(a_record(1))
+    ledger.add(a_record(1))
 
     with pytest.raises(Overloaded):
         ledger.admit()
-    ledger.record(a_record(2))
+    ledger.add(a_record(2))
 
     assert ledger.backlog == 2

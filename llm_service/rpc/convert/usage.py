@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from llm_service.domain.completion import Attribution
-from llm_service.domain.usage import TimeBucket, UsageMetrics, UsageRecord, UsageRow
+from llm_service.domain.usage import TimeBucket, UsageMetrics, UsageRecord, UsageRow, UsageSource
 from llm_service.rpc.convert.completion import from_attempt, from_finish_reason
 from llm_service.rpc.convert.times import to_duration, to_timestamp
 from llm_service.rpc.stubs import common_pb2
@@ -15,6 +15,12 @@ TIME_BUCKETS: dict[int, TimeBucket | None] = {
     pb.TIME_BUCKET_DAY: TimeBucket.DAY,
     pb.TIME_BUCKET_WEEK: TimeBucket.WEEK,
     pb.TIME_BUCKET_MONTH: TimeBucket.MONTH,
+}
+_SOURCES = {
+    UsageSource.PROVIDER: pb.UsageRecord.USAGE_SOURCE_PROVIDER,
+    UsageSource.PROGRESS: pb.UsageRecord.USAGE_SOURCE_PROGRESS,
+    UsageSource.ESTIMATE: pb.UsageRecord.USAGE_SOURCE_ESTIMATE,
+    None: pb.UsageRecord.USAGE_SOURCE_UNSPECIFIED,
 }
 _DURATIONS = ("duration_p50", "duration_p95", "first_token_p50", "first_token_p95")
 _COUNTS = tuple(one.name for one in fields(UsageMetrics) if one.name not in _DURATIONS)
@@ -31,6 +37,7 @@ def from_record(record: UsageRecord) -> pb.UsageRecord:
         create_time=to_timestamp(record.create_time),
         trace_id=record.trace_id,
         operation=record.operation.value,
+        usage_source=_SOURCES[record.usage_source],
     )
 
 

@@ -301,6 +301,31 @@ class UsageRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _UsageSource:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UsageSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UsageRecord._UsageSource.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        USAGE_SOURCE_UNSPECIFIED: UsageRecord._UsageSource.ValueType  # 0
+        USAGE_SOURCE_PROVIDER: UsageRecord._UsageSource.ValueType  # 1
+        """The provider's own final counts."""
+        USAGE_SOURCE_PROGRESS: UsageRecord._UsageSource.ValueType  # 2
+        """The provider's counts so far, from a stream that did not end."""
+        USAGE_SOURCE_ESTIMATE: UsageRecord._UsageSource.ValueType  # 3
+        """This service's own count of what went over and came back."""
+
+    class UsageSource(_UsageSource, metaclass=_UsageSourceEnumTypeWrapper):
+        """What usage was settled from, best evidence first. May grow."""
+
+    USAGE_SOURCE_UNSPECIFIED: UsageRecord.UsageSource.ValueType  # 0
+    USAGE_SOURCE_PROVIDER: UsageRecord.UsageSource.ValueType  # 1
+    """The provider's own final counts."""
+    USAGE_SOURCE_PROGRESS: UsageRecord.UsageSource.ValueType  # 2
+    """The provider's counts so far, from a stream that did not end."""
+    USAGE_SOURCE_ESTIMATE: UsageRecord.UsageSource.ValueType  # 3
+    """This service's own count of what went over and came back."""
+
     NAME_FIELD_NUMBER: _builtins.int
     COMPLETION_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
@@ -310,6 +335,7 @@ class UsageRecord(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
+    USAGE_SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/usageRecords/{usage_record}"."""
     completion_id: _builtins.str
@@ -317,11 +343,17 @@ class UsageRecord(_message.Message):
     finish_reason: _completion_pb2.FinishReason.ValueType
     """Unspecified: it did not serve, or no text was asked for."""
     error_reason: _builtins.str
-    """ErrorInfo reason, CANCELLED or DEADLINE_EXCEEDED. Empty: it served."""
+    """ErrorInfo reason, CANCELLED, DEADLINE_EXCEEDED, or ABANDONED: the process
+    died, and the record was closed for it. Empty: it served.
+    """
     trace_id: _builtins.str
     """W3C trace id of the call, 32 lower-case hexadecimal digits."""
     operation: _builtins.str
     """What the call was for: "chat" or "embeddings"."""
+    usage_source: Global___UsageRecord.UsageSource.ValueType
+    """The evidence for attempt.usage. Unspecified: there is none, or the record is
+    older than this field.
+    """
     @_builtins.property
     def attribution(self) -> _common_pb2.Attribution: ...
     @_builtins.property
@@ -344,10 +376,11 @@ class UsageRecord(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         trace_id: _builtins.str | None = ...,
         operation: _builtins.str | None = ...,
+        usage_source: Global___UsageRecord.UsageSource.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "completion_id", b"completion_id", "create_time", b"create_time", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "name", b"name", "operation", b"operation", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attribution", b"attribution", "completion_id", b"completion_id", "create_time", b"create_time", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "name", b"name", "operation", b"operation", "trace_id", b"trace_id", "usage_source", b"usage_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,16 +9,18 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
-from llm_service.storage.tables.usage import usage_records
+from llm_service.storage.tables.usage import attempt_owners, open_attempts, usage_records
 
 __all__ = [
     "METADATA",
     "Time",
+    "attempt_owners",
     "config_counter",
     "config_versions",
     "credentials",
     "deployment",
     "models",
+    "open_attempts",
     "providers",
     "usage_records",
 ]

@@ -1,6 +1,6 @@
 """What calls used."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
 
 from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
 
@@ -51,7 +51,28 @@ usage_records = Table(
     Column("trace_id", string(32), nullable=False),
     # The default is for replicas of an earlier release, which knew no other operation.
     Column("operation", string(32), nullable=False, server_default="chat"),
+    # Both NULL in rows of earlier releases; usage_source also where nothing was used.
+    Column("attempt_id", string(UUID)),
+    Column("usage_source", string(16)),
     Index(None, "tenant", "create_time", "record_id"),
     Index(None, "create_time", "record_id"),
     Index(None, "completion_id"),
+    Index(None, "attempt_id", unique=True),
+)
+
+attempt_owners = Table(
+    "attempt_owners",
+    METADATA,
+    Column("owner", string(UUID), primary_key=True),
+    Column("beat_time", Time, nullable=False),
+)
+
+open_attempts = Table(
+    "open_attempts",
+    METADATA,
+    Column("attempt_id", string(UUID), primary_key=True),
+    Column("owner", string(UUID), nullable=False),
+    Column("opened", LargeBinary, nullable=False),
+    Column("progress", LargeBinary),
+    Index(None, "owner"),
 )

@@ -1,0 +1,80 @@
+"""What the journal holds of an attempt, as frames, and attempts again from frames."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
+from llm_service.storage.journal import Frame, FrameKind
+
+_encode = msgspec.msgpack.Encoder().encode
+_opened = msgspec.msgpack.Decoder(OpenedAttempt)
+_progress = msgspec.msgpack.Decoder(AttemptProgress)
+_settled = msgspec.msgpack.Decoder(UsageRecord)
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """An attempt whose end nobody wrote down."""
+
+    opened: OpenedAttempt
+    dialled: bool = False
+    progress: AttemptProgress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What frames tell. `unreadable`: frames of another release, or of nothing that was opened."""
+
+    settled: tuple[UsageRecord, ...]
+    unsettled: tuple[Unsettled, ...]
+    unreadable: int
+
+
+def opened(attempt: OpenedAttempt) -> Frame:
+    return Frame(FrameKind.OPENED, attempt.attempt_id, _encode(attempt))
+
+
+def dialled(attempt_id: str) -> Frame:
+    return Frame(FrameKind.DIALLED, attempt_id)
+
+
+def progress(attempt_id: str, so_far: AttemptProgress) -> Frame:
+    return Frame(FrameKind.PROGRESS, attempt_id, _encode(so_far))
+
+
+def settled(record: UsageRecord) -> Frame:
+    return Frame(FrameKind.SETTLED, record.attempt_id, _encode(record))
+
+
+def unsettled(opened_payload: bytes, progress_payload: bytes | None) -> Unsettled:
+    """An attempt whose dialling was not marked: it is taken to have been."""
+    so_far = _progress.decode(progress_payload) if progress_payload else None
+    return Unsettled(_opened.decode(opened_payload), dialled=True, progress=so_far)
+
+
+def replay(frames: Iterable[Frame]) -> Replayed:
+    """Read a journal: the last word on each of its attempts."""
+    done: dict[str, UsageRecord] = {}
+    begun: dict[str, Unsettled] = {}
+    unreadable = 0
+    for frame in frames:
+        try:
+            _apply(frame, done, begun)
+        except (msgspec.MsgspecError, KeyError):
+            unreadable += 1
+    left = tuple(one for attempt_id, one in begun.items() if attempt_id not in done)
+    return Replayed(tuple(done.values()), left, unreadable)
+
+
+def _apply(frame: Frame, done: dict[str, UsageRecord], begun: dict[str, Unsettled]) -> None:
+    match frame.kind:
+        case FrameKind.OPENED:
+            begun[frame.attempt_id] = Unsettled(_opened.decode(frame.payload))
+        case FrameKind.DIALLED:
+            begun[frame.attempt_id].dialled = True
+        case FrameKind.PROGRESS:
+            begun[frame.attempt_id].progress = _progress.decode(frame.payload)
+        case FrameKind.SETTLED:
+            done[frame.attempt_id] = _settled.decode(frame.payload)

@@ -1,0 +1,287 @@
+"""The local journal: what must outlive this process until the database has it.
+
+One folder a process, held by a lock that the system drops when the process dies, with segments
+of frames:
+
+    payload length (4 bytes) | CRC-32 of the rest (4) | kind (1) | attempt id (36) | payload
+
+An appended frame is the system's at once, so it outlives a killed process; `synced` makes it
+outlive a dead machine, for everybody who waits at the same time by one call.
+"""
+
+import asyncio
+import os
+import shutil
+import struct
+import sys
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Self
+
+ATTEMPT_ID_BYTES = 36
+MAX_FRAME_BYTES = 4 << 20
+_HEADER = struct.Struct(">IIB36s")
+_CHECKED_FROM = 8  # kind, attempt id and payload are covered by the checksum
+_SEGMENT_BYTES = 8 << 20
+_LOCK = "lock"
+
+
+class FrameKind(IntEnum):
+    """What a frame tells of its attempt."""
+
+    OPENED = 1
+    DIALLED = 2
+    PROGRESS = 3
+    SETTLED = 4
+
+
+_KINDS = frozenset(FrameKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One thing that happened to an attempt. `payload` is its writer's own."""
+
+    kind: FrameKind
+    attempt_id: str
+    payload: bytes = b""
+
+
+class JournalFull(Exception):
+    """The journal has no room for another frame, or the disk has none for the journal."""
+
+
+class Journal:
+    """Appends frames to segments, and drops a segment when none of its attempts needs it.
+
+    Args:
+        folder: holds one folder for each process's journal.
+        most_bytes: of all segments of this one.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        self._folder = folder / str(uuid.uuid4())
+        self._most_bytes = most_bytes
+        self._segment_bytes = min(segment_bytes, max(most_bytes // 8, 1))
+        self._segments: list[_Segment] = []
+        self._held: dict[str, list[_Segment]] = {}
+        self._rotations = 0
+        self._bytes = 0
+        self._retired: list[int] = []
+        self._appended = 0
+        self._durable = 0
+        self._sync: asyncio.Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._lock = -1
+
+    @classmethod
+    def open(cls, folder: Path, most_bytes: int) -> Self:
+        """Make this process's journal. It blocks.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        journal = cls(folder, most_bytes)
+        # Nobody may find it before it is held.
+        draft = folder / f".{journal._folder.name}"
+        draft.mkdir(parents=True, mode=0o700)
+        journal._lock = _locked(draft, create=True)
+        draft.rename(journal._folder)
+        journal._rotate()
+        return journal
+
+    @property
+    def fill(self) -> float:
+        """The share of its bytes that is taken, 0 to 1 and a little above."""
+        return self._bytes / self._most_bytes
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that still need the journal."""
+        return len(self._held)
+
+    def append(self, frame: Frame) -> None:
+        """Write a frame. It takes a microsecond: the system writes to the disk later.
+
+        Raises:
+            JournalFull: it is not written.
+        """
+        data = _encoded(frame)
+        if self._bytes + len(data) > self._most_bytes:
+            raise JournalFull("the usage journal is full")
+        if self._segments[-1].size + len(data) > self._segment_bytes:
+            self._rotate()
+        segment = self._segments[-1]
+        self._write(segment, data)
+        self._bytes += len(data)
+        self._appended += len(data)
+        holders = self._held.setdefault(frame.attempt_id, [])
+        if not holders or holders[-1] is not segment:
+            holders.append(segment)
+            segment.attempts += 1
+
+    async def synced(self) -> None:
+        """Return when everything appended so far is on the disk.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        mark = self._appended
+        while self._durable < mark:
+            if self._sync is None:
+                self._sync = asyncio.ensure_future(self._synchronise())
+            await asyncio.shield(self._sync)
+
+    def forget(self, attempt_ids: Iterable[str]) -> None:
+        """The records of those are safe elsewhere; segments that nobody needs are removed."""
+        for attempt_id in attempt_ids:
+            for segment in self._held.pop(attempt_id, ()):
+                segment.attempts -= 1
+        if not self._held and self._segments[-1].size:
+            self._rotate()
+        for segment in self._segments[:-1]:
+            if segment.attempts == 0:
+                self._segments.remove(segment)
+                self._bytes -= segment.size
+                segment.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
+        self._thread.shutdown(wait=True)
+        for descriptor in (*self._retired, self._segments[-1].descriptor):
+            os.close(descriptor)
+        if not self._held:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def _rotate(self) -> None:
+        if self._segments:
+            self._retired.append(self._segments[-1].descriptor)
+        self._rotations += 1
+        path = self._folder / f"{self._rotations:09d}.segment"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._segments.append(_Segment(path, descriptor))
+
+    def _write(self, segment: "_Segment", data: bytes) -> None:
+        try:
+            written = os.write(segment.descriptor, data)
+        except OSError as error:
+            raise JournalFull("the usage journal cannot be written") from error
+        if written < len(data):
+            # A frame that is cut would hide all behind it.
+            os.ftruncate(segment.descriptor, segment.size)
+            raise JournalFull("the disk of the usage journal is full")
+        segment.size += written
+
+    async def _synchronise(self) -> None:
+        mark = self._appended
+        retired, self._retired = self._retired, []
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(
+                self._thread, _synchronised, retired, self._segments[-1].descriptor
+            )
+            self._durable = max(self._durable, mark)
+        finally:
+            self._sync = None
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    descriptor: int
+    size: int = 0
+    attempts: int = 0
+
+
+class Orphan:
+    """The journal of a process that died, held by this one. Its methods block."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = folder
+        self._lock = lock
+        self.damaged = False
+
+    def frames(self) -> Iterator[Frame]:
+        """What was written, in order. What a dying machine left half written ends a segment."""
+        for path in sorted(self._folder.glob("*.segment")):
+            data = path.read_bytes()
+            position = 0
+            while position < len(data):
+                frame, position = _decoded(data, position)
+                if frame is None:
+                    self.damaged = True
+                    break
+                yield frame
+
+    def discard(self) -> None:
+        """Everything in it is safe elsewhere."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def release(self) -> None:
+        """Leave it for another time."""
+        os.close(self._lock)
+
+
+def orphans(folder: Path) -> Iterator[Orphan]:
+    """Journals whose processes are dead. It blocks."""
+    for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
+        # Gone meanwhile, or still held: by a living process, or by one that found it before us.
+        try:
+            lock = _locked(path)
+        except OSError:
+            continue
+        yield Orphan(path, lock)
+
+
+def _locked(folder: Path, *, create: bool = False) -> int:
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    descriptor = os.open(folder / _LOCK, flags, 0o600)
+    if sys.platform == "win32":
+        return descriptor
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _synchronised(retired: list[int], current: int) -> None:
+    for descriptor in retired:
+        os.fdatasync(descriptor)
+        os.close(descriptor)
+    os.fdatasync(current)
+
+
+def _encoded(frame: Frame) -> bytes:
+    attempt_id = frame.attempt_id.encode()
+    if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
+        raise ValueError("a frame is out of bounds")
+    head = bytearray(_HEADER.pack(len(frame.payload), 0, frame.kind, attempt_id))
+    checksum = zlib.crc32(frame.payload, zlib.crc32(head[_CHECKED_FROM:]))
+    head[4:8] = checksum.to_bytes(4)
+    return bytes(head) + frame.payload
+
+
+def _decoded(data: bytes, position: int) -> tuple[Frame | None, int]:
+    """The frame at `position` and the place behind it; None where there is no whole, sound one."""
+    start = position + _HEADER.size
+    if start > len(data):
+        return None, position
+    length, checksum, kind, attempt_id = _HEADER.unpack_from(data, position)
+    end = start + length
+    if end > len(data) or zlib.crc32(data[position + _CHECKED_FROM : end]) != checksum:
+        return None, position
+    if kind not in _KINDS:
+        return None, position
+    text = attempt_id.rstrip(b"\0").decode("ascii", "replace")
+    return Frame(FrameKind(kind), text, data[start:end]), end
