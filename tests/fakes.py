@@ -176,6 +176,9 @@ class FakeLedger:
         assert record.attempt_id not in {one.attempt_id for one in self.records}
         self.records.append(record)
 
+    async def settled(self) -> None:
+        return
+
     async def flush(self) -> None:
         return
 

@@ -128,6 +128,8 @@ class Completions:
                     async with aclosing(adapter.stream(self._asked(call, target))) as batches:
                         async for batch in batches:
                             if out := attempt.pass_on(batch):
+                                if attempt.settled:
+                                    await self._upstream.settled()
                                 yield out
                     if not attempt.settled:
                         raise ProviderProtocolError("the provider's stream stopped without an end")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
@@ -59,6 +60,11 @@ class LeasedLedger(Uploads):
     def record(self, record: UsageRecord) -> None:
         self._progress.pop(record.attempt_id, None)
         self.add(record)
+
+    async def settled(self) -> None:
+        # An answer is not withheld for it: what is open will be closed, by estimate at the worst.
+        with suppress(StorageUnavailable):
+            await self.flush()
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         await super().store(tx, records)

@@ -55,6 +55,10 @@ class Ledger(Protocol):
         """Take the record of a finished attempt; never fails, never waits."""
         ...
 
+    async def settled(self) -> None:
+        """Return when the records taken before outlive this process: a caller may be told."""
+        ...
+
     async def flush(self) -> None:
         """Return when every record taken before is stored.
 
@@ -169,6 +173,9 @@ class JournalledLedger(Uploads):
     def record(self, record: UsageRecord) -> None:
         self._append(frames.settled(record))
         self.add(record)
+
+    async def settled(self) -> None:
+        """At once: what is appended is the system's."""
 
     def stored(self, records: Sequence[UsageRecord]) -> None:
         self._journal.forget(record.attempt_id for record in records)

@@ -55,6 +55,10 @@ class Upstream:
         """Raise `Overloaded` when another attempt could not be recorded."""
         self._ledger.admit()
 
+    async def settled(self) -> None:
+        """Return when what was settled before outlives this process."""
+        await self._ledger.settled()
+
     @asynccontextmanager
     async def attempt(
         self, call: Call[Any], target: Target, *, stream: bool = False
@@ -83,6 +87,7 @@ class Upstream:
                 # Within the span, which ends with the reason it has been given.
                 with attempt.settled_by():
                     yield attempt, adapter
+            await self.settled()
             self._verdicts.hear(target.provider, target.credential, rejected=False)
         except GatewayError as error:
             _explain(error, call, target)
