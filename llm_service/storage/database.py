@@ -19,8 +19,10 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
+from llm_service.storage.keys import EncryptionKeys
 from llm_service.storage.models import Models
 from llm_service.storage.providers import Providers
+from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
 
@@ -43,6 +45,8 @@ class Transaction:
         self.models = Models(connection)
         self.usage = UsageRecords(connection)
         self.config = ConfigVersions(connection)
+        self.keys = EncryptionKeys(connection)
+        self.sealed = SealedRows(connection)
 
 
 class Database:

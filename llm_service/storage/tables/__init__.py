@@ -9,6 +9,7 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
+from llm_service.storage.tables.keys import encryption_keys, keyring_replicas
 from llm_service.storage.tables.usage import usage_records
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "config_versions",
     "credentials",
     "deployment",
+    "encryption_keys",
+    "keyring_replicas",
     "models",
     "providers",
     "usage_records",
