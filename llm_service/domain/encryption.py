@@ -1,7 +1,6 @@
 """Encryption keys as a deployment knows them: by id and by use, never by what they are."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -66,6 +65,8 @@ class EncryptionKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
+    """Every key the deployment has had or needs, and the replicas that reported lately."""
+
     keys: tuple[EncryptionKey, ...]
     replicas: tuple[ReplicaKeys, ...]
 
@@ -89,18 +90,24 @@ class SealedRow:
     row_uid: str
     secret_version: int
     version: int
-    sealed: str
+    sealed: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """What one pass of rewrapping did.
+    """What was done with some rows, in order.
 
-    `unreadable` holds the uids of rows whose value cannot be opened, by table; `skipped` rows were
-    changed by somebody else meanwhile.
+    `unreadable` rows hold what no loaded key opens; `skipped` ones were changed by somebody else
+    meanwhile, who wins. Both counts are of values.
     """
 
-    rewrapped: int
-    skipped: int
-    unreadable: Mapping[str, tuple[str, ...]]
-    remaining: int
+    rewrapped: int = 0
+    skipped: int = 0
+    unreadable: tuple[SealedRow, ...] = ()
+
+    def __add__(self, other: "Rewrapped") -> "Rewrapped":
+        return Rewrapped(
+            self.rewrapped + other.rewrapped,
+            self.skipped + other.skipped,
+            self.unreadable + other.unreadable,
+        )

@@ -56,6 +56,13 @@ class SealedRows:
             await self._count(counts, column, column != "")
         return counts
 
+    async def outstanding(self, primary_id: str) -> int:
+        """How many sealed values another key than the primary one opens."""
+        counts: dict[str, int] = {}
+        for column in COLUMNS:
+            await self._count(counts, self._key_id(column.value), column.value != "")
+        return sum(count for key_id, count in counts.items() if key_id != primary_id)
+
     async def batch(
         self, column: SealedColumn, primary_id: str, after: str, limit: int
     ) -> Sequence[SealedRow]:
@@ -94,16 +101,24 @@ class SealedRows:
         """Put the same secret, sealed anew, in the place of the old; False: somebody changed it.
 
         The row keeps its version: nothing that a caller can see is other than before.
+
+        Raises:
+            EncryptionKeyMissing: it is sealed with a key that was retired.
         """
         table = METADATA.tables[row.table]
-        value = table.c[row.column]
-        statement = (
-            update(table)
+        # Never waits for a row, so never in a circle with those who wait for it.
+        free = (
+            select(table.c.uid)
             .where(table.c.uid == row.row_uid, table.c.version == row.version)
-            .where(value == row.sealed)
-            .values({row.column: sealed})
+            .where(table.c[row.column] == row.sealed)
+            .with_for_update(skip_locked=True)
         )
-        return (await self._connection.execute(statement)).rowcount == 1
+        statement = update(table).where(table.c.uid == free.scalar_subquery())
+        changed = await self._connection.execute(statement.values({row.column: sealed}))
+        if changed.rowcount == 0:
+            return False
+        await refuse_retired(self._connection, table, table.c.uid == row.row_uid)
+        return True
 
     async def _count(
         self, counts: dict[str, int], key_id: ColumnElement[str], used: ColumnElement[bool]
