@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts
-from llm_service.bootstrap.keys import vault_of
+from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
@@ -97,7 +97,10 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
         )
-        yield build_server(registered, telemetry=telemetry, limits=parts.limits(settings)), notes
+        serving = build_server(registered, telemetry=telemetry, limits=parts.limits(settings))
+        rings = key_rings(settings, vault, database, configuration, serving)
+        await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
+        yield serving, notes
 
 
 async def seed(settings: Settings) -> list[str]:

@@ -2,8 +2,10 @@
 
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.keys import Keys
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
+from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.upstream import CallLimits
@@ -37,6 +39,8 @@ def administration(
         Credentials(database, secrets),
         Models(database),
         Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
+        Keys(database, vault),
+        Rewrap(database, vault),
     )
 
 

@@ -15,6 +15,7 @@ from llm_service.commands.console import (
     KeyFile,
     app,
     channel,
+    output,
     own_address,
     remote,
 )
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llm_service.rpc.stubs import completion_pb2, usage_service_pb2
-
-_UNBOUNDED = 1000
 
 
 @app.command()
@@ -138,8 +137,6 @@ def money(nano_usd: int, *, incomplete: bool = False) -> str:
 async def _report(
     address: str, tls: tuple[str, str, str], parent: str, days: int, dimensions: list[str]
 ) -> None:
-    from rich.console import Console
-
     from llm_service.rpc.stubs import usage_service_pb2 as pb
     from llm_service.rpc.stubs import usage_service_pb2_grpc as stubs
 
@@ -151,10 +148,7 @@ async def _report(
     request.end_time.FromDatetime(end + timedelta(seconds=1))
     async with channel(address, tls) as opened:
         answer = await stubs.UsageServiceStub(opened).QueryUsage(request, timeout=30)
-    console = Console()
-    if not console.is_terminal:
-        console.width = _UNBOUNDED  # whoever reads a pipe wants names whole
-    console.print(_table(answer, dimensions))
+    output().print(_table(answer, dimensions))
 
 
 def _table(answer: "usage_service_pb2.QueryUsageResponse", dimensions: list[str]) -> "Table":

@@ -12,9 +12,12 @@ from llm_service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     import grpc
+    from rich.console import Console
 
 FAILED = 1
 USAGE_ERROR = 2
+
+_UNBOUNDED = 1000
 
 app = typer.Typer(
     name="llm-service",
@@ -39,6 +42,16 @@ def fail(message: str, code: int = FAILED) -> typer.Exit:
     """Say why in one line; raise what this returns."""
     typer.echo(f"llm-service: {message}", err=True)
     return typer.Exit(code)
+
+
+def output() -> "Console":
+    """Where tables are printed: a pipe has no width, for whoever reads it wants names whole."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    return console
 
 
 def settings() -> Settings:

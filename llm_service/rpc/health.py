@@ -25,6 +25,7 @@ class Health:
         self._states = {"": _SERVING}
         self._changed = asyncio.Event()
         self._draining = False
+        self._ailing: set[str] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
@@ -32,6 +33,14 @@ class Health:
     async def start(self) -> None:
         """Report every service as serving."""
         self._set(_SERVING)
+
+    def report(self, service: str, *, serving: bool) -> None:
+        """Say of one service whether it does all of its work; the others stay as they are."""
+        if serving is (service not in self._ailing):
+            return
+        (self._ailing.discard if serving else self._ailing.add)(service)
+        if not self._draining:
+            self._set(_SERVING)
 
     async def drain(self) -> None:
         """Report everything as not serving, for good; watchers are told, and their calls end."""
@@ -65,5 +74,6 @@ class Health:
 
     def _set(self, state: int) -> None:
         self._states.update(dict.fromkeys(("", *self._services), state))
+        self._states.update(dict.fromkeys(self._ailing, _NOT_SERVING))
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -10,11 +10,14 @@ from llm_service.domain.provider import Model
 from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.keys import Keys
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
+from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.paging import attribute, page
 from llm_service.rpc import field_mask, names
 from llm_service.rpc import provider_admin_requests as requests
+from llm_service.rpc.convert.encryption import from_key_status, from_rewrapped
 from llm_service.rpc.convert.model import from_model, to_model
 from llm_service.rpc.convert.provider import (
     from_credential,
@@ -72,6 +75,8 @@ class Administration:
     credentials: Credentials
     models: Models
     checks: Checks
+    keys: Keys
+    rewrap: Rewrap
 
 
 class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminServiceServicer):
@@ -82,6 +87,8 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self._credentials = administration.credentials
         self._models = administration.models
         self._checks = administration.checks
+        self._keys = administration.keys
+        self._rewrap = administration.rewrap
 
     async def ListProviderKinds(
         self, request: pb.ListProviderKindsRequest, context: Context
@@ -273,6 +280,16 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
             expected_version=from_etag(request.etag),
         )
         return pb.RotateCredentialResponse(credential=from_credential(view))
+
+    async def GetKeyringStatus(
+        self, request: pb.GetKeyringStatusRequest, context: Context
+    ) -> pb.GetKeyringStatusResponse:
+        return from_key_status(await self._keys.status())
+
+    async def RewrapSecrets(
+        self, request: pb.RewrapSecretsRequest, context: Context
+    ) -> pb.RewrapSecretsResponse:
+        return from_rewrapped(*await self._rewrap.upto(requests.rewrap_count(request)))
 
     async def CreateModel(
         self, request: pb.CreateModelRequest, context: Context

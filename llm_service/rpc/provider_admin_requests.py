@@ -32,6 +32,9 @@ _SOURCES = {
 _POINTERS = ("environment_variable", "workload_identity")
 """Sources that are returned, and so may come back in a resource that was read."""
 
+MAX_REWRAP = 1000
+USUAL_REWRAP = 100
+
 Change = TypeVar("Change", ProviderUpdate, ProviderDeletion)
 Request = TypeVar("Request", pb.UpdateProviderRequest, pb.DeleteProviderRequest)
 
@@ -50,6 +53,17 @@ def refuse_request_id(request_id: str) -> None:
         raise InvalidField(
             Violation("request_id", "is not available in this version; leave it empty")
         )
+
+
+def rewrap_count(request: pb.RewrapSecretsRequest) -> int:
+    """How many secrets to rewrap at most.
+
+    Raises:
+        InvalidField: it is negative or above 1000.
+    """
+    if not 0 <= request.max_count <= MAX_REWRAP:
+        raise InvalidField(Violation("max_count", f"must be between 0 and {MAX_REWRAP}"))
+    return request.max_count or USUAL_REWRAP
 
 
 def new_credential(request: pb.CreateProviderRequest) -> tuple[CredentialDraft, Source] | None:

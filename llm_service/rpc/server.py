@@ -62,6 +62,10 @@ class Serving:
         await self.server.start()
         await self._health.start()
 
+    def report(self, service: str, *, serving: bool) -> None:
+        """Say in the health service whether the service of that full name does all of its work."""
+        self._health.report(service, serving=serving)
+
     async def drain(
         self, *, grace: float, delay: float = 0.0, hurry: asyncio.Event | None = None
     ) -> None:

@@ -13,6 +13,7 @@ from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
+from llm_service.storage.sealed import CREDENTIAL_SECRETS, kept
 from llm_service.storage.tables import credentials as table
 from llm_service.storage.tables import providers
 
@@ -62,6 +63,7 @@ class Credentials:
 
         Raises:
             AlreadyExists: the provider has one of that id. Nothing was written.
+            EncryptionKeyMissing: the secret is sealed with a key that was retired.
             InvalidField: a value does not fit its column.
             ResourceNotFound: there is no such provider; the transaction is lost.
         """
@@ -70,12 +72,16 @@ class Credentials:
     async def update(self, credential: Credential, expected_version: int) -> Credential:
         """Replace the credential of that uid, and give it back with its next version.
 
+        A secret of the same version stays as it is sealed in the database.
+
         Raises:
+            EncryptionKeyMissing: the secret is sealed with a key that was retired.
             EtagMismatch: it is no longer at `expected_version`.
             InvalidField: a value does not fit its column.
             ResourceNotFound: it is gone.
         """
-        values = _to_values(credential)
+        secret = credential.secret_version, credential.sealed
+        values = _to_values(credential) | {"sealed": kept(CREDENTIAL_SECRETS, *secret)}
         key = table.c.uid == credential.uid
         version = await rows.replace(self._connection, table, key, expected_version, values)
         return dataclasses.replace(credential, version=version)

@@ -19,9 +19,11 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
+from llm_service.storage.keys import EncryptionKeys
 from llm_service.storage.models import Models
 from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
+from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
 
@@ -45,6 +47,8 @@ class Transaction:
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.config = ConfigVersions(connection)
+        self.keys = EncryptionKeys(connection)
+        self.sealed = SealedRows(connection)
 
 
 class Database:

@@ -26,6 +26,7 @@ from llm_service.errors import (
     ResourceNotFound,
     Violation,
 )
+from llm_service.storage import sealed
 
 Values = dict[str, Any]
 
@@ -84,6 +85,8 @@ async def add(connection: AsyncConnection, table: Table, values: Mapping[str, An
         raise ResourceNotFound("no such provider") from None
     if result.rowcount == 0:
         raise AlreadyExists(f"there is a {_noun(table)} of that id")
+    own = and_(*(column == values[column.name] for column in table.primary_key))
+    await sealed.refuse_retired(connection, table, own)
 
 
 async def replace(
@@ -99,6 +102,7 @@ async def replace(
     result = await connection.execute(statement.values(changed))
     if result.rowcount == 0:
         await _explain(connection, table, key)
+    await sealed.refuse_retired(connection, table, key)
     return expected_version + 1
 
 

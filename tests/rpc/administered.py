@@ -8,12 +8,15 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.rpc import error_details_pb2, status_pb2
 
+from llm_service.domain.access import ANYONE, Principal
 from llm_service.domain.provider import Model, ModelOrigin
 from llm_service.domain.usage import UsageRecord
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.keys import Keys
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
+from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.usage_reports import UsageReports
@@ -93,7 +96,11 @@ class Administered:
 
 @asynccontextmanager
 async def administered(
-    url: str, *, keyring: bool = True, workload_identity: bool = False
+    url: str,
+    *,
+    keyring: bool = True,
+    workload_identity: bool = False,
+    principal: Principal = ANYONE,
 ) -> AsyncIterator[Administered]:
     ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
     egress = Egress([LOCAL])
@@ -107,6 +114,8 @@ async def administered(
             Credentials(database, secrets),
             Models(database),
             Checks(database, vault, egress, ENVIRONMENT, vendor.connect),
+            Keys(database, vault),
+            Rewrap(database, vault),
         )
         serving = build_server(
             [
@@ -124,6 +133,7 @@ async def administered(
                 ),
             ],
             telemetry=telemetry,
+            authenticate=lambda _method, _context: principal,
         )
         port = serving.listen("127.0.0.1:0")
         await serving.start()

@@ -6,6 +6,9 @@ from google.protobuf import descriptor_pb2 as pb
 from tools import gen_api_docs
 
 NOT_SECRET = {
+    "GetKeyringStatusResponse.keys",
+    "KeyringReplica.key_ids",
+    "KeyringReplica.primary_key_id",
     "AwsKey.access_key_id",  # names the key
     "CallError.provider_code",
     "Credential.obfuscated_secret",  # made to be shown

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from . import common_pb2 as _common_pb2
 from . import model_pb2 as _model_pb2
@@ -1112,3 +1113,203 @@ class DeleteModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteModelResponse: _TypeAlias = DeleteModelResponse  # noqa: Y015
+
+@_typing.final
+class GetKeyringStatusRequest(_message.Message):
+    """Nothing to choose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyringStatusRequest: _TypeAlias = GetKeyringStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyringStatusResponse(_message.Message):
+    """Answer of GetKeyringStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncryptionKey]:
+        """Also keys that were retired, and keys nobody has that values need."""
+
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyringReplica]:
+        """Replicas that reported in the last 90 seconds."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___EncryptionKey] | None = ...,
+        replicas: _abc.Iterable[Global___KeyringReplica] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyringStatusResponse: _TypeAlias = GetKeyringStatusResponse  # noqa: Y015
+
+@_typing.final
+class EncryptionKey(_message.Message):
+    """A key that seals or has sealed secrets, as the replica that answers sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    PRIMARY_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    REFERENCE_COUNT_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id in the key ring."""
+    scheme: _builtins.str
+    """"fernet-v1": AES-128-CBC with HMAC-SHA256; "aes256gcm-v1": AES-256-GCM.
+    Empty: no replica has ever loaded it.
+    """
+    primary: _builtins.bool
+    """New secrets are sealed with it."""
+    loaded: _builtins.bool
+    """It is in the key ring."""
+    reference_count: _builtins.int
+    """Stored values that cannot be used without it."""
+    problem: _builtins.str
+    """Why it must not seal, in words; empty if it may. A key that is not the one
+    first known under its id never does.
+    """
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when nothing can be sealed with it. Unset: it is not retired."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str | None = ...,
+        scheme: _builtins.str | None = ...,
+        primary: _builtins.bool | None = ...,
+        loaded: _builtins.bool | None = ...,
+        reference_count: _builtins.int | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retire_time", b"retire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "loaded", b"loaded", "primary", b"primary", "problem", b"problem", "reference_count", b"reference_count", "retire_time", b"retire_time", "scheme", b"scheme"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncryptionKey: _TypeAlias = EncryptionKey  # noqa: Y015
+
+@_typing.final
+class KeyringReplica(_message.Message):
+    """The key ring a replica works with, as it last reported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PRIMARY_KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_IDS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_FIELD_NUMBER: _builtins.int
+    uid: _builtins.str
+    """Of this run of the process."""
+    host: _builtins.str
+    primary_key_id: _builtins.str
+    """Id of the key it seals with; empty: none."""
+    problem: _builtins.str
+    """What is wrong with its key file, or why it cannot seal; empty: nothing."""
+    @_builtins.property
+    def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the keys it has loaded."""
+
+    @_builtins.property
+    def report_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        uid: _builtins.str | None = ...,
+        host: _builtins.str | None = ...,
+        primary_key_id: _builtins.str | None = ...,
+        key_ids: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str | None = ...,
+        report_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "key_ids", b"key_ids", "primary_key_id", b"primary_key_id", "problem", b"problem", "report_time", b"report_time", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyringReplica: _TypeAlias = KeyringReplica  # noqa: Y015
+
+@_typing.final
+class RewrapSecretsRequest(_message.Message):
+    """How much to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
+    max_count: _builtins.int
+    """Most secrets to rewrap. 0: 100. At most 1000."""
+    def __init__(
+        self,
+        *,
+        max_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_count", b"max_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewrapSecretsRequest: _TypeAlias = RewrapSecretsRequest  # noqa: Y015
+
+@_typing.final
+class RewrapSecretsResponse(_message.Message):
+    """Answer of RewrapSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REWRAPPED_COUNT_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
+    UNREADABLE_COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_COUNT_FIELD_NUMBER: _builtins.int
+    rewrapped_count: _builtins.int
+    """Sealed anew by this call."""
+    skipped_count: _builtins.int
+    """Changed by somebody else meanwhile, and left to them."""
+    unreadable_count: _builtins.int
+    """Sealed with a key that is not loaded, or altered: met by this call, and
+    left as they are.
+    """
+    remaining_count: _builtins.int
+    """Still sealed with another key than the primary one."""
+    def __init__(
+        self,
+        *,
+        rewrapped_count: _builtins.int | None = ...,
+        skipped_count: _builtins.int | None = ...,
+        unreadable_count: _builtins.int | None = ...,
+        remaining_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["remaining_count", b"remaining_count", "rewrapped_count", b"rewrapped_count", "skipped_count", b"skipped_count", "unreadable_count", b"unreadable_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewrapSecretsResponse: _TypeAlias = RewrapSecretsResponse  # noqa: Y015

@@ -123,6 +123,16 @@ class ProviderAdminServiceStub:
                 request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialRequest.SerializeToString,
                 response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialResponse.FromString,
                 _registered_method=True)
+        self.GetKeyringStatus = channel.unary_unary(
+                '/llmservice.v1.ProviderAdminService/GetKeyringStatus',
+                request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusRequest.SerializeToString,
+                response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusResponse.FromString,
+                _registered_method=True)
+        self.RewrapSecrets = channel.unary_unary(
+                '/llmservice.v1.ProviderAdminService/RewrapSecrets',
+                request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsRequest.SerializeToString,
+                response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsResponse.FromString,
+                _registered_method=True)
         self.CreateModel = channel.unary_unary(
                 '/llmservice.v1.ProviderAdminService/CreateModel',
                 request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.CreateModelRequest.SerializeToString,
@@ -275,6 +285,27 @@ class ProviderAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKeyringStatus(self, request, context):
+        """The keys that seal stored secrets: which there are, how many stored values
+        need each, which replica has loaded which. Never the keys themselves. For
+        the operator; to a tenant's caller RESOURCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewrapSecrets(self, request, context):
+        """Seals stored secrets that an older key sealed anew with the primary key.
+        Nothing else changes, no etag either; calls go on meanwhile, and whoever
+        changes a secret at the same moment wins. Repeat it until
+        remaining_count is 0: what was done stays done. For the operator. Errors:
+        INVALID_FIELD, ENCRYPTION_KEY_MISSING; RESOURCE_IN_USE: a replica has not
+        loaded the primary key yet; RESOURCE_NOT_FOUND: the caller is a tenant's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateModel(self, request, context):
         """Adds a model by hand. Reads are in ModelService.
         """
@@ -384,6 +415,16 @@ def add_ProviderAdminServiceServicer_to_server(servicer, server):
                     servicer.RotateCredential,
                     request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialRequest.FromString,
                     response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialResponse.SerializeToString,
+            ),
+            'GetKeyringStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyringStatus,
+                    request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusRequest.FromString,
+                    response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusResponse.SerializeToString,
+            ),
+            'RewrapSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewrapSecrets,
+                    request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsRequest.FromString,
+                    response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsResponse.SerializeToString,
             ),
             'CreateModel': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateModel,
@@ -864,6 +905,60 @@ class ProviderAdminService:
             '/llmservice.v1.ProviderAdminService/RotateCredential',
             llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialRequest.SerializeToString,
             llmservice_dot_v1_dot_provider__admin__service__pb2.RotateCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyringStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmservice.v1.ProviderAdminService/GetKeyringStatus',
+            llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusRequest.SerializeToString,
+            llmservice_dot_v1_dot_provider__admin__service__pb2.GetKeyringStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewrapSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmservice.v1.ProviderAdminService/RewrapSecrets',
+            llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsRequest.SerializeToString,
+            llmservice_dot_v1_dot_provider__admin__service__pb2.RewrapSecretsResponse.FromString,
             options,
             channel_credentials,
             insecure,

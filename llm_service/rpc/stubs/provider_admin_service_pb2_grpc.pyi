@@ -87,6 +87,19 @@ class ProviderAdminServiceStub:
     """Destroys it and its secret at once, for good."""
     RotateCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RotateCredentialRequest, _provider_admin_service_pb2.RotateCredentialResponse]
     """New secret now, old one usable for the grace period."""
+    GetKeyringStatus: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetKeyringStatusRequest, _provider_admin_service_pb2.GetKeyringStatusResponse]
+    """The keys that seal stored secrets: which there are, how many stored values
+    need each, which replica has loaded which. Never the keys themselves. For
+    the operator; to a tenant's caller RESOURCE_NOT_FOUND.
+    """
+    RewrapSecrets: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RewrapSecretsRequest, _provider_admin_service_pb2.RewrapSecretsResponse]
+    """Seals stored secrets that an older key sealed anew with the primary key.
+    Nothing else changes, no etag either; calls go on meanwhile, and whoever
+    changes a secret at the same moment wins. Repeat it until
+    remaining_count is 0: what was done stays done. For the operator. Errors:
+    INVALID_FIELD, ENCRYPTION_KEY_MISSING; RESOURCE_IN_USE: a replica has not
+    loaded the primary key yet; RESOURCE_NOT_FOUND: the caller is a tenant's.
+    """
     CreateModel: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateModelRequest, _provider_admin_service_pb2.CreateModelResponse]
     """Adds a model by hand. Reads are in ModelService."""
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateModelRequest, _provider_admin_service_pb2.UpdateModelResponse]
@@ -155,6 +168,19 @@ class ProviderAdminServiceAsyncStub(ProviderAdminServiceStub):
     """Destroys it and its secret at once, for good."""
     RotateCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RotateCredentialRequest, _provider_admin_service_pb2.RotateCredentialResponse]  # type: ignore[assignment]
     """New secret now, old one usable for the grace period."""
+    GetKeyringStatus: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.GetKeyringStatusRequest, _provider_admin_service_pb2.GetKeyringStatusResponse]  # type: ignore[assignment]
+    """The keys that seal stored secrets: which there are, how many stored values
+    need each, which replica has loaded which. Never the keys themselves. For
+    the operator; to a tenant's caller RESOURCE_NOT_FOUND.
+    """
+    RewrapSecrets: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.RewrapSecretsRequest, _provider_admin_service_pb2.RewrapSecretsResponse]  # type: ignore[assignment]
+    """Seals stored secrets that an older key sealed anew with the primary key.
+    Nothing else changes, no etag either; calls go on meanwhile, and whoever
+    changes a secret at the same moment wins. Repeat it until
+    remaining_count is 0: what was done stays done. For the operator. Errors:
+    INVALID_FIELD, ENCRYPTION_KEY_MISSING; RESOURCE_IN_USE: a replica has not
+    loaded the primary key yet; RESOURCE_NOT_FOUND: the caller is a tenant's.
+    """
     CreateModel: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateModelRequest, _provider_admin_service_pb2.CreateModelResponse]  # type: ignore[assignment]
     """Adds a model by hand. Reads are in ModelService."""
     UpdateModel: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateModelRequest, _provider_admin_service_pb2.UpdateModelResponse]  # type: ignore[assignment]
@@ -322,6 +348,31 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_admin_service_pb2.RotateCredentialResponse, _abc.Awaitable[_provider_admin_service_pb2.RotateCredentialResponse]]:
         """New secret now, old one usable for the grace period."""
+
+    @_abc_1.abstractmethod
+    def GetKeyringStatus(
+        self,
+        request: _provider_admin_service_pb2.GetKeyringStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_admin_service_pb2.GetKeyringStatusResponse, _abc.Awaitable[_provider_admin_service_pb2.GetKeyringStatusResponse]]:
+        """The keys that seal stored secrets: which there are, how many stored values
+        need each, which replica has loaded which. Never the keys themselves. For
+        the operator; to a tenant's caller RESOURCE_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RewrapSecrets(
+        self,
+        request: _provider_admin_service_pb2.RewrapSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_admin_service_pb2.RewrapSecretsResponse, _abc.Awaitable[_provider_admin_service_pb2.RewrapSecretsResponse]]:
+        """Seals stored secrets that an older key sealed anew with the primary key.
+        Nothing else changes, no etag either; calls go on meanwhile, and whoever
+        changes a secret at the same moment wins. Repeat it until
+        remaining_count is 0: what was done stays done. For the operator. Errors:
+        INVALID_FIELD, ENCRYPTION_KEY_MISSING; RESOURCE_IN_USE: a replica has not
+        loaded the primary key yet; RESOURCE_NOT_FOUND: the caller is a tenant's.
+        """
 
     @_abc_1.abstractmethod
     def CreateModel(

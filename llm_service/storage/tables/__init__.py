@@ -9,6 +9,7 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
+from llm_service.storage.tables.keys import encryption_keys, keyring_replicas
 from llm_service.storage.tables.usage import attempt_owners, open_attempts, usage_records
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "config_versions",
     "credentials",
     "deployment",
+    "encryption_keys",
+    "keyring_replicas",
     "models",
     "open_attempts",
     "providers",

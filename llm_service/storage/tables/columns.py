@@ -9,6 +9,7 @@ from sqlalchemy import (
     Dialect,
     MetaData,
     String,
+    Text,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -53,6 +54,26 @@ class Json(TypeDecorator[Any]):
 
             return dialect.type_descriptor(JSONB(none_as_null=True))
         return dialect.type_descriptor(JSON(none_as_null=True))
+
+
+class Sealed(TypeDecorator[str]):
+    """What `Vault.seal` gave, or "". By this type a rotation of keys finds what it must rewrap.
+
+    The table has `uid`, `version` and `secret_version`, and is named in `storage.sealed.COLUMNS`.
+    """
+
+    impl = Text
+    cache_ok = True
+
+
+class RingKeyId(TypeDecorator[str]):
+    """The id of a ring key that something was derived from: the key stays while a row names it."""
+
+    impl = String(64)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(string(64))
 
 
 def string(length: int) -> TypeEngine[str]:

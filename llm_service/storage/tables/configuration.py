@@ -9,11 +9,19 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
-    Text,
     UniqueConstraint,
 )
 
-from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
+from llm_service.storage.tables.columns import (
+    ID,
+    METADATA,
+    RESOURCE_NAME,
+    UUID,
+    Json,
+    Sealed,
+    Time,
+    string,
+)
 
 deployment = Table(
     "deployment",
@@ -80,7 +88,7 @@ credentials = Table(
     Column("source_type", string(32), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("secret_version", BigInteger, nullable=False),
-    Column("sealed", Text, nullable=False),
+    Column("sealed", Sealed, nullable=False),
     Column("reference", string(4096), nullable=False),
     Column("obfuscated_secret", string(64), nullable=False),
     Column("display_name", string(256), nullable=False),
