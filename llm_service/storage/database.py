@@ -19,6 +19,7 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
+from llm_service.storage.model_configs import ModelConfigs
 from llm_service.storage.models import Models
 from llm_service.storage.providers import Providers
 from llm_service.storage.tables import deployment
@@ -41,6 +42,7 @@ class Transaction:
         self.providers = Providers(connection)
         self.credentials = Credentials(connection)
         self.models = Models(connection)
+        self.model_configs = ModelConfigs(connection)
         self.usage = UsageRecords(connection)
         self.config = ConfigVersions(connection)
 

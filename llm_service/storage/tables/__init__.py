@@ -9,6 +9,7 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
+from llm_service.storage.tables.model_configs import model_configs
 from llm_service.storage.tables.usage import usage_records
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "config_versions",
     "credentials",
     "deployment",
+    "model_configs",
     "models",
     "providers",
     "usage_records",
