@@ -15,9 +15,11 @@ from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin import seeds
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
+from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.ledger import QueuedLedger
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.upstream import Upstream
@@ -93,12 +95,14 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
+        default_model = parts.default_model(settings)
         registered = services(
-            Completions(configuration, upstream, default_model=settings.default_model),
+            Completions(configuration, upstream, default_model=default_model),
             Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes),
             administration,
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
+            (ModelConfigs(database), Explanations(configuration, default_model)),
         )
         yield build_server(registered, telemetry=telemetry, limits=parts.limits(settings)), notes
 

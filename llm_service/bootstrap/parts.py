@@ -6,6 +6,7 @@ from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.upstream import CallLimits
 from llm_service.providers.egress import Egress
 from llm_service.rpc.provider_admin import Administration
@@ -38,6 +39,10 @@ def administration(
         Models(database),
         Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
     )
+
+
+def default_model(settings: Settings) -> DefaultModel:
+    return DefaultModel(settings.default_model, "LLM_DEFAULT_MODEL")
 
 
 def call_limits(settings: Settings) -> CallLimits:

@@ -7,11 +7,9 @@ from llm_service.domain.completion import (
     CallError,
     Cost,
     CostItem,
-    GenerationParams,
     MidStreamFailure,
     ModalityTokens,
     Preference,
-    Reasoning,
     RoutingOptions,
     ServedBy,
     TokenUsage,
@@ -29,7 +27,7 @@ from llm_service.errors import (
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway.call import CompletionCall, call_error, merged_params, total_cost
+from llm_service.gateway.call import CompletionCall, call_error, total_cost
 from llm_service.gateway.routing import Target
 from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
@@ -274,21 +272,6 @@ async def test_what_this_version_ignores_is_named(request_changes, fields):
     warnings = a_call(**request_changes).warnings()
 
     assert [(w.reason, w.field) for w in warnings] == [("OPTION_IGNORED", f) for f in fields]
-
-
-def test_stored_parameters_fill_in_only_what_was_not_asked():
-    asked = GenerationParams(temperature=0.0, stop_sequences=(), reasoning=Reasoning())
-    stored = GenerationParams(temperature=1.0, top_p=0.5, stop_sequences=("end",), seed=0)
-
-    assert merged_params(asked, stored) == GenerationParams(
-        temperature=0.0, top_p=0.5, stop_sequences=("end",), seed=0, reasoning=Reasoning()
-    )
-
-
-def test_without_stored_parameters_the_asked_ones_stand():
-    asked = GenerationParams(temperature=0.0)
-
-    assert merged_params(asked, GenerationParams()) is asked
 
 
 def test_a_delay_is_told_only_where_waiting_helps():
