@@ -14,7 +14,6 @@ from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
-from llm_service.gateway.admin import seeds
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
@@ -79,7 +78,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         stack.push_async_callback(egress.aclose)
         administration = parts.administration(settings, database, vault, egress)
         if fresh:
-            await seeds.plant(administration.providers, settings.credential_environment)
+            await parts.seeds(settings, database, administration).plant()
         manager = parts.manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
@@ -108,7 +107,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
 
 
 async def seed(settings: Settings) -> list[str]:
-    """Create the first providers if they are not there; says what it did, line by line.
+    """Create what is not there yet of the registry; says what it did, line by line.
 
     Raises:
         CannotStart: something an operator must mend first.
@@ -118,8 +117,8 @@ async def seed(settings: Settings) -> list[str]:
     async with Database.open(settings.database_url) as database:
         vault = await vault_of(settings, database, notes)
         egress = Egress(settings.egress_allow)
-        providers = parts.administration(settings, database, vault, egress).providers
-        lines = await seeds.plant(providers, settings.credential_environment)
+        administration = parts.administration(settings, database, vault, egress)
+        lines = await parts.seeds(settings, database, administration).plant_registry()
     return [*notes, *lines]
 
 

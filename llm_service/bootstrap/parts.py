@@ -2,9 +2,11 @@
 
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.admin.seeds import Seeds
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.upstream import CallLimits
@@ -41,8 +43,19 @@ def administration(
     )
 
 
+def seeds(settings: Settings, database: Database, administration: Administration) -> Seeds:
+    return Seeds(
+        administration.providers,
+        administration.models,
+        ModelConfigs(database),
+        settings.credential_environment,
+        settings.credential_env_allow,
+        settings.ollama_url,
+    )
+
+
 def default_model(settings: Settings) -> DefaultModel:
-    return DefaultModel(settings.default_model, "LLM_DEFAULT_MODEL")
+    return DefaultModel(settings.default_model, settings.default_model_variable)
 
 
 def call_limits(settings: Settings) -> CallLimits:

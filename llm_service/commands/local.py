@@ -29,7 +29,7 @@ def migrate() -> None:
 
 @app.command()
 def seed() -> None:
-    """Create the echo provider, and one per vendor key that is set."""
+    """Create what is not there yet: usual providers and models, and defaults per interaction."""
     from llm_service import bootstrap
 
     try:

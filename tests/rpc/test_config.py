@@ -11,13 +11,12 @@ from tests.rpc.provider_calls import KEY, generation_of
 from tests.rpc.provider_calls import created as created_provider
 
 CODE = grpc.StatusCode
-NAME = "tenants/acme/modelConfigs/main"
+ACME = "tenants/acme"
+NAME = f"{ACME}/modelConfigs/main"
 CREDENTIAL = "providers/one/credentials/default"
 
 
-async def created(
-    service, config_id="main", parent="tenants/acme", *, validate_only=False, **fields
-):
+async def created(service, config_id="main", parent=ACME, *, validate_only=False, **fields):
     answer = await service.configs.CreateModelConfig(
         pb.CreateModelConfigRequest(
             parent=parent,
