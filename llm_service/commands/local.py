@@ -29,7 +29,7 @@ def migrate() -> None:
 
 @app.command()
 def seed() -> None:
-    """Create what is not there yet: usual providers and models, and defaults per interaction."""
+    """Create the usual providers, models and defaults, where missing."""
     from llm_service import bootstrap
 
     try:

@@ -264,8 +264,9 @@ def _at_hand(credential: Credential) -> bool:
 def _unique(chain: Iterable[Target]) -> Iterable[Target]:
     seen = set()
     for target in chain:
-        if target.model.name not in seen:
-            seen.add(target.model.name)
+        key = target.model.name, target.choice.spec.credential
+        if key not in seen:
+            seen.add(key)
             yield target
 
 

@@ -15,7 +15,9 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.content import Modality
+from llm_service.domain.model_config import TargetSpec
 from llm_service.errors import (
+    ContextLengthExceeded,
     EgressDenied,
     ModelNotFound,
     NoRoute,
@@ -28,6 +30,7 @@ from llm_service.errors import (
     StreamInterrupted,
 )
 from llm_service.gateway.call import CompletionCall, call_error, total_cost
+from llm_service.gateway.resolution import Choice
 from llm_service.gateway.routing import Target
 from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
@@ -280,3 +283,22 @@ def test_a_delay_is_told_only_where_waiting_helps():
 
     assert call_error(limited) == CallError("PROVIDER_RATE_LIMITED", "slow", 2, 429, "limit")
     assert call_error(missing) == CallError("PROVIDER_CREDENTIAL_MISSING", "none")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "error", "goes_on"),
+    [
+        ((), ProviderRateLimited("x"), True),
+        ((), ContextLengthExceeded("x"), False),
+        (("PROVIDER_RATE_LIMITED",), ProviderRateLimited("x"), True),
+        (("PROVIDER_RATE_LIMITED",), ProviderUnavailable("x"), False),
+        (("CONTEXT_LENGTH_EXCEEDED",), ContextLengthExceeded("x"), True),
+    ],
+)
+async def test_a_target_says_after_which_failures_the_next_one_is_tried(reasons, error, goes_on):
+    spec = TargetSpec("m", fallback_reasons=reasons)
+    first = Target(PROVIDER, a_model(PROVIDER), None, choice=Choice(spec))
+
+    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
+
+    assert call.goes_on(error) is goes_on
