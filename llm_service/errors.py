@@ -8,6 +8,7 @@ GatewayError
 │   ├── CapabilityNotSupported    the model lacks what the request needs
 │   ├── ProviderRejectedRequest   the provider calls the request wrong
 │   ├── ModelNotFound             the caller named a model nobody serves
+│   ├── ModelNotAllowed           configuration locks the choice
 │   ├── ResourceNotFound          no such provider, credential, model or record
 │   ├── AlreadyExists             the id is taken
 │   ├── EtagMismatch              the resource changed since it was read
@@ -125,6 +126,10 @@ class ProviderRejectedRequest(GatewayError):
 
 class ModelNotFound(GatewayError):
     reason = "MODEL_NOT_FOUND"
+
+
+class ModelNotAllowed(GatewayError):
+    reason = "MODEL_NOT_ALLOWED"
 
 
 class ResourceNotFound(GatewayError):

@@ -17,6 +17,7 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.content import Message, Part, Role, Text
+from llm_service.domain.model_config import ModelConfig, Selector, TargetSpec
 from llm_service.domain.provider import Credential, Model, ModelOrigin, Provider, SourceType
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import StorageUnavailable
@@ -74,6 +75,18 @@ def a_model(provider: Provider, model_id="m", **changes) -> Model:
         model_id,
         changes.pop("provider_model", model_id),
         **{"origin": ModelOrigin.MANUAL, **changes},
+    )
+
+
+def a_model_config(config_id="main", selector=Selector(), tenant="", **changes) -> ModelConfig:
+    """`targets` may be names of models."""
+    targets = tuple(
+        TargetSpec(target) if isinstance(target, str) else target
+        for target in changes.pop("targets", ())
+    )
+    uid = f"uid-{tenant}-{config_id}"
+    return ModelConfig(
+        tenant, config_id, uid, NOW, NOW, selector=selector, targets=targets, **changes
     )
 
 

@@ -15,10 +15,11 @@ from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
-from llm_service.gateway.admin import seeds
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
+from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
@@ -75,7 +76,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         stack.push_async_callback(egress.aclose)
         administration = parts.administration(settings, database, vault, egress)
         if fresh:
-            await seeds.plant(administration.providers, settings.credential_environment)
+            await parts.seeds(settings, database, administration).plant()
         manager = parts.manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
         ledger, keeping = await stack.enter_async_context(ledger_of(settings, database))
@@ -90,12 +91,14 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
+        default_model = parts.default_model(settings)
         registered = services(
-            Completions(configuration, upstream, default_model=settings.default_model),
+            Completions(configuration, upstream, default_model=default_model),
             Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes),
             administration,
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
+            (ModelConfigs(database), Explanations(configuration, default_model)),
         )
         serving = build_server(registered, telemetry=telemetry, limits=parts.limits(settings))
         rings = key_rings(settings, vault, database, configuration, serving)
@@ -104,7 +107,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
 
 
 async def seed(settings: Settings) -> list[str]:
-    """Create the first providers if they are not there; says what it did, line by line.
+    """Create what is not there yet of the registry; says what it did, line by line.
 
     Raises:
         CannotStart: something an operator must mend first.
@@ -114,8 +117,8 @@ async def seed(settings: Settings) -> list[str]:
     async with Database.open(settings.database_url) as database:
         vault = await vault_of(settings, database, notes)
         egress = Egress(settings.egress_allow)
-        providers = parts.administration(settings, database, vault, egress).providers
-        lines = await seeds.plant(providers, settings.credential_environment)
+        administration = parts.administration(settings, database, vault, egress)
+        lines = await parts.seeds(settings, database, administration).plant_registry()
     return [*notes, *lines]
 
 

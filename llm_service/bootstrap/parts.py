@@ -3,11 +3,14 @@
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.keys import Keys
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.admin.seeds import Seeds
 from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.upstream import CallLimits
 from llm_service.providers.egress import Egress
 from llm_service.rpc.provider_admin import Administration
@@ -42,6 +45,21 @@ def administration(
         Keys(database, vault),
         Rewrap(database, vault),
     )
+
+
+def seeds(settings: Settings, database: Database, administration: Administration) -> Seeds:
+    return Seeds(
+        administration.providers,
+        administration.models,
+        ModelConfigs(database),
+        settings.credential_environment,
+        settings.credential_env_allow,
+        settings.ollama_url,
+    )
+
+
+def default_model(settings: Settings) -> DefaultModel:
+    return DefaultModel(settings.default_model, settings.default_model_variable)
 
 
 def call_limits(settings: Settings) -> CallLimits:

@@ -1,16 +1,20 @@
 """The services that are registered, each with what stands behind it."""
 
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.embeddings import Embeddings
+from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.rpc.completion import CompletionServicer
+from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import Registration
 from llm_service.rpc.stubs import (
     completion_service_pb2_grpc,
+    config_service_pb2_grpc,
     embedding_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
@@ -25,6 +29,7 @@ def services(
     administration: Administration,
     models: ModelCatalogue,
     usage: UsageReports,
+    configs: tuple[ModelConfigs, Explanations],
 ) -> list[Registration]:
     return [
         (
@@ -40,5 +45,9 @@ def services(
             ProviderAdminServicer(administration),
         ),
         (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(models)),
+        (
+            config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
+            ConfigServicer(*configs),
+        ),
         (usage_service_pb2_grpc.add_UsageServiceServicer_to_server, UsageServicer(usage)),
     ]

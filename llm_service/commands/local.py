@@ -29,7 +29,7 @@ def migrate() -> None:
 
 @app.command()
 def seed() -> None:
-    """Create the echo provider, and one per vendor key that is set."""
+    """Create the usual providers, models and defaults, where missing."""
     from llm_service import bootstrap
 
     try:

@@ -22,8 +22,8 @@ TASKS = ("query", "document", "similarity", "classification", "clustering")
 class EmbeddingRequest:
     """A call as the caller made it.
 
-    `dimensions` None: as many as the model gives. `task`: one of `TASKS`, or "" for unknown.
-    `truncate`: cut inputs that are too long instead of refusing them.
+    `model` "": the configured one. `dimensions` None: as many as the model gives. `task`: one of
+    `TASKS`, or "" for unknown. `truncate`: cut inputs that are too long instead of refusing them.
     """
 
     model: str

@@ -59,6 +59,7 @@ class TrackedAttempt:
             target.model.name,
             target.credential.name if target.credential else "",
             target.model.provider_model,
+            model_config=target.choice.config.name if target.choice.config else "",
         )
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()

@@ -38,6 +38,7 @@ from llm_service.errors import (
 )
 from llm_service.gateway import capabilities
 from llm_service.gateway.ids import new_id
+from llm_service.gateway.resolution import UNCONFIGURED, Resolution
 from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
 from llm_service.providers.lenient import MOST_TOKENS
 
@@ -56,8 +57,6 @@ _COUNTS = (
     "cache_write_1h_input_tokens",
     "reasoning_output_tokens",
 )
-_UNSET = GenerationParams()
-_PARAMS = tuple(GenerationParams.__dataclass_fields__)
 # A caller's own deadline cancels us; until it has, an attempt may run this much longer.
 _GRACE_SECONDS = 1.0
 # The timeout is rounded up on the wire, so a client's own clock fires first: by this, and a share.
@@ -69,10 +68,11 @@ class Call(ABC, Generic[R]):
     """The state of one call over all its attempts.
 
     Args:
-        request: as the caller made it.
+        request: as the caller made it, its routing as configuration completes it.
         targets: the chain to try.
         seconds_left: until the caller's deadline; None: it set none.
         limit_seconds: how long any call may take.
+        resolution: what configuration makes of the call.
     """
 
     operation: ClassVar[Operation]
@@ -83,10 +83,12 @@ class Call(ABC, Generic[R]):
         targets: tuple[Target, ...],
         seconds_left: float | None,
         limit_seconds: float,
+        resolution: Resolution = UNCONFIGURED,
     ) -> None:
         self.id = new_id()
         self.request = request
         self.targets = targets
+        self.resolution = resolution
         self.create_time = datetime.now(UTC)
         self.started = self.now
         self._caller_by = None if seconds_left is None else self.started + seconds_left
@@ -125,10 +127,12 @@ class Call(ABC, Generic[R]):
 
     def goes_on(self, error: GatewayError) -> bool:
         """Note the failure of an attempt; may the next target be tried?"""
+        reasons = self.targets[len(self._errors)].choice.spec.fallback_reasons
         if isinstance(error, _OF_THE_KEY):
             self._try_another_key()
         self._errors.append(error)
-        if not error.falls_back or len(self._errors) >= len(self.targets):
+        falls_back = error.reason in reasons if reasons else error.falls_back
+        if not falls_back or len(self._errors) >= len(self.targets):
             return False
         if self.now >= self.by or self.caller_ran_out:
             return False
@@ -189,16 +193,18 @@ class Call(ABC, Generic[R]):
     def _named(self, error: GatewayError) -> GatewayError:
         """A vendor's "no such model" is the caller's mistake only if the caller named the model."""
         if isinstance(error, ModelNotFound) and not self.request.model:
-            route = NoRoute("the provider does not serve the configured default model")
+            route = NoRoute("the provider does not serve the configured model")
             route.__cause__ = error
             return route
         return error
 
     def warnings(self) -> tuple[Warning, ...]:
         """What this version does differently from what was asked, whichever target serves."""
+        lowered = self.resolution.warnings
         if self.request.routing.preference in (None, Preference.PRIORITY):
-            return ()
-        return (Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority"),)
+            return lowered
+        ignored = Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority")
+        return (*lowered, ignored)
 
     @property
     def restarts(self) -> bool:
@@ -262,9 +268,12 @@ class CompletionCall(Call[CompletionRequest]):
     def input_tokens(self) -> int:
         return estimates.input_tokens(self.request)
 
+    def params(self, target: Target) -> GenerationParams:
+        """What the target is sent."""
+        return self.resolution.params(self.request.params, target.choice, target.model)
+
     def most_output_tokens(self, target: Target) -> int | None:
-        params = merged_params(self.request.params, target.model.default_params)
-        return params.max_output_tokens or target.model.max_output_tokens or None
+        return self.params(target).max_output_tokens or target.model.max_output_tokens or None
 
 
 class EmbeddingCall(Call[EmbeddingRequest]):
@@ -280,16 +289,6 @@ class EmbeddingCall(Call[EmbeddingRequest]):
 
     def most_output_tokens(self, target: Target) -> int | None:  # noqa: ARG002 - vectors are free
         return 0
-
-
-def merged_params(asked: GenerationParams, stored: GenerationParams) -> GenerationParams:
-    """Field by field: what was asked, else what is stored."""
-    if stored == _UNSET:
-        return asked
-    missing = {
-        name: getattr(stored, name) for name in _PARAMS if getattr(asked, name) in (None, ())
-    }
-    return replace(asked, **missing)
 
 
 def call_error(error: GatewayError) -> CallError:

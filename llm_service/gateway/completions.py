@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_service.domain.completion import (
     Completion,
@@ -13,8 +13,9 @@ from llm_service.domain.completion import (
 )
 from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing, routing
-from llm_service.gateway.call import CompletionCall, merged_params
+from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
 from llm_service.providers import base
@@ -45,7 +46,11 @@ class Completions:
     """What `CompletionService` does."""
 
     def __init__(
-        self, configuration: Configuration, upstream: Upstream, *, default_model: str = ""
+        self,
+        configuration: Configuration,
+        upstream: Upstream,
+        *,
+        default_model: DefaultModel = NO_DEFAULT,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
@@ -118,8 +123,13 @@ class Completions:
     def _routed(
         self, view: View, request: CompletionRequest, seconds_left: float | None
     ) -> CompletionCall:
-        targets = routing.targets(view, request, self._default_model)
-        return CompletionCall(request, targets, seconds_left, self._upstream.limits.total)
+        asked = Asked(request.attribution, request.model, request.params, request.routing)
+        resolution = resolve(view, asked, self._default_model)
+        targets = routing.targets(view, resolution)
+        if resolution.matched:
+            request = replace(request, routing=resolution.routing)
+        limit = self._upstream.limits.total
+        return CompletionCall(request, targets, seconds_left, limit, resolution)
 
     async def _events(self, call: CompletionCall) -> AsyncGenerator[Sequence[StreamEvent]]:
         for target in call.chain():
@@ -144,7 +154,7 @@ class Completions:
         return base.Call(
             request,
             target.model.provider_model,
-            merged_params(request.params, target.model.default_params),
+            call.params(target),
             target.model.capabilities,
             self._upstream.deadlines(call, target),
             call.options_json(target),

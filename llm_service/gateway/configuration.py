@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
 from llm_service import catalog
+from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, ModelStage, Provider
 from llm_service.errors import StorageUnavailable
 from llm_service.storage.database import Database
@@ -28,6 +29,7 @@ class Owned:
     providers: tuple[Provider, ...]
     credentials: Mapping[str, tuple[Credential, ...]]  # by provider uid
     models: Mapping[str, tuple[Model, ...]]  # by provider name
+    model_configs: tuple[ModelConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class View:
     """All a tenant can reach: its own and what is shared.
 
     `offers` maps every name a caller may use for a model (id, upstream id, alias) to the pairs that
-    serve it, disabled ones included, so that a refusal can say why.
+    serve it, disabled ones included, so that a refusal can say why. `configs` are the enabled
+    model configurations by agent, user and interaction: the tenant's own, then the shared ones.
     """
 
     generation: int
@@ -43,6 +46,7 @@ class View:
     credentials: Mapping[str, tuple[Credential, ...]]
     models: Mapping[str, Model]
     offers: Mapping[str, tuple[tuple[Provider, Model], ...]]
+    configs: tuple[Mapping[tuple[str, str, str], ModelConfig], ...] = ()
 
 
 class Configuration:
@@ -127,10 +131,12 @@ class Configuration:
             providers = await tx.providers.of_tenant(tenant)
             credentials = await tx.credentials.of_tenant(tenant)
             models = await tx.models.of_tenant(tenant)
+            model_configs = await tx.model_configs.of_tenant(tenant)
         return Owned(
             providers,
             _grouped(credentials, "provider_uid"),
             _grouped(models, "provider_name"),
+            model_configs,
         )
 
 
@@ -159,7 +165,12 @@ def view_of(generation: int, shared: Owned, own: Owned, tenant: str) -> View:
         credentials,
         models,
         {name: tuple(pairs) for name, pairs in offers.items()},
+        tuple(_by_selector(owner.model_configs) for owner in owners),
     )
+
+
+def _by_selector(configs: Iterable[ModelConfig]) -> dict[tuple[str, str, str], ModelConfig]:
+    return {astuple(config.selector): config for config in configs if not config.disabled}
 
 
 def models_of(provider: Provider, rows: Sequence[Model]) -> tuple[Model, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from llm_service.domain.embedding import EmbeddingAnswer, EmbeddingRequest
 from llm_service.errors import (
@@ -12,10 +13,14 @@ from llm_service.errors import (
 )
 from llm_service.gateway import routing
 from llm_service.gateway.call import EmbeddingCall
-from llm_service.gateway.configuration import Configuration
+from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
 from llm_service.providers import base
+
+INTERACTION = "embeddings"
+"""What a call is for, as configurations select it, where the caller does not say."""
 
 _FLOAT_MAX = 3.4028234663852886e38  # of 32 bits, as vectors are sent
 _FLOAT_BYTES = 4
@@ -45,9 +50,8 @@ class Embeddings:
         """
         self._upstream.admit()
         view = await self._configuration.view(request.attribution.tenant)
-        targets = routing.embedding_targets(view, request)
-        self._check_size(len(request.inputs), _dimensions(request, targets[0]))
-        call = EmbeddingCall(request, targets, seconds_left, self._upstream.limits.total)
+        call = self._routed(view, request, seconds_left)
+        self._check_size(len(request.inputs), _dimensions(request, call.targets[0]))
         for target in call.chain():
             try:
                 async with self._upstream.attempt(call, target) as (attempt, adapter):
@@ -60,6 +64,20 @@ class Embeddings:
                 if not call.goes_on(error):
                     break
         raise call.failure()
+
+    def _routed(
+        self, view: View, request: EmbeddingRequest, seconds_left: float | None
+    ) -> EmbeddingCall:
+        who = request.attribution
+        if not who.interaction:
+            who = replace(who, interaction=INTERACTION)
+        asked = Asked(who, request.model, routing=request.routing)
+        resolution = resolve(view, asked, NO_DEFAULT)
+        targets = routing.embedding_targets(view, resolution)
+        if resolution.matched:
+            request = replace(request, routing=resolution.routing)
+        limit = self._upstream.limits.total
+        return EmbeddingCall(request, targets, seconds_left, limit, resolution)
 
     def _asked(self, call: EmbeddingCall, target: Target) -> base.EmbeddingsCall:
         request, known = call.request, target.model.embedding

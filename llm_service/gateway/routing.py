@@ -8,30 +8,42 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from llm_service import catalog
-from llm_service.domain.completion import CompletionRequest, RoutingOptions
-from llm_service.domain.embedding import EmbeddingRequest
+from llm_service.domain.completion import RoutingOptions
+from llm_service.domain.model_config import TargetSpec
 from llm_service.domain.provider import SEALED_SOURCES, Credential, Model, ModelOrigin, Provider
-from llm_service.errors import GatewayError, ModelNotFound, NoRoute, ProviderDisabled
+from llm_service.errors import (
+    GatewayError,
+    ModelNotFound,
+    NoRoute,
+    ProviderCredentialMissing,
+    ProviderDisabled,
+)
 from llm_service.gateway.configuration import View
+from llm_service.gateway.resolution import REQUEST, Choice, Resolution
 
 DEFAULT_PRIORITY = 100
 DEFAULT_MAX_ATTEMPTS = 3
+
+ANYTHING = Choice(TargetSpec(""))
+"""Of a target that nobody chose in particular."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A model on a provider, and the credential to use there; None: it needs none or has none.
 
-    `other_credentials`: the provider's other usable ones, best first.
+    `other_credentials`: the provider's other usable ones, best first; none where the choice names
+    the credential to use.
     """
 
     provider: Provider
     model: Model
     credential: Credential | None
     other_credentials: tuple[Credential, ...] = ()
+    choice: Choice = ANYTHING
 
 
-def targets(view: View, request: CompletionRequest, default_model: str) -> tuple[Target, ...]:
+def targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
     """The chain to try, first choice first; never empty.
 
     Among models of one name: lower priority first, then by weight (drawn by `affinity_key`, if
@@ -40,66 +52,86 @@ def targets(view: View, request: CompletionRequest, default_model: str) -> tuple
     Raises:
         ModelNotFound: the caller named a model nobody serves.
         ProviderDisabled: whoever serves it is switched off, and no fallback can.
-        NoRoute: no model was named and no default is set, the default is not served, or the
-            caller's own provider lists leave nobody.
+        NoRoute: nothing says which model, nobody serves the configured one, or the caller's own
+            provider lists leave nobody.
+        ProviderCredentialMissing: no provider that serves the model has the configured credential.
     """
-    options = request.routing
-    if options.disable_fallback:
-        return tuple(_first(view, request.model, default_model, options))[:1]
+    options = resolution.routing
+    if not resolution.choices:
+        raise NoRoute("the request names no model, and no configuration or default model does")
+    first, *fallbacks = resolution.choices
     chain: list[Target] = []
     refusal: GatewayError | None = None
     try:
-        chain += _first(view, request.model, default_model, options)
-    except (ProviderDisabled, NoRoute) as error:
+        chain += _first(view, first, options)
+    except (ProviderDisabled, NoRoute, ProviderCredentialMissing) as error:
         refusal = error
-    for name in options.fallback_models:
+    if options.disable_fallback:
+        fallbacks = []
+        chain = chain[:1]
+    for choice in fallbacks:
         # A fallback that cannot serve now is passed over: it is there for when others cannot.
-        with suppress(ModelNotFound, ProviderDisabled, NoRoute):
-            chain += _serving(view, name, options)
+        with suppress(ModelNotFound, ProviderDisabled, NoRoute, ProviderCredentialMissing):
+            chain += _serving(view, choice, options)
     if refusal is not None and not chain:
         raise refusal
     return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
 
 
-def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ...]:
+def embedding_targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
     """The chain to try, first choice first; never empty, and of one model.
 
+    Choices after the first only count where they are the same model: another provider of it.
+
     Raises:
-        ModelNotFound, ProviderDisabled: as `targets`.
-        NoRoute: the name stands for different models, or the caller's provider lists leave nobody.
+        ModelNotFound, ProviderDisabled, ProviderCredentialMissing: as `targets`.
+        NoRoute: as `targets`, or the name stands for different models.
     """
-    options = request.routing
-    chain = tuple(_unique(_serving(view, request.model, options)))
-    lengths = {t.model.embedding.dimensions for t in chain if t.model.embedding} - {0}
-    if len({target.model.provider_model for target in chain}) > 1 or len(lengths) > 1:
+    options = resolution.routing
+    if not resolution.choices:
+        raise NoRoute("the request names no model, and no configuration does")
+    first, *others = resolution.choices
+    chain = _first(view, first, options)
+    kinds = {_vectors(target) for target in chain}
+    if len({model for model, _ in kinds}) > 1 or len({length for _, length in kinds} - {0}) > 1:
         raise NoRoute(
-            f"{_shown(request.model)} stands for different models, whose vectors do not mix",
-            metadata={"model": request.model},
+            f"{_shown(first.spec.model)} stands for different models, whose vectors do not mix",
+            metadata={"model": first.spec.model},
         )
     if options.disable_fallback:
-        return chain[:1]
-    return chain[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
+        return tuple(chain[:1])
+    for choice in others:
+        with suppress(ModelNotFound, ProviderDisabled, NoRoute, ProviderCredentialMissing):
+            chain += (t for t in _serving(view, choice, options) if _vectors(t) in kinds)
+    return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
 
 
-def _first(view: View, model: str, default_model: str, options: RoutingOptions) -> list[Target]:
-    if model:
-        return _serving(view, model, options)
-    if not default_model:
-        raise NoRoute("the request names no model and no default model is configured")
+def _vectors(target: Target) -> tuple[str, int]:
+    """What makes two targets' vectors alike: the upstream's model, and their length if known."""
+    known = target.model.embedding
+    return target.model.provider_model, known.dimensions if known else 0
+
+
+def _first(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:
     try:
-        return _serving(view, default_model, options)
+        return _serving(view, choice, options)
     except ModelNotFound as error:
+        if choice.origin == REQUEST:
+            raise
         raise NoRoute(
-            "no provider serves the configured default model", metadata={"model": default_model}
+            "no provider serves the configured model", metadata={"model": choice.spec.model}
         ) from error
 
 
-def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
+def _serving(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:
+    name = choice.spec.model
     pairs = [_pinned(view, name)] if "/models/" in name else list(view.offers.get(name, ()))
     if not pairs:
         raise ModelNotFound(
             f"no provider serves the model {_shown(name)}", metadata={"model": name}
         )
+    if choice.spec.credential:
+        pairs = _owning(pairs, choice.spec.credential)
     enabled = [(p, m) for p, m in pairs if not p.disabled and not m.disabled]
     if not enabled:
         raise _disabled(pairs)
@@ -107,12 +139,30 @@ def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
     ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
-    return [_target(view, p, m, options.affinity_key) for p, m in ranked]
+    return [_target(view, p, m, choice, options.affinity_key) for p, m in ranked]
 
 
-def _target(view: View, provider: Provider, model: Model, affinity_key: str | None) -> Target:
+def _owning(pairs: list[tuple[Provider, Model]], credential: str) -> list[tuple[Provider, Model]]:
+    """Those of the provider whose credential it is."""
+    owner = credential.partition("/credentials/")[0]
+    found = [(p, m) for p, m in pairs if p.name == owner]
+    if not found:
+        raise ProviderCredentialMissing(
+            f"no provider that serves the model has the configured {credential}",
+            metadata={"credential": credential},
+        )
+    return found
+
+
+def _target(
+    view: View, provider: Provider, model: Model, choice: Choice, affinity_key: str | None
+) -> Target:
+    if name := choice.spec.credential:
+        held = view.credentials.get(provider.uid, ())
+        credential = next((c for c in held if c.name == name and _at_hand(c)), None)
+        return Target(provider, model, credential, choice=choice)
     usable = _credentials(view, provider, affinity_key)
-    return Target(provider, model, usable[0] if usable else None, usable[1:])
+    return Target(provider, model, usable[0] if usable else None, usable[1:], choice)
 
 
 def _ranked(
@@ -214,8 +264,9 @@ def _at_hand(credential: Credential) -> bool:
 def _unique(chain: Iterable[Target]) -> Iterable[Target]:
     seen = set()
     for target in chain:
-        if target.model.name not in seen:
-            seen.add(target.model.name)
+        key = target.model.name, target.choice.spec.credential
+        if key not in seen:
+            seen.add(key)
             yield target
 
 

@@ -11,6 +11,7 @@ from llm_service.errors import (
     ContextLengthExceeded,
     CostLimitExceeded,
     GatewayError,
+    ProviderCredentialMissing,
     ProviderCredentialRejected,
 )
 from llm_service.gateway import pricing
@@ -71,6 +72,7 @@ class Upstream:
         attempt = TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
         try:
             call.require(target)
+            _require_credential(target)
             await self._admit(call, target)
             live = await self.manager.open(target.provider, target.credential)
             span = self._telemetry.attempt(
@@ -140,6 +142,14 @@ class Upstream:
             raise CostLimitExceeded(
                 f"{target.model.name} could cost {most} nano-USD, above the limit of {limit}"
             )
+
+
+def _require_credential(target: Target) -> None:
+    """A configured credential is the one to use, or none is."""
+    if target.credential is None and (name := target.choice.spec.credential):
+        raise ProviderCredentialMissing(
+            f"{name} is not there, disabled or expired", metadata={"credential": name}
+        )
 
 
 def _explain(error: GatewayError, call: Call[Any], target: Target) -> None:

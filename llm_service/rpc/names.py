@@ -61,6 +61,19 @@ def model(text: str, field: str = "name") -> ChildName:
     return _child(text, "models", field)
 
 
+def model_config(text: str, field: str = "name") -> tuple[str, str]:
+    """The tenant, "" for everybody's, and the id of a model configuration's name."""
+    match text.split("/"):
+        case ["modelConfigs", config_id] if ID.fullmatch(config_id):
+            return "", config_id
+        case ["tenants", tenant, "modelConfigs", config_id] if TENANT_ID.fullmatch(
+            tenant
+        ) and ID.fullmatch(config_id):
+            return tenant, config_id
+    form = '"modelConfigs/{model_config}" or "tenants/{tenant}/modelConfigs/{model_config}"'
+    raise InvalidField(Violation(field, f"must be {form}"))
+
+
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:
     """The tenant of "tenants/{tenant}"; `empty` for ""."""
     if not text:

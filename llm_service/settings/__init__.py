@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-from llm_service.settings import values
+from llm_service.settings import legacy, values
 from llm_service.settings.values import Address, DatabaseUrl, LedgerPlace, LogFormat, LogLevel
 
 __all__ = [
@@ -32,7 +32,6 @@ EMBEDDED_CREDENTIALS = (
 # Older names operators may have set already; nothing reads them.
 IGNORED = frozenset(
     {
-        "LLM_PROVIDER",
         "LLM_RATE_LIMIT_PER_MINUTE",
         "LLM_RATE_LIMIT_PER_DAY",
         "LLM_DAILY_COST_ALERT_THRESHOLD",
@@ -110,7 +109,10 @@ class Settings:
         "LLM_ALLOW_WORKLOAD_IDENTITY", values.switch, default=False
     )
 
+    # The model of last resort. The variable is the one that names it: embedded, also an older one.
     default_model: str = _setting("LLM_DEFAULT_MODEL", values.text, "")
+    default_model_variable: str = ""
+    ollama_url: str = ""
 
     # Telemetry. The log format is by default text when embedded, else json. The sample ratio is
     # the share of new traces recorded.
@@ -175,7 +177,7 @@ class Settings:
     def variables(cls) -> tuple[str, ...]:
         """Every variable that is read, in order; not those credentials refer to."""
         names = [each.metadata["variable"] for each in fields(cls) if "variable" in each.metadata]
-        return (*names, *KEY_VARIABLES)
+        return (*names, *KEY_VARIABLES, *legacy.VARIABLES)
 
     @property
     def is_loopback(self) -> bool:
@@ -220,6 +222,12 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     found["credential_environment"] = MappingProxyType(
         {name: environment[name] for name in allowed if environment.get(name)}
     )
+    if "default_model" in found:
+        found["default_model_variable"] = "LLM_DEFAULT_MODEL"
+    elif url.is_sqlite and on_loopback:
+        found["default_model"], found["default_model_variable"] = legacy.default_model(environment)
+    if url.is_sqlite and on_loopback:
+        found["ollama_url"] = environment.get("OLLAMA_URL", "").strip()
     keys = [key for name in KEY_VARIABLES if (key := environment.get(name, "").strip())]
     return found | {"encryption_key": next(iter(keys), "")}
 

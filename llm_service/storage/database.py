@@ -20,6 +20,7 @@ from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.keys import EncryptionKeys
+from llm_service.storage.model_configs import ModelConfigs
 from llm_service.storage.models import Models
 from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
@@ -44,6 +45,7 @@ class Transaction:
         self.providers = Providers(connection)
         self.credentials = Credentials(connection)
         self.models = Models(connection)
+        self.model_configs = ModelConfigs(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.config = ConfigVersions(connection)

@@ -48,9 +48,15 @@ async def test_a_new_embedded_service_has_the_echo_provider_and_one_for_each_key
 async def test_seeding_twice_is_as_seeding_once(tmp_path):
     await started(tmp_path)
 
-    lines = await bootstrap.seed(settings_in(tmp_path, {}))
+    allowed = {"LLM_EGRESS_ALLOW": "127.0.0.1:11434"}
+    first = await bootstrap.seed(settings_in(tmp_path, allowed))
+    second = await bootstrap.seed(settings_in(tmp_path, allowed))
 
-    assert lines == ["providers/echo is there already"]
+    assert "providers/echo is there already" in first
+    assert len([line for line in first if line.startswith("created providers/")]) == 7 + 11
+    assert len([line for line in first if line.startswith("created modelConfigs/")]) == 1 + 5
+    assert {line.endswith("is there already") for line in second} == {True}
+    assert len(second) == len(first)
 
 
 async def test_an_embedded_database_of_the_release_before_is_upgraded_and_keeps_what_it_has(

@@ -14,18 +14,24 @@ from llm_service.domain.usage import UsageRecord
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.keys import Keys
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.configuration import Configuration
+from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
+from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import (
+    config_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
     usage_service_pb2_grpc,
@@ -92,6 +98,7 @@ class Administered:
     vault: Vault
     vendor: Vendor
     pending: Pending
+    configs: config_service_pb2_grpc.ConfigServiceStub
 
 
 @asynccontextmanager
@@ -117,6 +124,10 @@ async def administered(
             Keys(database, vault),
             Rewrap(database, vault),
         )
+        configuration = Configuration(database)
+        database.after_change(configuration.refresh)
+        default = DefaultModel("echo-1", "LLM_DEFAULT_MODEL")
+        explanations = Explanations(configuration, default)
         serving = build_server(
             [
                 (
@@ -130,6 +141,10 @@ async def administered(
                 (
                     usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
                     UsageServicer(UsageReports(database, pending.flush, poll_seconds=0.01)),
+                ),
+                (
+                    config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
+                    ConfigServicer(ModelConfigs(database), explanations),
                 ),
             ],
             telemetry=telemetry,
@@ -147,6 +162,7 @@ async def administered(
                     vault,
                     vendor,
                     pending,
+                    config_service_pb2_grpc.ConfigServiceStub(channel),
                 )
         finally:
             await serving.drain(grace=0)

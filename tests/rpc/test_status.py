@@ -91,7 +91,8 @@ def test_a_reason_has_the_number_of_its_code(reason, code):
 
 def test_nothing_blames_the_caller_for_a_providers_key():
     assert StatusCode.UNAUTHENTICATED not in STATUS.values()
-    assert StatusCode.PERMISSION_DENIED not in STATUS.values()
+    denied = [error for error, code in STATUS.items() if code is StatusCode.PERMISSION_DENIED]
+    assert denied == [errors.ModelNotAllowed]
 
 
 @pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)

@@ -7,17 +7,17 @@ from llm_service.domain.completion import (
     CallError,
     Cost,
     CostItem,
-    GenerationParams,
     MidStreamFailure,
     ModalityTokens,
     Preference,
-    Reasoning,
     RoutingOptions,
     ServedBy,
     TokenUsage,
 )
 from llm_service.domain.content import Modality
+from llm_service.domain.model_config import TargetSpec
 from llm_service.errors import (
+    ContextLengthExceeded,
     EgressDenied,
     ModelNotFound,
     NoRoute,
@@ -29,7 +29,8 @@ from llm_service.errors import (
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway.call import CompletionCall, call_error, merged_params, total_cost
+from llm_service.gateway.call import CompletionCall, call_error, total_cost
+from llm_service.gateway.resolution import Choice
 from llm_service.gateway.routing import Target
 from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
@@ -276,24 +277,28 @@ async def test_what_this_version_ignores_is_named(request_changes, fields):
     assert [(w.reason, w.field) for w in warnings] == [("OPTION_IGNORED", f) for f in fields]
 
 
-def test_stored_parameters_fill_in_only_what_was_not_asked():
-    asked = GenerationParams(temperature=0.0, stop_sequences=(), reasoning=Reasoning())
-    stored = GenerationParams(temperature=1.0, top_p=0.5, stop_sequences=("end",), seed=0)
-
-    assert merged_params(asked, stored) == GenerationParams(
-        temperature=0.0, top_p=0.5, stop_sequences=("end",), seed=0, reasoning=Reasoning()
-    )
-
-
-def test_without_stored_parameters_the_asked_ones_stand():
-    asked = GenerationParams(temperature=0.0)
-
-    assert merged_params(asked, GenerationParams()) is asked
-
-
 def test_a_delay_is_told_only_where_waiting_helps():
     limited = ProviderRateLimited("slow", retry_delay=2, http_status=429, provider_code="limit")
     missing = ProviderCredentialMissing("none", retry_delay=2)
 
     assert call_error(limited) == CallError("PROVIDER_RATE_LIMITED", "slow", 2, 429, "limit")
     assert call_error(missing) == CallError("PROVIDER_CREDENTIAL_MISSING", "none")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "error", "goes_on"),
+    [
+        ((), ProviderRateLimited("x"), True),
+        ((), ContextLengthExceeded("x"), False),
+        (("PROVIDER_RATE_LIMITED",), ProviderRateLimited("x"), True),
+        (("PROVIDER_RATE_LIMITED",), ProviderUnavailable("x"), False),
+        (("CONTEXT_LENGTH_EXCEEDED",), ContextLengthExceeded("x"), True),
+    ],
+)
+async def test_a_target_says_after_which_failures_the_next_one_is_tried(reasons, error, goes_on):
+    spec = TargetSpec("m", fallback_reasons=reasons)
+    first = Target(PROVIDER, a_model(PROVIDER), None, choice=Choice(spec))
+
+    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
+
+    assert call.goes_on(error) is goes_on

@@ -26,6 +26,7 @@ from llm_service.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from llm_service.gateway.resolution import DefaultModel
 from tests.fakes import USAGE, FakeAdapter, a_request, an_answer
 from tests.unit.two_providers import World
 
@@ -187,7 +188,7 @@ async def test_when_no_failure_may_pass_the_first_targets_is_told():
 @pytest.mark.parametrize(("model", "error"), [("m", ModelNotFound), ("", NoRoute)])
 async def test_a_model_the_vendor_does_not_know_is_the_mistake_of_whoever_named_it(model, error):
     world = World(FakeAdapter(ModelNotFound("x", http_status=404)))
-    world.completions._default_model = "m"
+    world.completions._default_model = DefaultModel("m")
 
     with pytest.raises(error):
         await world.complete(model=model)

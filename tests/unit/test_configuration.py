@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from llm_service import catalog
+from llm_service.domain.model_config import Selector
 from llm_service.domain.provider import ModelStage
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import configuration as module
 from llm_service.gateway.configuration import SHARED, Configuration, Owned, models_of, view_of
-from tests.fakes import a_credential, a_model, a_provider
+from tests.fakes import a_credential, a_model, a_model_config, a_provider
 
 
 class Table:
@@ -33,6 +34,7 @@ class StoredConfiguration:
 
     def __init__(self) -> None:
         self.providers, self.credentials, self.models = Table(), Table(), Table()
+        self.model_configs = Table()
         self.generations: dict[str, int] = {}
         self.down = False
         self.ticks: asyncio.Queue[None] = asyncio.Queue()
@@ -336,3 +338,14 @@ def test_a_disabled_model_is_offered_so_that_a_refusal_can_say_why():
     own = Owned((provider,), {}, {provider.name: (a_model(provider, disabled=True),)})
 
     assert "m" in view_of(1, Owned((), {}, {}), own, "acme").offers
+
+
+async def test_enabled_model_configurations_are_found_by_selector_the_tenants_own_first(database):
+    off = a_model_config("off", Selector("a"), disabled=True)
+    shared, own = a_model_config("main"), a_model_config("main", Selector("a"), tenant="acme")
+    database.model_configs.rows = {"": [shared, off], "acme": [own]}
+
+    view = await Configuration(database).view("acme")
+
+    assert view.configs == ({("a", "", ""): own}, {("", "", ""): shared})
+    assert (await Configuration(database).view(SHARED)).configs == ({("", "", ""): shared},)

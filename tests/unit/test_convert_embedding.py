@@ -52,7 +52,6 @@ def test_a_full_request_is_converted_whole():
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        pytest.param(asking(model=""), "model", id="no-model"),
         pytest.param(asking(model="m" * 513), "model", id="long-model"),
         pytest.param(asking(inputs=[]), "inputs", id="no-inputs"),
         pytest.param(asking(inputs=[HELLO] * 2049), "inputs", id="too-many-inputs"),

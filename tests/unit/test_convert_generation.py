@@ -13,7 +13,7 @@ from llm_service.domain.completion import (
     RoutingOptions,
 )
 from llm_service.rpc.convert.checks import Checks
-from llm_service.rpc.convert.generation import from_params, to_params, to_routing
+from llm_service.rpc.convert.generation import from_params, from_routing, to_params, to_routing
 from llm_service.rpc.stubs import generation_pb2 as pb
 from tests.unit.refused import refused
 
@@ -53,6 +53,28 @@ def test_parameters_come_back_from_their_message(params):
     back = to_params(from_params(params), "params", checks)
 
     assert back == params
+    assert refused(checks) == {}
+
+
+@given(
+    st.builds(
+        RoutingOptions,
+        fallback_models=st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
+        disable_fallback=maybe(st.booleans()),
+        allowed_providers=st.lists(st.sampled_from("xy"), max_size=2).map(tuple),
+        preference=maybe(st.sampled_from(Preference)),
+        max_attempts=maybe(st.integers(1, 16)),
+        attempt_timeout=maybe(st.integers(1, 10_000).map(lambda quarters: quarters / 4)),
+        max_cost_nano_usd=maybe(st.integers(0, 2**63 - 1)),
+        affinity_key=maybe(st.sampled_from(["", "k"])),
+    )
+)
+def test_routing_comes_back_from_its_message(options):
+    checks = Checks()
+
+    back = to_routing(from_routing(options), "routing", checks)
+
+    assert back == options
     assert refused(checks) == {}
 
 

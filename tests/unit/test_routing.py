@@ -12,9 +12,16 @@ from llm_service.domain.content import Modality, Text
 from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.provider import EmbeddingInfo, SourceType
 from llm_service.errors import ModelNotFound, NoRoute, ProviderDisabled
+from llm_service.gateway import routing
 from llm_service.gateway.configuration import Owned, view_of
-from llm_service.gateway.routing import embedding_targets, targets
-from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
+from llm_service.gateway.resolution import Asked, DefaultModel, resolve
+from tests.fakes import (
+    NOW,
+    a_credential,
+    a_model,
+    a_provider,
+    a_request,
+)
 
 OPENAI = a_provider("one", kind="openai-compatible")
 SPARE = a_provider("two", kind="openai-compatible")
@@ -31,6 +38,16 @@ def a_view(*providers, models=(), credentials=(), tenant="default", own=()):
         )
 
     return view_of(1, owned(providers), owned(own), tenant)
+
+
+def targets(view, request, default):
+    asked = Asked(request.attribution, request.model, request.params, request.routing)
+    return routing.targets(view, resolve(view, asked, DefaultModel(default)))
+
+
+def embedding_targets(view, request):
+    asked = Asked(request.attribution, request.model, routing=request.routing)
+    return routing.embedding_targets(view, resolve(view, asked, DefaultModel()))
 
 
 def names(chain):

@@ -286,6 +286,8 @@ def test_every_field_is_named_after_its_variable() -> None:
     assert {each.name for each in fields(Settings)} - own.keys() == {
         "encryption_key",
         "credential_environment",
+        "default_model_variable",
+        "ollama_url",
     }
 
 

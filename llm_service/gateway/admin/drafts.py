@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from llm_service.domain.completion import GenerationParams, RoutingOptions
+from llm_service.domain.model_config import ModelConfig, Selector, TargetSpec
 from llm_service.domain.provider import (
     Credential,
     Provider,
@@ -52,6 +54,25 @@ class CredentialDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelConfigDraft:
+    """The writable fields of `ModelConfig`."""
+
+    display_name: str = ""
+    selector: Selector = Selector()
+    targets: tuple[TargetSpec, ...] = ()
+    params: GenerationParams = GenerationParams()
+    limits: GenerationParams = GenerationParams()
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    disabled: bool = False
+    locked: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "ModelConfigDraft":
+        return cls(**_shared(cls, config))
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a secret comes from, as the operator gave it: the secret itself, or a pointer to it.
 
@@ -65,9 +86,10 @@ class Source:
 
 ChangeProvider = Callable[[ProviderDraft], ProviderDraft]
 ChangeCredential = Callable[[CredentialDraft], CredentialDraft]
+ChangeModelConfig = Callable[[ModelConfigDraft], ModelConfigDraft]
 
 
-def values(draft: ProviderDraft | CredentialDraft) -> dict[str, Any]:
+def values(draft: ProviderDraft | CredentialDraft | ModelConfigDraft) -> dict[str, Any]:
     """The draft's fields by name, for `dataclasses.replace`."""
     return {field.name: getattr(draft, field.name) for field in fields(draft)}
 

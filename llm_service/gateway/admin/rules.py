@@ -51,19 +51,19 @@ def done(violations: Iterable[Violation]) -> None:
 
 
 def provider(draft: ProviderDraft, kind: ProviderKind, egress: Egress) -> Iterator[Violation]:
-    yield from _text("provider.display_name", draft.display_name, MAX_TEXT)
-    yield from _text("provider.description", draft.description, MAX_DESCRIPTION)
+    yield from text("provider.display_name", draft.display_name, MAX_TEXT)
+    yield from text("provider.description", draft.description, MAX_DESCRIPTION)
     yield from _base_uri(draft.base_uri, egress)
     yield from settings(draft.settings, kind.settings_schema_json)
     yield from _range("provider.priority", draft.priority, 0, MAX_PRIORITY)
     yield from _range("provider.weight", draft.weight, 0, MAX_WEIGHT)
     yield from _rate_limits("provider.rate_limits", draft.rate_limits)
     yield from _timeouts(draft.timeouts)
-    yield from _labels("provider.labels", draft.labels)
+    yield from labels("provider.labels", draft.labels)
 
 
 def credential(draft: CredentialDraft) -> Iterator[Violation]:
-    yield from _text("credential.display_name", draft.display_name, MAX_TEXT)
+    yield from text("credential.display_name", draft.display_name, MAX_TEXT)
     yield from _range("credential.weight", draft.weight, 0, MAX_WEIGHT)
     yield from _rate_limits("credential.rate_limits", draft.rate_limits)
 
@@ -71,16 +71,16 @@ def credential(draft: CredentialDraft) -> Iterator[Violation]:
 def model(draft: Model) -> Iterator[Violation]:
     if not draft.provider_model:
         yield Violation("model.provider_model", "is required: the upstream's id of the model")
-    yield from _text("model.provider_model", draft.provider_model, MAX_TEXT)
-    yield from _text("model.display_name", draft.display_name, MAX_TEXT)
-    yield from _text("model.description", draft.description, MAX_DESCRIPTION)
-    yield from _text("model.replacement_model", draft.replacement_model, MAX_TEXT)
+    yield from text("model.provider_model", draft.provider_model, MAX_TEXT)
+    yield from text("model.display_name", draft.display_name, MAX_TEXT)
+    yield from text("model.description", draft.description, MAX_DESCRIPTION)
+    yield from text("model.replacement_model", draft.replacement_model, MAX_TEXT)
     yield from _aliases(draft.aliases)
     yield from _range("model.context_window_tokens", draft.context_window_tokens, 0, INT32_MAX)
     yield from _range("model.max_output_tokens", draft.max_output_tokens, 0, INT32_MAX)
     yield from _range("model.priority", draft.priority, 0, MAX_PRIORITY)
     yield from _rate_limits("model.rate_limits", draft.rate_limits)
-    yield from _labels("model.labels", draft.labels)
+    yield from labels("model.labels", draft.labels)
     if draft.price is not None:
         yield from _price(draft.price)
     if draft.embedding is not None:
@@ -117,7 +117,7 @@ def settings(given: Mapping[str, str], schema_json: str) -> Iterator[Violation]:
 
 def _setting(name: str, value: str, schema: Mapping[str, Any]) -> Iterator[Violation]:
     field = f"provider.settings.{name}"
-    yield from _text(field, value, schema.get("maxLength", MAX_URI))
+    yield from text(field, value, schema.get("maxLength", MAX_URI))
     if len(value) < schema.get("minLength", 0):
         yield Violation(field, f"needs at least {schema['minLength']} characters")
     if "enum" in schema and value not in schema["enum"]:
@@ -138,7 +138,7 @@ def _base_uri(base_uri: str, egress: Egress) -> Iterator[Violation]:
         yield Violation("provider.base_uri", str(error))
 
 
-def _text(field: str, text: str, limit: int) -> Iterator[Violation]:
+def text(field: str, text: str, limit: int) -> Iterator[Violation]:
     if len(text) > limit:
         yield Violation(field, f"is longer than {limit} characters")
     if _UNPRINTABLE.search(text):
@@ -165,7 +165,7 @@ def _timeouts(timeouts: UpstreamTimeouts) -> Iterator[Violation]:
             )
 
 
-def _labels(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
+def labels(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
     if len(labels) > MAX_LABELS:
         yield Violation(field, f"has {len(labels)} entries; at most {MAX_LABELS} are taken")
     for key, value in labels.items():
@@ -174,7 +174,7 @@ def _labels(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
                 field, f"has a key that is not {_LABEL_KEY.pattern}, at most {MAX_LABEL_KEY} long"
             )
         else:
-            yield from _text(f"{field}.{key}", value, MAX_LABEL_VALUE)
+            yield from text(f"{field}.{key}", value, MAX_LABEL_VALUE)
 
 
 def _aliases(aliases: tuple[str, ...]) -> Iterator[Violation]:
@@ -186,7 +186,7 @@ def _aliases(aliases: tuple[str, ...]) -> Iterator[Violation]:
 
 
 def _price(price: Price) -> Iterator[Violation]:
-    yield from _text("model.price.version", price.version, MAX_TEXT)
+    yield from text("model.price.version", price.version, MAX_TEXT)
     if len(price.items) > MAX_PRICE_ITEMS:
         yield Violation("model.price.items", f"has more than {MAX_PRICE_ITEMS} entries")
     seen: set[tuple[str, int]] = set()

@@ -28,8 +28,8 @@ def to_embedding_request(message: pb.EmbedRequest) -> EmbeddingRequest:
         InvalidField: naming every bad field.
     """
     checks = Checks()
-    if not 1 <= len(message.model) <= MAX_MODEL:
-        checks.refuse("model", f"is required, and at most {MAX_MODEL} characters")
+    if len(message.model) > MAX_MODEL:
+        checks.refuse("model", f"must be at most {MAX_MODEL} characters")
     checks.at_most("inputs", message.inputs, MAX_INPUTS)
     if not message.inputs:
         checks.refuse("inputs", "must hold at least one input")

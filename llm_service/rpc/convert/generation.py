@@ -10,6 +10,7 @@ from llm_service.domain.completion import (
     RoutingOptions,
 )
 from llm_service.rpc.convert.checks import Checks, given
+from llm_service.rpc.convert.times import to_duration
 from llm_service.rpc.stubs import generation_pb2 as pb
 
 _INT32_MAX = 2**31 - 1
@@ -42,6 +43,8 @@ _PREFERENCES = {
     getattr(pb.RoutingOptions, f"PREFERENCE_{preference.name}"): preference
     for preference in Preference
 }
+_PREFERENCE_NUMBERS = {preference: number for number, preference in _PREFERENCES.items()}
+_PLAIN = ("disable_fallback", "max_attempts", "max_cost_nano_usd", "affinity_key")
 
 
 def to_params(message: pb.GenerationParams, path: str, checks: Checks) -> GenerationParams:
@@ -115,6 +118,23 @@ def to_routing(message: pb.RoutingOptions, path: str, checks: Checks) -> Routing
         max_cost_nano_usd=given(message, "max_cost_nano_usd"),
         affinity_key=given(message, "affinity_key"),
     )
+
+
+def from_routing(options: RoutingOptions) -> pb.RoutingOptions:
+    message = pb.RoutingOptions(
+        fallback_models=options.fallback_models,
+        allowed_providers=options.allowed_providers,
+        excluded_providers=options.excluded_providers,
+    )
+    for name in _PLAIN:
+        if (value := getattr(options, name)) is not None:
+            setattr(message, name, value)
+    if options.preference is not None:
+        message.preference = _PREFERENCE_NUMBERS[options.preference]
+    for name in ("attempt_timeout", "first_token_timeout"):
+        if (seconds := getattr(options, name)) is not None:
+            getattr(message, name).CopyFrom(to_duration(seconds))
+    return message
 
 
 def _timeout(message: pb.RoutingOptions, name: str, path: str, checks: Checks) -> float | None:

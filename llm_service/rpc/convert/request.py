@@ -24,7 +24,7 @@ from llm_service.rpc.stubs import completion_pb2 as pb
 DEFAULT_TENANT = "default"
 MAX_MODEL = 512
 
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CALLERS_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_MESSAGES = 10_000
 _MAX_LABELS = 16
 _MAX_LABEL_KEY = 64
@@ -83,7 +83,7 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
 def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -> Attribution:
     for name in ("agent", "user", "interaction", "session"):
         if value := getattr(message, name):
-            checks.matches(f"{path}.{name}", value, _ID)
+            checks.matches(f"{path}.{name}", value, CALLERS_ID)
     checks.at_most(f"{path}.labels", message.labels, _MAX_LABELS)
     for key, value in message.labels.items():
         if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:

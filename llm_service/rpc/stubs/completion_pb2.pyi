@@ -447,8 +447,8 @@ class ServedBy(_message.Message):
     provider_request_id: _builtins.str
     """The provider's id of the request, to quote to its support."""
     model_config: _builtins.str
-    """Resource name of the stored configuration that chose the target; empty if
-    the request did.
+    """Resource name of the stored configuration that the target is from; empty if
+    only the request, or the service's environment, names it.
     """
     def __init__(
         self,

@@ -38,10 +38,11 @@ class EmbedRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """An alias or model id ("text-embedding-3-small"), or a resource name, which
-    pins one provider. Required, at most 512 characters: vectors of different
-    models cannot be compared, so there is no default. An alias may stand for
-    several providers of one model; one that stands for different models is
-    refused with NO_ROUTE.
+    pins one provider. At most 512 characters. Empty: the first target of the
+    ModelConfig for the call, whose interaction is "embeddings" unless the
+    attribution says otherwise; NO_ROUTE if there is none. An alias may stand
+    for several providers of one model; one that stands for different models is
+    refused with NO_ROUTE: their vectors cannot be compared.
     """
     dimensions: _builtins.int
     """Length of the vectors, at least 1. Unset: the model's own. Refused with
@@ -66,8 +67,9 @@ class EmbedRequest(_message.Message):
 
     @_builtins.property
     def routing(self) -> _generation_pb2.RoutingOptions:
-        """Unset: providers of the model by priority. Fallback stays within one model
-        and length of vectors: fallback_models is refused with INVALID_FIELD.
+        """Unset: as configured, in the end the providers of the model by priority.
+        Fallback stays within one model and length of vectors: fallback_models is
+        refused with INVALID_FIELD, and stored targets of other models are left out.
         """
 
     @_builtins.property

@@ -64,8 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     version.
     """
     ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 22
-    """Configuration forbids the model or locks the choice. Not sent by this
-    version.
+    """Configuration locks the choice: the request may not set model, params or
+    routing. Metadata: modelConfig, fields.
     The gateway's own limits.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 30
@@ -169,8 +169,8 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
 version.
 """
 ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 22
-"""Configuration forbids the model or locks the choice. Not sent by this
-version.
+"""Configuration locks the choice: the request may not set model, params or
+routing. Metadata: modelConfig, fields.
 The gateway's own limits.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 30

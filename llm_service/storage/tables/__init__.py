@@ -10,6 +10,7 @@ from llm_service.storage.tables.configuration import (
     providers,
 )
 from llm_service.storage.tables.keys import encryption_keys, keyring_replicas
+from llm_service.storage.tables.model_configs import model_configs
 from llm_service.storage.tables.usage import attempt_owners, open_attempts, usage_records
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "deployment",
     "encryption_keys",
     "keyring_replicas",
+    "model_configs",
     "models",
     "open_attempts",
     "providers",
