@@ -139,7 +139,7 @@ async def administered(
                     pending,
                 )
         finally:
-            await serving.drain(grace=0)
+            await serving.server.stop(None)
             await telemetry.shutdown()
             await egress.aclose()
 
