@@ -102,8 +102,8 @@ async def slow_stream(running, tokens_per_second: str, text: str):
     return call, events
 
 
-async def test_sigterm_lets_a_stream_finish_refuses_new_calls_and_keeps_its_row(tmp_path):
-    async with serving(tmp_path, LLM_DRAIN_SECONDS="45") as running:
+async def test_sigterm_lets_a_stream_finish_refuses_new_calls_and_keeps_its_row(process_folder):
+    async with serving(process_folder, LLM_DRAIN_SECONDS="45") as running:
         call, events = await slow_stream(running, "4", TWENTY_WORDS)
 
         await running.drain()
@@ -112,7 +112,7 @@ async def test_sigterm_lets_a_stream_finish_refuses_new_calls_and_keeps_its_row(
         events += [event async for event in call]
         code = await running.ended()
 
-    [row] = stored(tmp_path, ROW + " WHERE model LIKE '%slow%'")
+    [row] = stored(process_folder, ROW + " WHERE model LIKE '%slow%'")
     assert unfinished
     assert refusal.code() is grpc.StatusCode.UNAVAILABLE
     assert text_of(events) == TWENTY_WORDS
@@ -122,8 +122,8 @@ async def test_sigterm_lets_a_stream_finish_refuses_new_calls_and_keeps_its_row(
     assert "Traceback" not in running.log
 
 
-async def test_a_second_sigterm_hurries_and_still_keeps_the_row(tmp_path):
-    async with serving(tmp_path, LLM_DRAIN_SECONDS="3600") as running:
+async def test_a_second_sigterm_hurries_and_still_keeps_the_row(process_folder):
+    async with serving(process_folder, LLM_DRAIN_SECONDS="3600") as running:
         call, events = await slow_stream(running, "1", TWENTY_WORDS * 100)
 
         await running.drain()
@@ -134,7 +134,7 @@ async def test_a_second_sigterm_hurries_and_still_keeps_the_row(tmp_path):
         code = await running.ended()
         took = time.monotonic() - began
 
-    [row] = stored(tmp_path, ROW)
+    [row] = stored(process_folder, ROW)
     assert failure.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     assert not events[-1].HasField("finished")
     assert code == 0
@@ -143,8 +143,8 @@ async def test_a_second_sigterm_hurries_and_still_keeps_the_row(tmp_path):
     assert row["output_tokens"] >= 1
 
 
-async def test_a_client_that_watches_the_health_does_not_hold_up_the_end(tmp_path):
-    async with serving(tmp_path, LLM_DRAIN_SECONDS="3600") as running:
+async def test_a_client_that_watches_the_health_does_not_hold_up_the_end(process_folder):
+    async with serving(process_folder, LLM_DRAIN_SECONDS="3600") as running:
         channel = running.service.channel
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         seen = [(await watch.read()).status]
