@@ -1,7 +1,14 @@
 """Fixtures every test may use."""
 
+import os
+import sys
+
 import pytest
 from hypothesis import settings
+
+# As in the Makefile: without the cache every process of a test would compile its libraries anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A deadline per example fails at random on a busy machine; pytest's own timeout bounds a test.
 settings.register_profile("llm-service", deadline=None)
