@@ -54,11 +54,11 @@ def test_a_block_that_is_kept_grows_in_linear_time():
             sse(closed(), stop(), {"type": "message_stop"}),
         ]
 
-    [part] = in_linear_time(stream, lambda pieces: fold(read(pieces)), 5000).parts
+    [part] = in_linear_time(stream, lambda pieces: fold(read(pieces)), 3000).parts
 
     assert json.loads(part.provider_state.data)["block"] == {
         "type": "odd",
-        "content": "a" + "x" * 4_000_000,
+        "content": "a" + "x" * 2_400_000,
         "more": 1,
     }
 
