@@ -3,6 +3,7 @@
 The stock servicer speaks v1alpha only and serves Python's embedded descriptors, which have neither.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cached_property
 from importlib import resources
@@ -25,6 +26,7 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = sorted(services)
+        self._draining = asyncio.Event()
 
     @cached_property
     def _index(self) -> "_Index":
@@ -44,8 +46,25 @@ class Reflection:
     async def _answer_all(
         self, requests: AsyncIterator[pb.ServerReflectionRequest], context: Any
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
-        async for request in requests:
+        while (request := await self._next(requests)) is not None:
             yield self.answer(request)
+
+    def drain(self) -> None:
+        """End every stream: one that a client keeps open would hold up the end of the server."""
+        self._draining.set()
+
+    async def _next(
+        self, requests: AsyncIterator[pb.ServerReflectionRequest]
+    ) -> pb.ServerReflectionRequest | None:
+        """The next question; None once the client, or the server, has had enough."""
+        asked = asyncio.ensure_future(anext(requests, None))
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait((asked, draining), return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else None
+        finally:
+            asked.cancel()
+            draining.cancel()
 
     def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
         """The answer to one question of a reflection stream."""

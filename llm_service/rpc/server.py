@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from llm_service.rpc.callers import Authenticate, Callers, anyone
+from llm_service.rpc.door import Door
 from llm_service.rpc.health import SERVICE as HEALTH
 from llm_service.rpc.health import Health
 from llm_service.rpc.interceptors import Errors, Spans
@@ -42,10 +43,15 @@ class Limits:
 class Serving:
     """A server with its health and its drain."""
 
-    def __init__(self, server: grpc.aio.Server, health: Health, spans: Spans) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        standard: tuple[Health, Reflection],
+        around: tuple[Spans, Door],
+    ) -> None:
         self.server = server
-        self._health = health
-        self._spans = spans
+        self._health, self._reflection = standard
+        self._spans, self._door = around
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Bind "host:port", by TLS if there are credentials; returns the port.
@@ -71,6 +77,7 @@ class Serving:
     ) -> None:
         """Stop: report not serving, wait `delay`, refuse new calls, let running ones finish.
 
+        New calls are refused as `Overloaded`; once nobody makes any, connections are told to end.
         Calls still running after `grace` seconds, or once `hurry` is set, are cancelled. Returns
         when the last call has run its `finally` blocks, which may take `SETTLE_SECONDS` more.
         """
@@ -78,6 +85,11 @@ class Serving:
         await self._health.drain()
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait([hurried], timeout=delay)
+        self._door.close()
+        self._reflection.drain()
+        quiet = asyncio.create_task(self._door.until_quiet())
+        await asyncio.wait([quiet, hurried], return_when=asyncio.FIRST_COMPLETED)
+        quiet.cancel()
         stopped = asyncio.create_task(self.server.stop(grace))
         await asyncio.wait([stopped, hurried], return_when=asyncio.FIRST_COMPLETED)
         if not hurried.cancel():  # it is done: somebody hurries
@@ -116,17 +128,18 @@ def build_server(
 ) -> Serving:
     """A server with these services, health and reflection, not listening yet."""
     limits = limits or Limits()
-    spans = Spans(telemetry)
+    spans, door = Spans(telemetry), Door()
     server = grpc.aio.server(
-        interceptors=(spans, Errors(telemetry), Callers(telemetry, authenticate)),
+        interceptors=(spans, Errors(telemetry), door, Callers(telemetry, authenticate)),
         options=_options(limits),
         maximum_concurrent_rpcs=limits.concurrent_calls,
     )
     names = [_register(add, servicer, server) for add, servicer in services]
     health = Health(names)
     health.register(server)
-    Reflection([*names, HEALTH, *REFLECTION]).register(server)
-    return Serving(server, health, spans)
+    reflection = Reflection([*names, HEALTH, *REFLECTION])
+    reflection.register(server)
+    return Serving(server, (health, reflection), (spans, door))
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

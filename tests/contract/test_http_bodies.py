@@ -23,10 +23,12 @@ def anyio_backend(request):
 
 @pytest.fixture
 async def egress():
+    before = asyncio.all_tasks()
     egress = Egress(["127.0.0.1"])
     yield egress
     await egress.aclose()
-    assert [task for task in asyncio.all_tasks() if "TestRunner" not in repr(task)] == []
+    left = asyncio.all_tasks() - before
+    assert [task for task in left if "TestRunner" not in repr(task)] == []
 
 
 def soon(seconds=5.0):

@@ -25,11 +25,13 @@ def anyio_backend(request):
 
 @pytest.fixture
 async def egress():
+    before = asyncio.all_tasks()
     egress = Egress(["127.0.0.1"])
     yield egress
     await egress.aclose()
     assert not egress._live
-    assert [task for task in asyncio.all_tasks() if "TestRunner" not in repr(task)] == []
+    left = asyncio.all_tasks() - before
+    assert [task for task in left if "TestRunner" not in repr(task)] == []
 
 
 def soon(seconds=5.0):
@@ -365,10 +367,12 @@ async def test_requests_leave_at_once(egress):
 
 async def test_small_requests_are_not_slowed_by_delayed_acknowledgement(egress):
     async with ScriptedPeer([OK]) as peer:
-        started = time.process_time(), time.monotonic()
+        waits = []
         for _ in range(100):
+            began = time.monotonic() - time.process_time()
             await fetch(egress, peer)
-        waited = (time.monotonic() - started[1]) - (time.process_time() - started[0])
+            waits.append(time.monotonic() - time.process_time() - began)
 
+    # Delayed, all but the first few would wait for 40 ms; a machine that pauses stops a few.
     assert peer.connections == 1
-    assert waited < 100 * 0.04
+    assert sorted(waits)[30] < 0.03

@@ -13,7 +13,7 @@ class Reply:
     """What to answer. Pieces are written one by one.
 
     `cut`: the connection closes before the body's proper end. `held`: the end never comes; the
-    connection stays open until the client closes it.
+    connection stays open until the client closes it. `until`: the last piece waits for the event.
     """
 
     status: int = 200
@@ -21,6 +21,7 @@ class Reply:
     pieces: Sequence[bytes] = ()
     cut: bool = False
     held: bool = False
+    until: asyncio.Event | None = None
 
 
 @dataclass
@@ -76,7 +77,10 @@ class Vendor:
         headers["transfer-encoding"] = "chunked"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
-        for piece in filter(None, reply.pieces):  # an empty chunk would end the body
+        pieces = [*filter(None, reply.pieces)]  # an empty chunk would end the body
+        for number, piece in enumerate(pieces, 1):
+            if reply.until is not None and number == len(pieces):
+                await reply.until.wait()
             writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await writer.drain()
             await asyncio.sleep(0)

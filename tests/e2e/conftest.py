@@ -1,20 +1,51 @@
 """A running service, in this process or in its own, and a vendor for it to call."""
 
+import shutil
+
 import pytest
 
+from llm_service import bootstrap
 from tests.contract.vendor_server import vendor_server
 from tests.e2e.process import serving
-from tests.e2e.service import running
+from tests.e2e.service import running, settings_in
 
 
 @pytest.fixture(scope="session")
-async def service(tmp_path_factory):
-    async with running(tmp_path_factory.mktemp("service")) as one:
+async def started_once(tmp_path_factory):
+    """The data folder of a service that has started, and ended: its database and its key.
+
+    Most of a first start is the migration, in a process of its own.
+    """
+    folder = tmp_path_factory.mktemp("started-once")
+    async with bootstrap.application(settings_in(folder, {})):
+        pass
+    return folder
+
+
+@pytest.fixture
+def data_folder(started_once, tmp_path):
+    """The data folder of a service in this process, which has started before."""
+    return shutil.copytree(started_once, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def process_folder(started_once, tmp_path):
+    """The folder of a service as a process, which has started before."""
+    shutil.copytree(started_once, tmp_path / "data")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+async def service(started_once, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copytree(started_once, folder, dirs_exist_ok=True)
+    async with running(folder) as one:
         yield one
 
 
 @pytest.fixture(scope="session")
 async def process(tmp_path_factory):
+    """Its folder is new: this one makes its own database and key, and says so."""
     async with serving(tmp_path_factory.mktemp("process")) as one:
         yield one
 

@@ -3,6 +3,7 @@
 import base64
 import gc
 import logging
+import shutil
 import sqlite3
 import traceback
 from contextlib import closing
@@ -41,9 +42,10 @@ def dump_of(path) -> str:
 
 
 @pytest.fixture(scope="module")
-async def exercised(tmp_path_factory):
+async def exercised(started_once, tmp_path_factory):
     """A service as a process, logging all it can, that has seen every secret; it is stopped."""
     folder = tmp_path_factory.mktemp("canary")
+    shutil.copytree(started_once, folder / "data")
     files: dict[str, bytes] = {}
     async with vendor_server() as vendor, serving(folder, LLM_LOG_LEVEL="DEBUG") as process:
         exercise = Exercise(process.service, vendor)
@@ -153,7 +155,7 @@ def heard():
     logger.removeHandler(handler)
 
 
-async def test_no_span_metric_or_log_record_has_a_secret(tmp_path, vendor, monkeypatch, heard):
+async def test_no_span_metric_or_log_record_has_a_secret(data_folder, vendor, monkeypatch, heard):
     spans, metrics = InMemorySpanExporter(), InMemoryMetricReader()
 
     def telemetry(settings):
@@ -162,7 +164,7 @@ async def test_no_span_metric_or_log_record_has_a_secret(tmp_path, vendor, monke
         )
 
     monkeypatch.setattr(bootstrap, "_telemetry", telemetry)
-    async with running(tmp_path) as service:
+    async with running(data_folder) as service:
         exercise = Exercise(service, vendor)
         await exercise.provider()
         await exercise.everything()

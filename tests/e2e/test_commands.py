@@ -156,8 +156,8 @@ async def test_bad_settings_are_all_named_and_their_values_are_not_shown(tmp_pat
     assert ran.err.count("\n") == len(variables)
 
 
-async def test_an_address_that_is_taken_is_one_line(process, tmp_path):
-    ran = await command("serve", folder=tmp_path, LLM_LISTEN=process.address)
+async def test_an_address_that_is_taken_is_one_line(process, process_folder):
+    ran = await command("serve", folder=process_folder, LLM_LISTEN=process.address)
 
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == f"llm-service: cannot listen on {process.address}\n"

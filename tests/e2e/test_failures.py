@@ -245,8 +245,8 @@ async def test_a_host_nobody_listens_on(service, method):
 
 
 @BOTH
-async def test_a_name_that_leads_to_a_private_address_is_not_dialled(tmp_path, method):
-    async with running(tmp_path, LLM_EGRESS_ALLOW="10.0.0.0/8") as service:
+async def test_a_name_that_leads_to_a_private_address_is_not_dialled(data_folder, method):
+    async with running(data_folder, LLM_EGRESS_ALLOW="10.0.0.0/8") as service:
         await service.add_provider("inside", "https://localhost/v1")
 
         error = await failure_of(service, method, asking("providers/inside/models/m"))

@@ -15,7 +15,7 @@ from tests.e2e.service import asking
 POINTS = range(20)
 CLOSED_WITHIN_SECONDS = 0.1
 HEARD_WITHIN_SECONDS = 0.02  # what the service allows a caller's clock to be ahead
-TRIES = 5
+TRIES = 12
 
 
 def chunk(text: str) -> bytes:
@@ -113,7 +113,7 @@ async def test_cancelling_a_stream_closes_the_upstream_at_once(service, vendor, 
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_deadline_closes_the_upstream_at_once(service, vendor, held, point):
-    seconds = 0.5 + point / 100
+    seconds = 0.05 + point / 100
     unheard = late = 0
 
     async def heard_after(began: float) -> float:
@@ -121,7 +121,8 @@ async def test_a_deadline_closes_the_upstream_at_once(service, vendor, held, poi
         return time.monotonic() - began
 
     async def leave() -> float:
-        nonlocal unheard, late
+        nonlocal seconds, unheard, late
+        seconds = min(seconds * 2, 2.0)  # what a busy machine had no time for gets more of it
         vendor.heard.clear()
         vendor.replies[:] = [a_held_stream(point)]
         began = time.monotonic()

@@ -45,12 +45,10 @@ async def test_a_new_embedded_service_has_the_echo_provider_and_one_for_each_key
     assert sorted(p.name for p in answer.providers) == ["providers/echo", "providers/openai"]
 
 
-async def test_seeding_twice_is_as_seeding_once(tmp_path):
-    await started(tmp_path)
-
+async def test_seeding_twice_is_as_seeding_once(data_folder):
     allowed = {"LLM_EGRESS_ALLOW": "127.0.0.1:11434"}
-    first = await bootstrap.seed(settings_in(tmp_path, allowed))
-    second = await bootstrap.seed(settings_in(tmp_path, allowed))
+    first = await bootstrap.seed(settings_in(data_folder, allowed))
+    second = await bootstrap.seed(settings_in(data_folder, allowed))
 
     assert "providers/echo is there already" in first
     assert len([line for line in first if line.startswith("created providers/")]) == 7 + 11
@@ -78,14 +76,13 @@ async def test_an_embedded_database_of_the_release_before_is_upgraded_and_keeps_
     assert record.operation == "chat"
 
 
-async def test_a_database_of_a_newer_release_is_refused(tmp_path):
-    await started(tmp_path)
-    with sqlite3.connect(tmp_path / "llm-service.db") as database:
+async def test_a_database_of_a_newer_release_is_refused(data_folder):
+    with sqlite3.connect(data_folder / "llm-service.db") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
 
     with pytest.raises(bootstrap.CannotStart, match="9999"):
-        await started(tmp_path)
+        await started(data_folder)
 
 
 async def test_a_database_that_does_not_answer_is_refused(tmp_path):
@@ -93,12 +90,11 @@ async def test_a_database_that_does_not_answer_is_refused(tmp_path):
         await started(tmp_path, LLM_DATABASE_URL=POSTGRES)
 
 
-async def test_a_broken_key_file_is_refused_without_a_word_of_it(tmp_path):
-    await started(tmp_path)
-    (tmp_path / "vault.key").write_text("k1 fernet-v1 not-a-key-at-all primary\n")
+async def test_a_broken_key_file_is_refused_without_a_word_of_it(data_folder):
+    (data_folder / "vault.key").write_text("k1 fernet-v1 not-a-key-at-all primary\n")
 
     with pytest.raises(bootstrap.CannotStart) as failure:
-        await started(tmp_path)
+        await started(data_folder)
 
     assert "not-a-key-at-all" not in str(failure.value)
 

@@ -165,7 +165,7 @@ async def administered(
                     config_service_pb2_grpc.ConfigServiceStub(channel),
                 )
         finally:
-            await serving.drain(grace=0)
+            await serving.server.stop(None)
             await telemetry.shutdown()
             await egress.aclose()
 

@@ -43,7 +43,7 @@ def parsed(path: Path) -> ast.Module:
 
 def text_files() -> list[Path]:
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
-    on_top = (path for path in ROOT.iterdir() if path.name not in (".env", ".coverage"))
+    on_top = (path for path in ROOT.iterdir() if path.name not in (".env", ".coverage", ".git"))
     return [path for path in (*inside, *on_top) if path.is_file() and is_text(path)]
 
 
