@@ -83,6 +83,7 @@ class Keyring:
 
     def __init__(self, ciphers: Mapping[str, "_Cipher"], primary_id: str) -> None:
         self._ciphers = dict(ciphers)
+        self.audit_keys = {key_id: cipher.audit_key for key_id, cipher in ciphers.items()}
         self.primary_id = primary_id
 
     @classmethod
@@ -133,7 +134,7 @@ class Vault:
 
     def __init__(self, keyring: Keyring | None, deployment_id: str) -> None:
         self._keyring = keyring
-        self._deployment_id = deployment_id
+        self.deployment_id = deployment_id
 
     def seal(self, secret: str, binding: Binding) -> str:
         """Seal a secret with the primary key.
@@ -184,13 +185,18 @@ class Vault:
         scheme, key_id, _ = _parse(sealed)
         return scheme, key_id
 
+    @property
+    def audit_keys(self) -> tuple[str, Mapping[str, bytes]]:
+        """The primary key's id, "" without a ring; and by id, what seals audit entries."""
+        return (self._keyring.primary_id, self._keyring.audit_keys) if self._keyring else ("", {})
+
     def _require_keyring(self) -> Keyring:
         if self._keyring is None:
             raise EncryptionKeyMissing("no encryption key is configured")
         return self._keyring
 
     def _context(self, binding: Binding, scheme: Scheme, key_id: str) -> bytes:
-        fields = ("llm-service", self._deployment_id, *map(str, astuple(binding)), scheme, key_id)
+        fields = ("llm-service", self.deployment_id, *map(str, astuple(binding)), scheme, key_id)
         return b"".join(_prefixed(field.encode()) for field in fields)
 
 
@@ -262,6 +268,7 @@ class _Cipher(Protocol):
     """One ring key at work. `open` raises InvalidToken or InvalidTag unless all is as sealed."""
 
     scheme: ClassVar[Scheme]
+    audit_key: bytes
 
     def __init__(self, key: bytes) -> None: ...
     def seal(self, secret: bytes, context: bytes) -> bytes: ...
@@ -272,6 +279,7 @@ class _FernetCipher:
     scheme: ClassVar[Scheme] = Scheme.FERNET_V1
 
     def __init__(self, key: bytes) -> None:
+        self.audit_key = _derive(key, "llm-service audit seal")
         derived = _derive(key, "llm-service fernet-v1 seal")
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
 
@@ -293,6 +301,7 @@ class _Aes256GcmCipher:
     _HEADER = _NONCE + _KEY_BYTES + 16 + _NONCE  # 16: the tag of the wrapped data key
 
     def __init__(self, key: bytes) -> None:
+        self.audit_key = _derive(key, "llm-service audit seal")
         self._wrapping = AESGCM(_derive(key, "llm-service aes256gcm-v1 wrap"))
 
     def seal(self, secret: bytes, context: bytes) -> bytes:

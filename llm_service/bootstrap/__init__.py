@@ -71,6 +71,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         fresh = await prepare_schema(settings, notes)
         database = await stack.enter_async_context(Database.open(settings.database_url))
         vault = await vault_of(settings, database, notes)
+        audit = parts.audit(database, vault)
         telemetry = _telemetry(settings)
         stack.push_async_callback(telemetry.shutdown)
         egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
@@ -89,7 +90,12 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
         background = _running(
-            ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
+            ledger.run(),
+            verdicts.run(),
+            following,
+            manager.sweep(),
+            telemetry.watch_loop(),
+            audit.advance(),
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
@@ -99,8 +105,10 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             administration,
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
+            audit,
         )
-        yield build_server(registered, telemetry=telemetry, limits=parts.limits(settings)), notes
+        limits = parts.limits(settings)
+        yield build_server(registered, telemetry=telemetry, limits=limits, audit=audit), notes
 
 
 async def seed(settings: Settings) -> list[str]:
@@ -113,6 +121,7 @@ async def seed(settings: Settings) -> list[str]:
     await prepare_schema(settings, notes)
     async with Database.open(settings.database_url) as database:
         vault = await vault_of(settings, database, notes)
+        parts.audit(database, vault)
         egress = Egress(settings.egress_allow)
         providers = parts.administration(settings, database, vault, egress).providers
         lines = await seeds.plant(providers, settings.credential_environment)

@@ -5,9 +5,11 @@ from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.audit.log import AuditLog
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.upstream import CallLimits
 from llm_service.providers.egress import Egress
+from llm_service.rpc.convert.audit import render
 from llm_service.rpc.provider_admin import Administration
 from llm_service.rpc.server import Limits
 from llm_service.settings import Settings
@@ -38,6 +40,13 @@ def administration(
         Models(database),
         Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
     )
+
+
+def audit(database: Database, vault: Vault) -> AuditLog:
+    """The audit log, from now on witness of whatever changes configuration in this database."""
+    log = AuditLog(database, vault, render)
+    database.before_commit(log.witness)
+    return log
 
 
 def call_limits(settings: Settings) -> CallLimits:

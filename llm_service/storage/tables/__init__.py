@@ -1,5 +1,6 @@
 """The tables. Alembic compares `METADATA` with what the migrations make."""
 
+from llm_service.storage.tables.audit import audit_chains, audit_entries
 from llm_service.storage.tables.columns import METADATA, Time
 from llm_service.storage.tables.configuration import (
     config_counter,
@@ -14,6 +15,8 @@ from llm_service.storage.tables.usage import usage_records
 __all__ = [
     "METADATA",
     "Time",
+    "audit_chains",
+    "audit_entries",
     "config_counter",
     "config_versions",
     "credentials",
