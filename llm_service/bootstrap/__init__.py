@@ -89,15 +89,8 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
-        background = _running(
-            ledger.run(),
-            verdicts.run(),
-            following,
-            manager.sweep(),
-            telemetry.watch_loop(),
-            audit.advance(),
-        )
-        await stack.enter_async_context(background)
+        work = (ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop())
+        await stack.enter_async_context(_running(*work, audit.run()))
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
         registered = services(
             Completions(configuration, upstream, default_model=settings.default_model),

@@ -1,7 +1,9 @@
 """The audit log: what is written with each change and each refusal, and how it is read again."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,10 +26,12 @@ from llm_service.storage.audit import Change
 from llm_service.storage.database import Database, Transaction
 from llm_service.vault import Vault
 
+logger = logging.getLogger(__name__)
+
 BATCH = 200
 """Entries read at once when a chain is verified."""
 
-RETRY_SECONDS = 5.0
+ANCHOR_SECONDS = 300.0
 
 MAX_NAME = 512  # characters of a principal's or a resource's name
 MAX_REQUEST_ID = 128
@@ -97,26 +101,39 @@ class AuditLog:
             entry = self._entry(call.caller, call, (), error_reason)
             await self._append(tx, _tenant_of_call(call), entry)
 
-    async def advance(self) -> None:
-        """Seal each chain's end with the primary key, where a replaced one has sealed it.
+    async def run(self, every: float = ANCHOR_SECONDS) -> None:
+        """Keep the chains, until cancelled: see `advance`, and log where each has come to.
 
-        Waits for a database that does not answer.
+        Whoever keeps the log thereby keeps anchors, out of reach of who can write the database.
         """
+        logged: dict[str, int] = {}
         while True:
-            try:
-                return await self._advance()
-            except StorageUnavailable:
-                await asyncio.sleep(RETRY_SECONDS)
+            with suppress(StorageUnavailable):  # a later time will do
+                for head in await self.advance():
+                    if logged.get(head.tenant) != head.sequence:
+                        logged[head.tenant] = head.sequence
+                        chain = f"tenants/{head.tenant}" if head.tenant else "shared"
+                        logger.info("audit anchor: %s %d %s", chain, head.sequence, head.digest)
+            await asyncio.sleep(every)
 
-    async def _advance(self) -> None:
-        sealer = Sealer.of(self._vault)
+    async def advance(self) -> tuple[ChainHead, ...]:
+        """Seal each chain's end with the primary key, where a replaced one has; gives the ends.
+
+        So a chain that ends under another key was tampered with.
+        """
+        primary = Sealer.of(self._vault).primary
+        heads = []
+        for head in await self._heads(None):
+            if primary not in ("", head.key_id):
+                async with self._database.begin() as tx:
+                    entry = self._entry(CALLER.get(), None, ())
+                    head = await self._append(tx, head.tenant, entry)  # noqa: PLW2901
+            heads.append(head)
+        return tuple(heads)
+
+    async def _heads(self, tenant: str | None) -> tuple[ChainHead, ...]:
         async with self._database.read() as tx:
-            heads = await tx.audit.heads(None)
-        for head in heads:
-            if sealer.primary in ("", head.key_id):
-                continue
-            async with self._database.begin() as tx:
-                await self._append(tx, head.tenant, self._entry(CALLER.get(), None, ()))
+            return await tx.audit.heads(tenant)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[AuditEntry]:
         """One page of a tenant's entries; None: everybody's."""
@@ -164,14 +181,16 @@ class AuditLog:
         async with self._database.read() as tx:
             return await tx.audit.after(end.tenant, end.sequence, min(BATCH, last - end.sequence))
 
-    async def _append(self, tx: Transaction, tenant: str, entry: AuditEntry) -> None:
+    async def _append(self, tx: Transaction, tenant: str, entry: AuditEntry) -> ChainHead:
         sealer = Sealer.of(self._vault)
         head = await tx.audit.lock(tenant)
         used = head.key_id not in ("", sealer.primary) and await tx.audit.was_sealed_with(
             tenant, sealer.primary
         )
         key_id = sealer.key_after(head, primary_was_used=used)
-        await tx.audit.append(sealer.sealed(entry, head, key_id))
+        sealed = sealer.sealed(entry, head, key_id)
+        await tx.audit.append(sealed)
+        return sealed.head
 
     def _entry(
         self,
