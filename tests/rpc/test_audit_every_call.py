@@ -163,21 +163,37 @@ async def test_a_call_that_succeeds_leaves_one_entry_with_its_changes(service, m
     assert entry.name.startswith("tenants/acme/auditEntries/")
 
 
-@EVERY
-async def test_a_call_that_is_refused_leaves_one_entry_with_its_reason(service, method):
-    case = CASES[method]
-    request = type(case.request)()
-    if "requests" in request.DESCRIPTOR.fields_by_name:
-        request.requests.add()
+async def test_a_call_that_is_refused_leaves_one_entry_with_its_reason(service):
+    for number, (method, case) in enumerate(CASES.items(), start=1):
+        request = type(case.request)()
+        if "requests" in request.DESCRIPTOR.fields_by_name:
+            request.requests.add()
 
-    refused = await refusal(calling(service, request))
+        refused = await refusal(calling(service, request))
 
-    (entry,) = await entries(service)
-    assert entry.method == f"/{SERVICE}/{method}"
-    assert entry.principal == "anonymous"
-    assert entry.error.reason == refused.reason == "INVALID_FIELD"
-    assert entry.error.code == refused.code.value[0]
-    assert not entry.changes
+        found = await entries(service)
+        assert len(found) == number
+        entry = found[0]
+        assert entry.method == f"/{SERVICE}/{method}"
+        assert entry.principal == "anonymous"
+        assert entry.error.reason == refused.reason == "INVALID_FIELD"
+        assert entry.error.code == refused.code.value[0]
+        assert not entry.changes
+
+
+@pytest.mark.parametrize("reason", ["RESOURCE_NOT_FOUND", "ETAG_MISMATCH", "ALREADY_EXISTS"])
+async def test_a_call_refused_within_its_transaction_leaves_one_entry(service, reason):
+    if reason != "RESOURCE_NOT_FOUND":
+        await calling(service, ONE)
+    request = ONE if reason == "ALREADY_EXISTS" else pb.DeleteProviderRequest(name=NAME, etag='"7"')
+    known = len(await entries(service))
+
+    await refusal(calling(service, request))
+
+    found = await entries(service)
+    assert len(found) == known + 1
+    assert (found[0].error.reason, found[0].resource) == (reason, NAME)
+    assert not found[0].changes
 
 
 async def test_a_call_that_is_turned_away_is_nobodys(database_url):

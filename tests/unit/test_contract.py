@@ -6,6 +6,7 @@ from google.protobuf import descriptor_pb2 as pb
 from tools import gen_api_docs
 
 NOT_SECRET = {
+    "AuditEntry.sealing_key_id",  # names the key
     "AwsKey.access_key_id",  # names the key
     "CallError.provider_code",
     "Credential.obfuscated_secret",  # made to be shown
@@ -26,7 +27,7 @@ NOT_SECRET = {
     "UsageMetrics.first_token_p95",
 }
 PAGING = {"page_token", "next_page_token", "resume_token"}
-TELLING = ("key", "secret", "token", "password", "service_account")
+TELLING = ("key", "secret", "token", "password", "service_account", "prompt", "credential")
 
 DECLARED = gen_api_docs.load()
 MESSAGES = [
