@@ -340,9 +340,8 @@ async def test_a_new_primary_key_takes_over_every_chain_once(any_database, monke
     await asyncio.gather(running, return_exceptions=True)
 
     found = await verdict(log)
-    (entry, *_) = (
-        await log.list("acme", Listing(1, order_by=(Order("create_time", descending=True),)))
-    ).items
+    newest_first = Listing(1, order_by=(Order("create_time", descending=True),))
+    (entry,) = (await log.list("acme", newest_first)).items
     assert stale.problem is Problem.KEY_SUPERSEDED
     assert (found.problem, found.anchor.sequence) == (None, 3)
     assert (entry.principal, entry.method, entry.epoch) == ("llm-service", "", 2)

@@ -27,7 +27,9 @@ NOT_SECRET = {
     "UsageMetrics.first_token_p95",
 }
 PAGING = {"page_token", "next_page_token", "resume_token"}
-TELLING = ("key", "secret", "token", "password", "service_account", "prompt", "credential")
+TELLING = ("key", "secret", "token", "password", "service_account")
+TELLING_TEXT = ("prompt", "authorization", "passphrase")
+TEXTS = {pb.FieldDescriptorProto.TYPE_STRING, pb.FieldDescriptorProto.TYPE_BYTES}
 
 DECLARED = gen_api_docs.load()
 MESSAGES = [
@@ -61,12 +63,16 @@ def test_every_error_reason_but_the_unspecified_has_a_comment():
     assert all(reasons.parts[1:])
 
 
+def telling(field: pb.FieldDescriptorProto) -> tuple[str, ...]:
+    return (*TELLING, *TELLING_TEXT) if field.type in TEXTS else TELLING
+
+
 @pytest.mark.parametrize("message", MESSAGES, ids=named)
 def test_every_field_that_sounds_secret_is_redacted_or_known_not_to_be(message):
     bare = {
         f"{message.name}.{field.name}"
         for field in message.descriptor.field
-        if any(word in field.name.replace("tokens", "") for word in TELLING)
+        if any(word in field.name.replace("tokens", "") for word in telling(field))
         and field.name not in PAGING
         and not field.options.debug_redact
     }
