@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,6 +19,8 @@ from llm_service.rpc.interceptors import Around, Context, Handler
 from llm_service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+Behave = Callable[[Any, Context], Awaitable[Any]]
 
 NOT_AUDITED = frozenset({"llmservice.v1.CompletionService", "llmservice.v1.EmbeddingService"})
 """Services whose calls have side effects and are no administration: UsageService tells of them."""
@@ -38,10 +41,30 @@ def is_audited(method: str) -> bool:
     return bool(found.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
-class Audits(Around):
+class _OfAdministration(Around):
+    """Wraps administrative calls, which are unary, and leaves all others as they are."""
+
+    def _wrap(self, method: str, handler: Any) -> Handler:
+        if not is_audited(method):
+            untouched: Handler = handler
+            return untouched
+
+        async def served(request: Message, context: Context) -> Any:
+            return await self._serve(method, handler.unary_unary, request, context)
+
+        made: Handler = grpc.unary_unary_rpc_method_handler(
+            served, handler.request_deserializer, handler.response_serializer
+        )
+        return made
+
+    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
+        raise NotImplementedError
+
+
+class Audits(_OfAdministration):
     """Notes each administrative call, and writes its entry if no change has written one.
 
-    Stands around `Callers`, so as to see whom they turn away. Only unary calls are audited.
+    Stands around `Callers`, so as to see whom they turn away.
     """
 
     def __init__(self, audit: AuditLog, telemetry: Telemetry) -> None:
@@ -49,30 +72,19 @@ class Audits(Around):
         self._audit = audit
         self._telemetry = telemetry
 
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        if not is_audited(method):
-            untouched: Handler = handler
-            return untouched
-        behave = handler.unary_unary
-
-        async def audited(request: Message, context: Context) -> Any:
-            call = self._call(method, request, context)
-            token = ADMIN_CALL.set(call)
-            try:
-                answer = await behave(request, context)
-            except BaseException as error:
-                await self._refused(call, error)
-                raise
-            finally:
-                ADMIN_CALL.reset(token)
-            if not call.written:
-                await self._audit.ended(call)
-            return answer
-
-        made: Handler = grpc.unary_unary_rpc_method_handler(
-            audited, handler.request_deserializer, handler.response_serializer
-        )
-        return made
+    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
+        call = self._call(method, request, context)
+        token = ADMIN_CALL.set(call)
+        try:
+            answer = await behave(request, context)
+        except BaseException as error:
+            await self._refused(call, error)
+            raise
+        finally:
+            ADMIN_CALL.reset(token)
+        if not call.written:
+            await self._audit.ended(call)
+        return answer
 
     def _call(self, method: str, request: Message, context: Context) -> AdminCall:
         caller = Caller(NOBODY, method, context.peer() or "", self._telemetry.trace_id())
@@ -88,24 +100,13 @@ class Audits(Around):
             log.error("%s was refused and not audited: %s", call.caller.method, failure.reason)
 
 
-class Admitted(Around):
+class Admitted(_OfAdministration):
     """Tells an administrative call who makes it. Stands within `Callers`."""
 
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        if not is_audited(method):
-            untouched: Handler = handler
-            return untouched
-        behave = handler.unary_unary
-
-        async def admitted(request: Any, context: Context) -> Any:
-            if (call := ADMIN_CALL.get()) is not None:
-                call.caller = CALLER.get()
-            return await behave(request, context)
-
-        made: Handler = grpc.unary_unary_rpc_method_handler(
-            admitted, handler.request_deserializer, handler.response_serializer
-        )
-        return made
+    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
+        if (call := ADMIN_CALL.get()) is not None:
+            call.caller = CALLER.get()
+        return await behave(request, context)
 
 
 def resource_of(request: Any) -> str:

@@ -16,6 +16,7 @@ from llm_service.domain.listing import Listing, Order
 from llm_service.errors import AlreadyExists, EncryptionKeyMissing, StorageUnavailable
 from llm_service.gateway.audit import log as audit_log
 from llm_service.gateway.audit.log import AdminCall
+from llm_service.gateway.verdicts import Verdicts
 from llm_service.storage.database import Database
 from llm_service.vault import Keyring, Scheme, Vault, generate_key
 from tests.integration.samples import a_credential, a_model, a_provider
@@ -346,6 +347,33 @@ async def test_a_new_primary_key_takes_over_every_chain_once(any_database, monke
     assert (found.problem, found.anchor.sequence) == (None, 3)
     assert (entry.principal, entry.method, entry.epoch) == ("llm-service", "", 2)
     assert [line[1:] for line in lines] == [("tenants/acme", 3, found.anchor.digest)]
+
+
+async def test_a_credential_that_the_service_marks_is_audited_as_its_own_doing(any_database):
+    log = parts.audit(any_database, a_vault(NEW))
+    provider = a_provider()
+    credential = a_credential(provider, sealed="sealed")
+    async with any_database.begin() as tx:
+        await tx.providers.add(provider)
+        await tx.credentials.add(credential)
+    verdicts = Verdicts(any_database)
+    marked = asyncio.Event()
+    any_database.before_commit(lambda tx: asyncio.sleep(0, marked.set()))
+
+    running = asyncio.create_task(verdicts.run())
+    verdicts.hear(provider, credential, rejected=True)
+    async with asyncio.timeout(20):
+        await marked.wait()
+        async with any_database.begin():  # the writer's turn comes after the verdict's
+            pass
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    (entry,) = (await log.list("acme", Listing(10))).items[1:]
+    assert (entry.principal, entry.method) == ("llm-service", "")
+    (change,) = entry.changes
+    assert (change.resource, change.path) == (credential.name, "state")
+    assert change.new_value_json == '"STATE_REJECTED"'
 
 
 async def test_entries_of_a_tenant_are_found_by_index(postgresql_url, sqlite_url):
