@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -125,6 +126,20 @@ async def test_what_is_written_and_taken_back_in_one_transaction_shows_no_change
     (entry,) = (await log.list("acme", Listing(10))).items
     assert {one.resource for one in entry.changes} == {provider.name}
     assert all(one.old_value_json == "" for one in entry.changes)
+
+
+async def test_what_the_service_rewrites_without_a_visible_change_leaves_no_entry(any_database):
+    log = parts.audit(any_database, a_vault(NEW))
+    provider = a_provider()
+    credential = a_credential(provider, sealed="one")
+    async with any_database.begin() as tx:
+        await tx.providers.add(provider)
+        await tx.credentials.add(credential)
+
+    async with any_database.begin() as tx:
+        await tx.credentials.update(replace(credential, sealed="sealed anew"), credential.version)
+
+    assert len((await log.list("acme", Listing(10))).items) == 1
 
 
 @pytest.mark.parametrize(

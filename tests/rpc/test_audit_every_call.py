@@ -1,5 +1,6 @@
 """Each administrative call leaves exactly one entry, whether it succeeds or is refused."""
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 
@@ -239,6 +240,40 @@ async def test_a_call_that_changes_nothing_says_so(service):
 
     assert [one.resource for one in found] == [NAME, NAME]
     assert not any(one.changes or one.HasField("error") for one in found)
+
+
+async def test_a_call_that_its_caller_gave_up_says_so(service):
+    reached = asyncio.Event()
+
+    async def never(deadline):
+        reached.set()
+        await asyncio.Event().wait()
+
+    await calling(service, ONE)
+    await calling(service, MAIN)
+    service.vendor.adapter.models = never
+
+    call = calling(service, pb.CheckProviderRequest(name=NAME))
+    async with asyncio.timeout(20):
+        await reached.wait()
+        call.cancel()
+        while len(found := await entries(service)) < 3:
+            pass
+
+    assert found[0].method.endswith("/CheckProvider")
+    assert found[0].error.reason == "CANCELLED"
+
+
+async def test_a_call_that_broke_says_so(service):
+    await calling(service, ONE)
+    await calling(service, MAIN)
+    service.vendor.adapter.failure = ValueError("canary")
+
+    refused = await refusal(calling(service, pb.CheckProviderRequest(name=NAME)))
+
+    entry = (await entries(service))[0]
+    assert entry.error.reason == refused.reason == "INTERNAL"
+    assert "canary" not in str(entry)
 
 
 async def test_reads_leave_no_entry(service):

@@ -79,7 +79,8 @@ class AuditLog:
     async def witness(self, tx: Transaction) -> None:
         """Write an entry of what a transaction has changed, within it and as its last.
 
-        There is one for each tenant whose resources it changed; almost always that is one.
+        There is one for each tenant whose resources it changed; almost always that is one. What the
+        service does by itself has none unless it shows, as secrets that are sealed anew do not.
 
         Raises:
             StorageUnavailable: it cannot be written: the change must not be made.
@@ -87,7 +88,8 @@ class AuditLog:
         changes = self._field_changes(tx.audit.changes)
         call = ADMIN_CALL.get()
         for tenant in sorted(changes):
-            await self._append(tx, tenant, self._entry(CALLER.get(), call, changes[tenant]))
+            if call is not None or changes[tenant]:
+                await self._append(tx, tenant, self._entry(CALLER.get(), call, changes[tenant]))
         if changes and call is not None:
             call.written = True
 
