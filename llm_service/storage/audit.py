@@ -1,5 +1,7 @@
 """Audit entries as rows: added at the end of their tenant's chain, and never touched again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +69,10 @@ class AuditEntries:
         new = rows.insert_new(self._connection.dialect, chains).values(
             tenant=tenant, sequence=0, digest="", key_id="", epoch=0
         )
-        try:
+        statement = select(chains).where(chains.c.tenant == tenant).with_for_update()
+        with _needed():
             await self._connection.execute(new)
-            statement = select(chains).where(chains.c.tenant == tenant).with_for_update()
             return _to_head((await self._connection.execute(statement)).one())
-        except SQLAlchemyError as error:
-            raise StorageUnavailable("the audit entry cannot be written") from error
 
     async def append(self, entry: AuditEntry) -> None:
         """Store the entry that follows a chain's locked end.
@@ -82,16 +82,15 @@ class AuditEntries:
         """
         head = rows.document(entry.head)
         grown = update(chains).where(chains.c.tenant == head.pop("tenant")).values(head)
-        try:
+        with _needed():
             await self._connection.execute(insert(table).values(_to_values(entry)))
             await self._connection.execute(grown)
-        except SQLAlchemyError as error:
-            raise StorageUnavailable("the audit entry cannot be written") from error
 
     async def was_sealed_with(self, tenant: str, key_id: str) -> bool:
         """Whether some entry of the chain is sealed with that key."""
         found = select(literal(1)).where(table.c.tenant == tenant, table.c.key_id == key_id)
-        return (await self._connection.execute(found.limit(1))).first() is not None
+        with _needed():
+            return (await self._connection.execute(found.limit(1))).first() is not None
 
     async def heads(self, tenant: str | None) -> tuple[ChainHead, ...]:
         """The ends of all chains, or of one if there is such a chain, by tenant."""
@@ -128,6 +127,15 @@ class AuditEntries:
             statement = statement.where(table.c.tenant == tenant)
         found, after = await _LISTED.page(self._connection, statement, listing)
         return Page(tuple(_to_entry(row) for row in found), after)
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Whatever keeps an entry from being written is a reason not to do what it tells of."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageUnavailable("the audit entry cannot be written") from error
 
 
 def _to_values(entry: AuditEntry) -> rows.Values:

@@ -364,6 +364,23 @@ async def test_a_new_primary_key_takes_over_every_chain_once(any_database, monke
     assert [line[1:] for line in lines] == [("tenants/acme", 3, found.anchor.digest)]
 
 
+async def test_a_replica_that_lags_behind_a_key_change_leaves_the_chains_as_they_are(any_database):
+    lagging = parts.audit(any_database, a_vault(NEW, OLD))
+    await tried(lagging)
+    ring = f"k1 fernet-v1 {NEW} primary\nk2 fernet-v1 {OLD}"
+    ahead = parts.audit(any_database, Vault(Keyring.from_text(ring), "deployment"))
+
+    (moved,) = await ahead.advance()
+    (seen,) = await lagging.advance()
+    await tried(lagging)
+
+    assert (moved.sequence, moved.key_id) == (2, "k1")
+    assert seen == moved
+    for log in (lagging, ahead):
+        found = await verdict(log)
+        assert (found.problem, found.anchor.sequence) == (None, 3)
+
+
 async def test_a_credential_that_the_service_marks_is_audited_as_its_own_doing(any_database):
     log = parts.audit(any_database, a_vault(NEW))
     provider = a_provider()

@@ -119,23 +119,28 @@ class AuditLog:
             await asyncio.sleep(every)
 
     async def advance(self) -> tuple[ChainHead, ...]:
-        """Seal each chain's end with the primary key, where a replaced one has; gives the ends.
+        """Seal each chain's end with the primary key, where that is a new one; gives the ends.
 
         So a chain that ends under another key was tampered with.
         """
         primary = Sealer.of(self._vault).primary
         heads = []
-        for head in await self._heads(None):
-            if primary not in ("", head.key_id):
+        for head in await self._heads():
+            if primary not in ("", head.key_id) and not await self._knows(head.tenant, primary):
                 async with self._database.begin() as tx:
                     entry = self._entry(CALLER.get(), None, ())
                     head = await self._append(tx, head.tenant, entry)  # noqa: PLW2901
             heads.append(head)
         return tuple(heads)
 
-    async def _heads(self, tenant: str | None) -> tuple[ChainHead, ...]:
+    async def _heads(self) -> tuple[ChainHead, ...]:
         async with self._database.read() as tx:
-            return await tx.audit.heads(tenant)
+            return await tx.audit.heads(None)
+
+    async def _knows(self, tenant: str, key_id: str) -> bool:
+        """Whether the key has sealed already: then another has replaced it since."""
+        async with self._database.read() as tx:
+            return await tx.audit.was_sealed_with(tenant, key_id)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[AuditEntry]:
         """One page of a tenant's entries; None: everybody's."""
