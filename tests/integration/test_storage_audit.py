@@ -7,68 +7,19 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from llm_service.bootstrap import parts
-from llm_service.domain.access import CALLER, Caller, Principal
-from llm_service.domain.audit import Anchor, Problem
+from llm_service.domain.access import CALLER
+from llm_service.domain.audit import Problem
 from llm_service.domain.listing import Listing, Order
 from llm_service.errors import AlreadyExists, EncryptionKeyMissing, StorageUnavailable
 from llm_service.gateway.audit import log as audit_log
-from llm_service.gateway.audit.log import AdminCall
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.storage.database import Database
-from llm_service.vault import Keyring, Scheme, Vault, generate_key
+from llm_service.vault import Keyring, Vault
+from tests.integration.audited import ALICE, NEW, OLD, a_vault, execute, tried, verdict
 from tests.integration.samples import a_credential, a_model, a_provider
-
-SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
-OLD, NEW = generate_key(Scheme.FERNET_V1), generate_key(Scheme.FERNET_V1)
-ALICE = Caller(Principal("clientKeys/alice"), "/llmservice.v1.S/M", "ipv4:10.0.0.7:4711", "t" * 32)
-
-
-def a_vault(*keys: str) -> Vault:
-    """The last key is the primary one."""
-    lines = [f"k{n} fernet-v1 {key}" for n, key in enumerate(keys, start=1)]
-    return Vault(Keyring.from_text("\n".join(lines) + " primary"), "deployment")
-
-
-def execute(url: str, *statements: str, **values):
-    """What somebody with the database's own password does; gives the last statement's rows."""
-    engine = create_engine(make_url(url).set(drivername=SYNC[make_url(url).get_backend_name()]))
-    try:
-        with engine.begin() as connection:
-            for statement in statements:
-                result = connection.execute(text(statement), values)
-            return result.all() if result.returns_rows else []
-    finally:
-        engine.dispose()
-
-
-def disarm(url: str) -> None:
-    """Switch off what keeps entries from being touched, as the tables' owner can."""
-    if url.startswith("postgresql"):
-        execute(
-            url,
-            "ALTER TABLE audit_entries DISABLE TRIGGER ALL",
-            "ALTER TABLE audit_chains DISABLE TRIGGER ALL",
-            "GRANT ALL ON audit_entries, audit_chains TO CURRENT_USER",
-        )
-        return
-    for (name,) in execute(url, "SELECT name FROM sqlite_master WHERE type = 'trigger'"):
-        execute(url, f"DROP TRIGGER {name}")
-
-
-async def tried(log, count=1, tenant="acme"):
-    """Entries of calls that were refused."""
-    for _ in range(count):
-        call = AdminCall(ALICE, f"tenants/{tenant}/providers/one", tenant)
-        await log.ended(call, "INVALID_FIELD")
-
-
-async def verdict(log, tenant="acme", *anchors):
-    (found,) = [one async for one in log.verify(tenant, anchors)]
-    return found
 
 
 async def add_twice(tx, provider):
@@ -203,121 +154,6 @@ async def test_replicas_append_to_one_chain_without_a_gap(database_url):
         found = await verdict(logs[0])
         assert (found.problem, found.anchor.sequence) == (None, 20)
         assert (await verdict(logs[1], "umbrella")).anchor.sequence == 2
-
-
-def swap(url):
-    execute(
-        url,
-        "UPDATE audit_entries SET sequence = -2 WHERE sequence = 2",
-        "UPDATE audit_entries SET sequence = 2 WHERE sequence = 3",
-        "UPDATE audit_entries SET sequence = 3 WHERE sequence = -2",
-    )
-
-
-def insert(url):
-    execute(
-        url,
-        "UPDATE audit_entries SET sequence = -sequence WHERE sequence >= 3",
-        "UPDATE audit_entries SET sequence = 1 - sequence WHERE sequence < 0",
-        "INSERT INTO audit_entries SELECT tenant, 3, create_time, principal, peer_ip_address,"
-        " method, resource, changed_resources, changes, error_reason, request_id, trace_id,"
-        " key_id, epoch, digest, seal FROM audit_entries WHERE sequence = 2",
-        "UPDATE audit_chains SET sequence = sequence + 1",
-    )
-
-
-def truncate(url):
-    (row,) = execute(url, "SELECT digest, key_id FROM audit_entries WHERE sequence = 2")
-    execute(
-        url,
-        "DELETE FROM audit_entries WHERE sequence > 2",
-        "UPDATE audit_chains SET sequence = 2, digest = :digest, key_id = :key",
-        digest=row[0],
-        key=row[1],
-    )
-
-
-TAMPERING = {
-    "modify": (
-        lambda url: execute(url, "UPDATE audit_entries SET principal = 'x' WHERE sequence = 2"),
-        (Problem.ENTRY_ALTERED, 2),
-    ),
-    "delete": (
-        lambda url: execute(url, "DELETE FROM audit_entries WHERE sequence = 2"),
-        (Problem.ENTRY_MISSING, 2),
-    ),
-    "insert": (insert, (Problem.ENTRY_ALTERED, 3)),
-    "reorder": (swap, (Problem.ENTRY_ALTERED, 2)),
-    "truncate": (truncate, (Problem.ENTRY_MISSING, 3)),
-    "garble": (
-        lambda url: execute(url, "UPDATE audit_entries SET changes = '}' WHERE sequence = 1"),
-        (Problem.ENTRY_ALTERED, 1),
-    ),
-    "forget-the-chain": (
-        lambda url: execute(url, "DELETE FROM audit_chains"),
-        (Problem.ENTRY_MISSING, 1),
-    ),
-    "cut-the-entries-alone": (
-        lambda url: execute(url, "DELETE FROM audit_entries WHERE sequence > 3"),
-        (Problem.ENTRY_MISSING, 4),
-    ),
-}
-
-
-@pytest.mark.parametrize("tampering", TAMPERING)
-async def test_s6_tampering_is_found_and_placed(database, database_url, tampering):
-    log = parts.audit(database, a_vault(NEW))
-    await tried(log, 4)
-    kept = await verdict(log)
-    disarm(database_url)
-    tamper, expected = TAMPERING[tampering]
-
-    tamper(database_url)
-
-    found = await verdict(log, "acme", kept.anchor)
-    assert kept.problem is None
-    assert (found.problem, found.broken_sequence) == expected
-
-
-async def test_s6_sealing_anew_with_a_key_of_an_older_epoch_is_found(database, database_url):
-    old, both = a_vault(OLD), a_vault(OLD, NEW)
-    await tried(parts.audit(database, old), 2)
-    log = parts.audit(database, both)
-    await log.advance()
-    kept = await verdict(log)
-    disarm(database_url)
-    execute(database_url, "DELETE FROM audit_entries", "DELETE FROM audit_chains")
-
-    await tried(parts.audit(database, old), 3)
-
-    found = await verdict(log)
-    assert (kept.problem, kept.anchor.sequence) == (None, 3)
-    assert found.problem is Problem.KEY_SUPERSEDED
-    assert (await verdict(log, "acme", kept.anchor)).problem is Problem.ANCHOR_MISMATCH
-
-
-async def test_an_anchor_of_another_history_is_a_mismatch(any_database):
-    log = parts.audit(any_database, a_vault(NEW))
-    await tried(log, 3)
-
-    other = await verdict(log, "acme", Anchor("acme", 2, "0" * 64))
-    of_another_tenant = await verdict(log, "acme", Anchor("umbrella", 2, "0" * 64))
-
-    assert (other.problem, other.broken_sequence) == (Problem.ANCHOR_MISMATCH, 2)
-    assert of_another_tenant.problem is None
-
-
-async def test_a_chain_that_vanished_whole_is_missed_by_its_anchor(any_database, sqlite_url):
-    log = parts.audit(any_database, a_vault(NEW))
-    await tried(log, 3)
-    kept = (await verdict(log)).anchor
-    disarm(sqlite_url)
-    execute(sqlite_url, "DELETE FROM audit_entries", "DELETE FROM audit_chains")
-
-    found = {one.anchor.tenant: one async for one in log.verify(None, [kept])}
-
-    assert found["acme"].problem is Problem.ENTRY_MISSING
-    assert found[""].problem is None
 
 
 async def test_a_long_chain_is_read_in_batches(any_database, monkeypatch):
