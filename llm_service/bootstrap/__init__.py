@@ -25,8 +25,15 @@ from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
+from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.completion import CompletionServicer
+from llm_service.rpc.config import ConfigServicer
+from llm_service.rpc.embedding import EmbeddingServicer
+from llm_service.rpc.model import ModelServicer
+from llm_service.rpc.provider_admin import ProviderAdminServicer
 from llm_service.rpc.server import Serving, build_server
 from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
+from llm_service.rpc.usage import UsageServicer
 from llm_service.settings import Settings
 from llm_service.storage.database import Database
 from llm_service.telemetry import Telemetry, logs
@@ -70,6 +77,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         fresh = await prepare_schema(settings, notes)
         database = await stack.enter_async_context(Database.open(settings.database_url))
         vault = await vault_of(settings, database, notes)
+        audit = parts.audit(database, vault)
         telemetry = _telemetry(settings)
         stack.push_async_callback(telemetry.shutdown)
         egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
@@ -86,21 +94,24 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
-        background = _running(
-            *keeping, verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
-        )
-        await stack.enter_async_context(background)
+        work = (*keeping, verdicts.run(), following, manager.sweep(), telemetry.watch_loop())
+        await stack.enter_async_context(_running(*work, audit.run()))
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
         default_model = parts.default_model(settings)
-        registered = services(
-            Completions(configuration, upstream, default_model=default_model),
-            Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes),
-            administration,
-            ModelCatalogue(database),
-            UsageReports(database, ledger.flush),
-            (ModelConfigs(database), Explanations(configuration, default_model)),
+        explanations = Explanations(configuration, default_model)
+        completions = Completions(configuration, upstream, default_model=default_model)
+        most_bytes = settings.max_message_bytes
+        servicers = (
+            CompletionServicer(completions),
+            EmbeddingServicer(Embeddings(configuration, upstream, most_bytes=most_bytes)),
+            ProviderAdminServicer(administration),
+            ModelServicer(ModelCatalogue(database)),
+            ConfigServicer(ModelConfigs(database), explanations),
+            UsageServicer(UsageReports(database, ledger.flush)),
+            AuditServicer(audit),
         )
-        serving = build_server(registered, telemetry=telemetry, limits=parts.limits(settings))
+        limits = parts.limits(settings)
+        serving = build_server(services(servicers), telemetry=telemetry, limits=limits, audit=audit)
         rings = key_rings(settings, vault, database, configuration, serving)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
@@ -116,6 +127,7 @@ async def seed(settings: Settings) -> list[str]:
     await prepare_schema(settings, notes)
     async with Database.open(settings.database_url) as database:
         vault = await vault_of(settings, database, notes)
+        parts.audit(database, vault)
         egress = Egress(settings.egress_allow)
         administration = parts.administration(settings, database, vault, egress)
         lines = await parts.seeds(settings, database, administration).plant_registry()

@@ -9,10 +9,12 @@ from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.seeds import Seeds
+from llm_service.gateway.audit.log import AuditLog
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.upstream import CallLimits
 from llm_service.providers.egress import Egress
+from llm_service.rpc.convert.audit import render
 from llm_service.rpc.provider_admin import Administration
 from llm_service.rpc.server import Limits
 from llm_service.settings import Settings
@@ -60,6 +62,13 @@ def seeds(settings: Settings, database: Database, administration: Administration
 
 def default_model(settings: Settings) -> DefaultModel:
     return DefaultModel(settings.default_model, settings.default_model_variable)
+
+
+def audit(database: Database, vault: Vault) -> AuditLog:
+    """The audit log, from now on witness of whatever changes configuration in this database."""
+    log = AuditLog(database, vault, render)
+    database.before_commit(log.witness)
+    return log
 
 
 def call_limits(settings: Settings) -> CallLimits:

@@ -1,18 +1,17 @@
-"""The services that are registered, each with what stands behind it."""
+"""The services there are: for each servicer, how it is registered."""
 
-from llm_service.gateway.admin.model_configs import ModelConfigs
-from llm_service.gateway.completions import Completions
-from llm_service.gateway.embeddings import Embeddings
-from llm_service.gateway.explanations import Explanations
-from llm_service.gateway.model_catalogue import ModelCatalogue
-from llm_service.gateway.usage_reports import UsageReports
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from llm_service.rpc.audit import AuditServicer
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
-from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
+from llm_service.rpc.provider_admin import ProviderAdminServicer
 from llm_service.rpc.server import Registration
 from llm_service.rpc.stubs import (
+    audit_service_pb2_grpc,
     completion_service_pb2_grpc,
     config_service_pb2_grpc,
     embedding_service_pb2_grpc,
@@ -22,32 +21,18 @@ from llm_service.rpc.stubs import (
 )
 from llm_service.rpc.usage import UsageServicer
 
+_ADMIN = provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server
+_REGISTERED: dict[type, Callable[[Any, Any], None]] = {
+    AuditServicer: audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+    CompletionServicer: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
+    ConfigServicer: config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
+    EmbeddingServicer: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+    ModelServicer: model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+    ProviderAdminServicer: _ADMIN,
+    UsageServicer: usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
+}
 
-def services(
-    completions: Completions,
-    embeddings: Embeddings,
-    administration: Administration,
-    models: ModelCatalogue,
-    usage: UsageReports,
-    configs: tuple[ModelConfigs, Explanations],
-) -> list[Registration]:
-    return [
-        (
-            completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
-            CompletionServicer(completions),
-        ),
-        (
-            embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
-            EmbeddingServicer(embeddings),
-        ),
-        (
-            provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server,
-            ProviderAdminServicer(administration),
-        ),
-        (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(models)),
-        (
-            config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
-            ConfigServicer(*configs),
-        ),
-        (usage_service_pb2_grpc.add_UsageServiceServicer_to_server, UsageServicer(usage)),
-    ]
+
+def services(servicers: Iterable[object]) -> list[Registration]:
+    """What a server registers, for each of these."""
+    return [(_REGISTERED[type(servicer)], servicer) for servicer in servicers]

@@ -8,6 +8,8 @@ from typing import Any
 
 import grpc
 
+from llm_service.gateway.audit.log import AuditLog
+from llm_service.rpc.audits import Admitted, Audits
 from llm_service.rpc.callers import Authenticate, Callers, anyone
 from llm_service.rpc.door import Door
 from llm_service.rpc.health import SERVICE as HEALTH
@@ -125,12 +127,23 @@ def build_server(
     telemetry: Telemetry,
     limits: Limits | None = None,
     authenticate: Authenticate = anyone,
+    audit: AuditLog | None = None,
 ) -> Serving:
-    """A server with these services, health and reflection, not listening yet."""
+    """A server with these services, health and reflection, not listening yet.
+
+    `audit` is told of administrative calls; without one they leave no trace.
+    """
     limits = limits or Limits()
     spans, door = Spans(telemetry), Door()
     server = grpc.aio.server(
-        interceptors=(spans, Errors(telemetry), door, Callers(telemetry, authenticate)),
+        interceptors=(
+            spans,
+            Errors(telemetry),
+            door,
+            *([Audits(audit, telemetry)] if audit else []),
+            Callers(telemetry, authenticate),
+            *([Admitted()] if audit else []),
+        ),
         options=_options(limits),
         maximum_concurrent_rpcs=limits.concurrent_calls,
     )

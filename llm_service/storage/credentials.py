@@ -11,6 +11,7 @@ from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Credential, RateLimits, SourceType
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
+from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
 from llm_service.storage.sealed import CREDENTIAL_SECRETS, kept
@@ -39,8 +40,9 @@ _LISTED = Listed(
 class Credentials:
     """The credentials of providers. A provider is named by its uid, which no two tenants share."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit: AuditEntries) -> None:
         self._connection = connection
+        self._audit = audit
 
     async def get(
         self, provider_uid: str, credential_id: str, *, for_update: bool = False
@@ -68,6 +70,7 @@ class Credentials:
             ResourceNotFound: there is no such provider; the transaction is lost.
         """
         await rows.add(self._connection, table, _to_values(credential))
+        self._audit.changed(None, credential)
 
     async def update(self, credential: Credential, expected_version: int) -> Credential:
         """Replace the credential of that uid, and give it back with its next version.
@@ -83,7 +86,9 @@ class Credentials:
         secret = credential.secret_version, credential.sealed
         values = _to_values(credential) | {"sealed": kept(CREDENTIAL_SECRETS, *secret)}
         key = table.c.uid == credential.uid
+        before = await self._stored(credential.uid)
         version = await rows.replace(self._connection, table, key, expected_version, values)
+        self._audit.changed(before, credential)
         return dataclasses.replace(credential, version=version)
 
     async def delete(self, uid: str, expected_version: int | None = None) -> None:
@@ -93,7 +98,9 @@ class Credentials:
             EtagMismatch: it is no longer at `expected_version`.
             ResourceNotFound: it is gone.
         """
+        before = await self._stored(uid)
         await rows.remove(self._connection, table, table.c.uid == uid, expected_version)
+        self._audit.changed(before, None)
 
     async def list(self, provider_uid: str, listing: Listing) -> Page[Credential]:
         """One page of a provider's credentials.
@@ -114,6 +121,10 @@ class Credentials:
         return await self._all(
             _named().where(providers.c.tenant == tenant, providers.c.delete_time.is_(None))
         )
+
+    async def _stored(self, uid: str) -> Credential | None:
+        row = (await self._connection.execute(_named().where(table.c.uid == uid))).first()
+        return row and _to_credential(row)
 
     async def _all(self, statement: Select[Any]) -> tuple[Credential, ...]:
         ordered = statement.order_by(table.c.provider_uid, table.c.credential_id)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
+from llm_service.storage.audit import AuditEntries
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.keys import EncryptionKeys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PING_SECONDS = 2.0
 
 Follower = Callable[[], Awaitable[None]]
+Witness = Callable[["Transaction"], Awaitable[None]]
 
 _SQLITE_ERROR = 1  # a statement that is wrong, not a database that is ill
 
@@ -42,10 +44,11 @@ class Transaction:
     """What one unit of work reads and writes."""
 
     def __init__(self, connection: "AsyncConnection") -> None:
-        self.providers = Providers(connection)
-        self.credentials = Credentials(connection)
-        self.models = Models(connection)
-        self.model_configs = ModelConfigs(connection)
+        self.audit = AuditEntries(connection)
+        self.providers = Providers(connection, self.audit)
+        self.credentials = Credentials(connection, self.audit)
+        self.models = Models(connection, self.audit)
+        self.model_configs = ModelConfigs(connection, self.audit)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.config = ConfigVersions(connection)
@@ -61,6 +64,7 @@ class Database:
         self._reader = reader
         self._local = changes.LocalChanges()
         self._followers: list[Follower] = []
+        self._witnesses: list[Witness] = []
 
     @property
     def dialect(self) -> str:
@@ -91,12 +95,21 @@ class Database:
             async with self._writer.begin() as connection:
                 transaction = Transaction(connection)
                 yield transaction
+                for witness in self._witnesses:
+                    await witness(transaction)
         if transaction.config.bumped:
             self._local.announce()
             for follower in self._followers:
                 # The change is committed: a follower that cannot read it now will see it later.
                 with suppress(StorageUnavailable):
                     await follower()
+
+    def before_commit(self, witness: Witness) -> None:
+        """Await `witness` as the last of each unit of work that writes; if it raises, so does that.
+
+        What it writes is stored together with the rest, or not at all.
+        """
+        self._witnesses.append(witness)
 
     def after_change(self, follower: Follower) -> None:
         """Await `follower` after each change of configuration made here, before its caller goes on.

@@ -13,6 +13,7 @@ from llm_service.domain.listing import Listing, Page
 from llm_service.domain.model_config import ModelConfig, Selector, TargetSpec
 from llm_service.errors import AlreadyExists, ResourceNotFound
 from llm_service.storage import rows
+from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import model_configs as table
 
@@ -37,8 +38,9 @@ _LISTED = Listed(
 class ModelConfigs:
     """The model configurations of all tenants; each method says whose."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit: AuditEntries) -> None:
         self._connection = connection
+        self._audit = audit
 
     async def get(self, tenant: str, config_id: str, *, for_update: bool = False) -> ModelConfig:
         """One configuration. `for_update` keeps others from changing it until the end.
@@ -66,6 +68,7 @@ class ModelConfigs:
         except AlreadyExists:
             await self.refuse_taken(config)
             raise
+        self._audit.changed(None, config)
 
     async def update(self, config: ModelConfig, expected_version: int) -> ModelConfig:
         """Replace the configuration of that uid, and give it back with its next version.
@@ -77,12 +80,14 @@ class ModelConfigs:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == config.tenant, table.c.uid == config.uid)
+        before = (await self._connection.execute(select(table).where(key))).first()
         try:
             version = await rows.replace(
                 self._connection, table, key, expected_version, _to_values(config)
             )
         except IntegrityError:
             raise _selector_taken() from None
+        self._audit.changed(before and _to_config(before), config)
         return dataclasses.replace(config, version=version)
 
     async def delete(
@@ -95,7 +100,9 @@ class ModelConfigs:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == tenant, table.c.config_id == config_id)
+        before = (await self._connection.execute(select(table).where(key))).first()
         await rows.remove(self._connection, table, key, expected_version)
+        self._audit.changed(before and _to_config(before), None)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[ModelConfig]:
         """One page of a tenant's own configurations ("": everybody's; None: all there are).

@@ -22,6 +22,7 @@ from llm_service.domain.provider import (
 )
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
+from llm_service.storage.audit import AuditEntries
 from llm_service.storage.expressions import JsonFlag
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_PRIORITY, resource_name
@@ -75,8 +76,9 @@ _LISTED = Listed(
 class Models:
     """The models of providers. A provider is named by its uid, which no two tenants share."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit: AuditEntries) -> None:
         self._connection = connection
+        self._audit = audit
 
     async def get(self, provider_uid: str, model_id: str, *, for_update: bool = False) -> Model:
         """One model. `for_update` keeps others from changing it until the transaction ends.
@@ -101,6 +103,7 @@ class Models:
             ResourceNotFound: there is no such provider; the transaction is lost.
         """
         await rows.add(self._connection, table, _to_values(provider_uid, model))
+        self._audit.changed(None, model)
 
     async def update(self, provider_uid: str, model: Model, expected_version: int) -> Model:
         """Replace the provider's model of that id, and give it back with its next version.
@@ -112,7 +115,9 @@ class Models:
         """
         values = _to_values(provider_uid, model)
         key = _key(provider_uid, model.model_id)
+        before = await self._stored(provider_uid, model.model_id)
         version = await rows.replace(self._connection, table, key, expected_version, values)
+        self._audit.changed(before, model)
         return dataclasses.replace(model, version=version)
 
     async def delete(
@@ -125,7 +130,9 @@ class Models:
             ResourceNotFound: it is gone.
         """
         key = _key(provider_uid, model_id)
+        before = await self._stored(provider_uid, model_id)
         await rows.remove(self._connection, table, key, expected_version)
+        self._audit.changed(before, None)
 
     async def list(
         self, tenants: Sequence[str], listing: Listing, *, provider_uid: str | None = None
@@ -151,6 +158,11 @@ class Models:
             .order_by(providers.c.provider_id, table.c.model_id)
         )
         return tuple(_to_model(row) for row in await self._connection.execute(statement))
+
+    async def _stored(self, provider_uid: str, model_id: str) -> Model | None:
+        statement = _named().where(_key(provider_uid, model_id))
+        row = (await self._connection.execute(statement)).first()
+        return row and _to_model(row)
 
 
 def _named() -> Select[Any]:

@@ -12,6 +12,7 @@ from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Provider, RateLimits, UpstreamTimeouts
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
+from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import providers as table
 
@@ -45,8 +46,9 @@ _LISTED = Listed(
 class Providers:
     """The providers of all tenants; each method but `purge_expired` says whose."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit: AuditEntries) -> None:
         self._connection = connection
+        self._audit = audit
 
     async def get(
         self,
@@ -79,6 +81,7 @@ class Providers:
             InvalidField: a value does not fit its column.
         """
         await rows.add(self._connection, table, _to_values(provider))
+        self._audit.changed(None, provider)
 
     async def update(self, provider: Provider, expected_version: int) -> Provider:
         """Replace the provider of that uid, and give it back with its next version.
@@ -89,9 +92,11 @@ class Providers:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == provider.tenant, table.c.uid == provider.uid)
+        before = (await self._connection.execute(select(table).where(key))).first()
         version = await rows.replace(
             self._connection, table, key, expected_version, _to_values(provider)
         )
+        self._audit.changed(before and _to_provider(before), provider)
         return dataclasses.replace(provider, version=version)
 
     async def list(

@@ -62,6 +62,14 @@ class Vault:
         return self._keys[0]
 
     @property
+    def audit_keys(self) -> tuple[str, Mapping[str, bytes]]:
+        """The primary key's id, "" without a ring; and by id, what seals audit entries."""
+        if (ring := self.keyring) is None:
+            return "", {}
+        keys = {key_id: ring.purpose_key("audit seal", key_id)[1] for key_id in ring.schemes}
+        return ring.primary_id, keys
+
+    @property
     def trouble(self) -> str:
         """Why nothing can be sealed, in words for an operator; "" if it can."""
         keyring, refused = self._keys

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.rpc import error_details_pb2, status_pb2
 
-from llm_service.domain.access import ANYONE, Principal
+from llm_service.bootstrap import parts
 from llm_service.domain.provider import Model, ModelOrigin
 from llm_service.domain.usage import UsageRecord
 from llm_service.gateway.admin.checks import Checks
@@ -26,11 +26,14 @@ from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
+from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.callers import Authenticate, anyone
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import (
+    audit_service_pb2_grpc,
     config_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
@@ -94,6 +97,7 @@ class Administered:
     admin: provider_admin_service_pb2_grpc.ProviderAdminServiceStub
     models: model_service_pb2_grpc.ModelServiceStub
     usage: usage_service_pb2_grpc.UsageServiceStub
+    audit: audit_service_pb2_grpc.AuditServiceStub
     database: Database
     vault: Vault
     vendor: Vendor
@@ -107,13 +111,14 @@ async def administered(
     *,
     keyring: bool = True,
     workload_identity: bool = False,
-    principal: Principal = ANYONE,
+    authenticate: Authenticate = anyone,
 ) -> AsyncIterator[Administered]:
     ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
     egress = Egress([LOCAL])
     telemetry = Telemetry.start(service_version="test")
     async with Database.open(url) as database:
         vault = Vault(ring, "deployment")
+        audit = parts.audit(database, vault)
         vendor, pending = Vendor(), Pending(database)
         secrets = Secrets(vault, ENVIRONMENT, workload_identity=workload_identity)
         administration = Administration(
@@ -146,9 +151,11 @@ async def administered(
                     config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
                     ConfigServicer(ModelConfigs(database), explanations),
                 ),
+                (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(audit)),
             ],
             telemetry=telemetry,
-            authenticate=lambda _method, _context: principal,
+            authenticate=authenticate,
+            audit=audit,
         )
         port = serving.listen("127.0.0.1:0")
         await serving.start()
@@ -158,6 +165,7 @@ async def administered(
                     provider_admin_service_pb2_grpc.ProviderAdminServiceStub(channel),
                     model_service_pb2_grpc.ModelServiceStub(channel),
                     usage_service_pb2_grpc.UsageServiceStub(channel),
+                    audit_service_pb2_grpc.AuditServiceStub(channel),
                     database,
                     vault,
                     vendor,

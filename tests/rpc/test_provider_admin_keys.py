@@ -96,7 +96,9 @@ async def test_without_a_key_ring_nothing_is_rewrapped(database_url):
 
 async def test_to_a_tenants_caller_there_are_no_keys(database_url):
     principal = Principal("clientKeys/acme", "acme", frozenset(Role))
-    async with administered(database_url, principal=principal) as service:
+    async with administered(
+        database_url, authenticate=lambda _method, _context: principal
+    ) as service:
         for call in (
             service.admin.GetKeyringStatus(pb.GetKeyringStatusRequest()),
             service.admin.RewrapSecrets(pb.RewrapSecretsRequest()),

@@ -1,5 +1,6 @@
 """The tables. Alembic compares `METADATA` with what the migrations make."""
 
+from llm_service.storage.tables.audit import audit_chains, audit_entries
 from llm_service.storage.tables.columns import METADATA, Time
 from llm_service.storage.tables.configuration import (
     config_counter,
@@ -17,6 +18,8 @@ __all__ = [
     "METADATA",
     "Time",
     "attempt_owners",
+    "audit_chains",
+    "audit_entries",
     "config_counter",
     "config_versions",
     "credentials",
