@@ -15,7 +15,6 @@ from llm_service.domain.completion import (
     Completion,
     CompletionFinished,
     CompletionStarted,
-    ContentFilter,
     Cost,
     Fallback,
     FinishReason,
@@ -158,9 +157,7 @@ class TrackedAttempt:
         usage = event.usage or self._usage
         parts = self._assembly.parts() if self._assembly is not None else ()
         message = Message(Role.ASSISTANT, parts)
-        completion = self._serve(
-            message, event.finish_reason, event.provider_finish_reason, usage, event.content_filter
-        )
+        completion = self._serve(message, event, usage)
         out.append(CompletionFinished(completion, self._assembly is not None))
 
     # --- whole answers ---
@@ -172,13 +169,7 @@ class TrackedAttempt:
         if answer.usage is None:
             self._output_bytes = sum(estimates.part_bytes(part) for part in answer.parts)
             self._audio_bytes = sum(_audio_bytes(part) for part in answer.parts)
-        return self._serve(
-            Message(Role.ASSISTANT, answer.parts),
-            answer.finish_reason,
-            answer.provider_finish_reason,
-            answer.usage,
-            answer.content_filter,
-        )
+        return self._serve(Message(Role.ASSISTANT, answer.parts), answer, answer.usage)
 
     # --- embeddings ---
 
@@ -219,26 +210,25 @@ class TrackedAttempt:
     def _serve(
         self,
         message: Message,
-        finish_reason: FinishReason,
-        provider_finish_reason: str,
+        end: Ended | Answer,
         said: TokenUsage | None,
-        content_filter: ContentFilter | None,
     ) -> Completion:
         call = self._call
-        usage, attempts = self._served(said, finish_reason)
+        usage, attempts = self._served(said, end.finish_reason)
         return Completion(
             id=call.id,
             message=message,
-            finish_reason=finish_reason,
-            provider_finish_reason=provider_finish_reason,
+            finish_reason=end.finish_reason,
+            provider_finish_reason=end.provider_finish_reason,
             usage=usage,
             cost=total_cost(attempts),
             served_by=self._served_by,
             attempts=attempts,
             timings=self._timings(),
             create_time=call.create_time,
-            content_filter=content_filter,
+            content_filter=end.content_filter,
             warnings=(*call.warnings(), *self._warnings),
+            provider_finish_message=end.provider_finish_message,
         )
 
     @contextmanager
@@ -289,7 +279,9 @@ class TrackedAttempt:
     def _cost(self, usage: TokenUsage) -> Cost:
         target = self._target
         options = self._call.options_json(target)
-        price = pricing.price_of(target.provider.kind, target.model, self._start_time, options)
+        price = pricing.price_of(
+            target.provider.kind, target.model, self._call.create_time, options
+        )
         return pricing.cost_of(usage, price)
 
     def _settle(

@@ -109,16 +109,15 @@ class Upstream:
             total=total,
         )
 
-    async def load_prices(self, target: Target) -> None:
+    async def load_prices(self, call: Call[Any], target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
-        own = target.model.price
-        settled = own is not None and own.effective_time is None
-        if not settled and pricing.needs_loading(target.provider.kind):
+        own = target.model.price_at(call.create_time)  # what is in force then still is later
+        if own is None and pricing.needs_loading(target.provider.kind):
             await asyncio.to_thread(pricing.load)
 
     async def _admit(self, call: Call[Any], target: Target) -> None:
         """Have prices at hand before the call is made, and its estimate within the limit."""
-        await self.load_prices(target)
+        await self.load_prices(call, target)
         limit = call.request.routing.max_cost_nano_usd
         if limit is None:
             return

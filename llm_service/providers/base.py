@@ -61,6 +61,7 @@ class Answer:
     provider_request_id: str = ""
     content_filter: ContentFilter | None = None
     warnings: tuple[Warning, ...] = ()
+    provider_finish_message: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Ended:
     """The vendor ended the answer properly: always the last event of a stream.
 
     `usage` None: not said. `provider_model` repeats or completes what `Accepted` said; "" adds
-    nothing.
+    nothing. `provider_finish_message` is the vendor's text, for the caller alone.
     """
 
     finish_reason: FinishReason
@@ -85,6 +86,7 @@ class Ended:
     usage: TokenUsage | None
     provider_model: str = ""
     content_filter: ContentFilter | None = None
+    provider_finish_message: str = field(default="", repr=False)
 
 
 AdapterEvent = Accepted | PartEvent | UsageUpdate | Ended

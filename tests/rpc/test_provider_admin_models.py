@@ -3,6 +3,7 @@
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from llm_service.errors import (
     ProviderCredentialRejected,
@@ -251,6 +252,55 @@ async def test_a_manual_model_is_read_back_whole(service, admin):
     ],
 )
 async def test_a_bad_model_is_refused_by_name(admin, fields, named):
+    refused = await refusal(created(admin, **fields))
+
+    assert refused.code is CODE.INVALID_ARGUMENT
+    assert refused.fields == (named,)
+
+
+def dated(day: int, **fields) -> Price:
+    when = Timestamp(seconds=day * 86_400)
+    items = [PriceItem(meter="input-tokens", nano_usd_per_million=day)]
+    return Price(**{"effective_time": when, "items": items, **fields})
+
+
+async def test_a_history_of_prices_is_read_back_with_their_versions(service, admin):
+    model = await created(admin, price=dated(2), dated_prices=[dated(1), dated(3, version="deal")])
+
+    assert model == await model_named(service, "mine")
+    assert [price.version for price in model.dated_prices] == ["override-1970-01-02", "deal"]
+    assert [price.effective_time.seconds for price in model.dated_prices] == [86_400, 3 * 86_400]
+
+
+async def test_a_model_with_only_dated_prices_shows_the_one_list_it_is_charged_by(service, admin):
+    request = pb.CreateModelRequest(
+        parent=ONE,
+        model_id="known",
+        model=Model(provider_model="gpt-4o", dated_prices=[dated(1)]),
+    )
+    created_model = (await admin.CreateModel(request)).model
+
+    assert created_model == await model_named(service, "known")
+    assert not created_model.HasField("price")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"dated_prices": [Price()]}, "model.dated_prices[0].effective_time"),
+        ({"dated_prices": [dated(1), dated(1)]}, "model.dated_prices[1].effective_time"),
+        (
+            {"price": dated(1), "dated_prices": [dated(1)]},
+            "model.dated_prices[0].effective_time",
+        ),
+        ({"dated_prices": [dated(day) for day in range(1, 34)]}, "model.dated_prices"),
+        (
+            {"dated_prices": [dated(1, items=[PriceItem(meter="Input!")])]},
+            "model.dated_prices[0].items[0].meter",
+        ),
+    ],
+)
+async def test_a_bad_history_of_prices_is_refused_by_name(admin, fields, named):
     refused = await refusal(created(admin, **fields))
 
     assert refused.code is CODE.INVALID_ARGUMENT
