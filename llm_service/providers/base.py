@@ -73,6 +73,10 @@ class Accepted:
     warnings: tuple[Warning, ...] = ()
 
 
+MOST_FINISH_MESSAGE = 4096
+"""Characters of a vendor's own explanation that a caller gets."""
+
+
 @dataclass(slots=True)
 class Ended:
     """The vendor ended the answer properly: always the last event of a stream.

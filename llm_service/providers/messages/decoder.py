@@ -120,7 +120,7 @@ class MessagesDecoder:
             self.failure = failure
         if self._usage.news and not self.done:
             self._usage.news = False
-            if (tokens := self._usage.tokens()) is not None:
+            if (tokens := self._usage.tokens(self._blocks.ran)) is not None:
                 events.append(UsageUpdate(tokens))
         return events
 
@@ -224,7 +224,7 @@ class MessagesDecoder:
         if self._beside:
             blocks.keep("message", self._beside)
         model = blocks.model or self._model
-        tokens = self._usage.tokens()
+        tokens = self._usage.tokens(self._blocks.ran)
         blocks.events.append(Ended(self._reason(), self._finish, tokens, model, self._filter))
         self.done = True
 

@@ -1,9 +1,13 @@
 """Token counts as the Messages API reports them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_service.domain.completion import TokenUsage
-from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset
+from llm_service.domain.content import ProviderToolUse
+from llm_service.providers import tool_uses
+from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset, text
 
 
 class Usage:
@@ -26,20 +30,41 @@ class Usage:
             self._said |= fields
             self.news = True
 
-    def tokens(self) -> TokenUsage | None:
-        """Inclusive totals; None when nothing believable was said."""
-        return token_usage(self._said)
+    def tokens(self, ran: Sequence[str] = ()) -> TokenUsage | None:
+        """Inclusive totals; None when nothing believable was said.
+
+        `ran`: the names of the tools that the vendor ran so far.
+        """
+        usage = token_usage(self._said)
+        return usage and replace(usage, provider_tool_uses=_tool_uses(self._said, ran))
 
     def beside(self) -> list[Any]:
         """What other models used on the way (an advisor, one that declined), as it was said.
 
-        It is billed at their prices and so is in no total here.
+        It is billed at their prices and so is in no total here, but is among the tool uses.
         """
         iterations = items(self._said.get("iterations"))
         return iterations if any(_kind(said) not in _OWN for said in iterations) else []
 
 
 _OWN = ("message", "compaction")
+_CODE = "code-execution"
+_ON_THE_WEB = ("web-search", "web-fetch")
+
+
+def _tool_uses(said: dict[str, Any], ran: Sequence[str]) -> tuple[ProviderToolUse, ...]:
+    """What the vendor counts; and what it charges for and does not count.
+
+    Code runs by the time of its container, unless it works on what a web tool brought, when it is
+    free (platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool). An iteration
+    of another model is charged by that model's price, which nobody tells.
+    """
+    counts = tool_uses.reported(mapping(said.get("server_tool_use")))
+    if not any(counts.get(name) for name in _ON_THE_WEB):
+        counts.setdefault(_CODE, tool_uses.seen(ran).get(_CODE, 0))
+    iterations = [text(_kind(one)) for one in items(said.get("iterations"))]
+    others = tool_uses.seen(kind for kind in iterations if kind and kind not in _OWN)
+    return tool_uses.uses(others | counts)
 
 
 def token_usage(said: dict[str, Any]) -> TokenUsage | None:
