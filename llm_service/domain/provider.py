@@ -165,11 +165,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInfo:
-    """What an embedding model gives."""
+    """What an embedding model gives.
+
+    `vector_space`: what its vectors can be compared with; "": those of the model of its name.
+    """
 
     dimensions: int = 0
     variable_dimensions: bool = False
     max_inputs: int = 0
+    vector_space: str = ""
 
 
 class ModelStage(StrEnum):

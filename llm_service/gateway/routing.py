@@ -71,7 +71,7 @@ def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ..
     options = request.routing
     chain = tuple(_unique(_serving(view, request.model, options)))
     lengths = {t.model.embedding.dimensions for t in chain if t.model.embedding} - {0}
-    if len({target.model.provider_model for target in chain}) > 1 or len(lengths) > 1:
+    if len({_vector_space(target.model) for target in chain}) > 1 or len(lengths) > 1:
         raise NoRoute(
             f"{_shown(request.model)} stands for different models, whose vectors do not mix",
             metadata={"model": request.model},
@@ -79,6 +79,11 @@ def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ..
     if options.disable_fallback:
         return chain[:1]
     return chain[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
+
+
+def _vector_space(model: Model) -> str:
+    said = model.embedding.vector_space if model.embedding else ""
+    return said or model.provider_model
 
 
 def _first(view: View, model: str, default_model: str, options: RoutingOptions) -> list[Target]:

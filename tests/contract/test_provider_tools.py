@@ -6,10 +6,12 @@ import pytest
 from anthropic_wire import END as ANTHROPIC_END
 from anthropic_wire import decoder as anthropic
 from anthropic_wire import read_events as read_anthropic
+from anthropic_wire import sse as anthropic_sse
 from anthropic_wire import start as anthropic_start
 from anthropic_wire import stop as anthropic_stop
 from bedrock_answers import HELLO, answer, whole
 from bedrock_wire import delta, ended, start, stop
+from calls import call
 from chunks import TEXT, finish, usage
 from chunks import delta as chat_delta
 from google_wire import chunk
@@ -19,10 +21,12 @@ from reading import read_chunks
 from recordings import sse
 from responses_reading import completed, created, done, read_events, read_whole
 
-from llm_service.domain.content import ProviderToolUse
+from llm_service.domain.content import ProviderTool, ProviderToolUse
 from llm_service.providers import tool_uses
 from llm_service.providers.fold import fold
 from llm_service.providers.gemini.decoder import GeminiDecoder
+from llm_service.providers.messages.api import MessagesApi
+from llm_service.providers.messages.profile import Profile
 from llm_service.providers.vendor import Reply
 
 
@@ -83,23 +87,41 @@ def test_anthropics_own_counts_are_kept_whole_and_streamed():
     assert used(whole_answer) == used(streamed) == {"web-search": 2, "web-fetch": 1}
 
 
-def test_code_that_ran_is_counted_unless_a_web_tool_makes_it_free():
-    alone = read_anthropic(
-        anthropic_start(),
-        *ran("bash_code_execution", 0),
-        *ran("code_execution", 1),
-        anthropic_stop(usage=COUNTED),
-        ANTHROPIC_END,
-    )
-    on_the_web = read_anthropic(
-        anthropic_start(),
-        *ran("code_execution", 0),
-        anthropic_stop(usage=COUNTED | SEARCHED),
-        ANTHROPIC_END,
+@pytest.mark.parametrize(
+    ("tool", "free"),
+    [
+        ("web_search_20260209", True),
+        ("web_fetch_20260318", True),
+        ("web_search_20250305", False),
+        ("code_execution_20260521", False),
+    ],
+)
+async def test_code_that_ran_is_counted_unless_a_web_tool_makes_it_free(tool, free):
+    asked = call(tools=(ProviderTool(tool), ProviderTool("code_execution_20250825")))
+    exchange = MessagesApi(Profile("anthropic")).exchange(asked, stream=True)
+    reader = exchange.decoder(Reply("", (), {}, ""))
+
+    events = reader.feed(
+        anthropic_sse(
+            anthropic_start(),
+            *ran("bash_code_execution", 0),
+            *ran("code_execution", 1),
+            anthropic_stop(usage=COUNTED),
+            ANTHROPIC_END,
+        )
     )
 
-    assert used(alone) == {"code-execution": 2}
-    assert used(on_the_web) == {"web-search": 2, "web-fetch": 1}
+    assert used(fold(events)) == ({} if free else {"code-execution": 2})
+
+
+def test_code_that_the_vendor_counts_is_believed():
+    usage = COUNTED | {"server_tool_use": {"code_execution_requests": 3}}
+
+    answer = read_anthropic(
+        anthropic_start(), *ran("code_execution", 0), anthropic_stop(usage=usage), ANTHROPIC_END
+    )
+
+    assert used(answer) == {"code-execution": 3}
 
 
 # --- OpenAI, xAI ----------------------------------------------------------------------------------
@@ -248,9 +270,9 @@ def test_google_tells_of_places_and_of_sources_without_queries():
 
 
 def test_bedrocks_own_tools_count_where_it_does_not():
-    call = {"toolUseId": "t", "name": "nova_grounding", "type": "server_tool_use"}
-    streamed = answer(start(0, toolUse=call), delta(0, toolUse={"input": "{}"}), stop(0), *ended())
-    said = whole({"toolUse": call | {"input": {}}})
+    use = {"toolUseId": "t", "name": "nova_grounding", "type": "server_tool_use"}
+    streamed = answer(start(0, toolUse=use), delta(0, toolUse={"input": "{}"}), stop(0), *ended())
+    said = whole({"toolUse": use | {"input": {}}})
 
     assert used(streamed) == used(said) == {"nova-grounding": 1}
 

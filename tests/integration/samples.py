@@ -138,7 +138,9 @@ def a_full_model(provider: Provider) -> Model:
             Price("v2", (PriceItem("input_tokens", 100_000_000),), NOW + timedelta(days=30)),
         ),
         rate_limits=RateLimits(tokens_per_minute=2**40),
-        embedding=EmbeddingInfo(dimensions=3, variable_dimensions=True, max_inputs=9),
+        embedding=EmbeddingInfo(
+            dimensions=3, variable_dimensions=True, max_inputs=9, vector_space="x"
+        ),
         default_params=GenerationParams(
             temperature=0.1, stop_sequences=("a", "b"), reasoning=Reasoning(budget_tokens=5)
         ),

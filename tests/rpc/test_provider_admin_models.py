@@ -12,7 +12,13 @@ from llm_service.errors import (
 )
 from llm_service.rpc.stubs import model_service_pb2 as model_service
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
-from llm_service.rpc.stubs.model_pb2 import Model, ModelCapabilities, Price, PriceItem
+from llm_service.rpc.stubs.model_pb2 import (
+    EmbeddingInfo,
+    Model,
+    ModelCapabilities,
+    Price,
+    PriceItem,
+)
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 from tests.fakes import an_answer
 from tests.rpc.administered import refusal
@@ -262,6 +268,15 @@ def dated(day: int, **fields) -> Price:
     when = Timestamp(seconds=day * 86_400)
     items = [PriceItem(meter="input-tokens", nano_usd_per_million=day)]
     return Price(**{"effective_time": when, "items": items, **fields})
+
+
+async def test_a_space_of_vectors_is_read_back(service, admin):
+    said = EmbeddingInfo(dimensions=1536, vector_space="text-embedding-3-small")
+
+    model = await created(admin, embedding=said)
+
+    assert model.embedding == said
+    assert model == await model_named(service, "mine")
 
 
 async def test_a_history_of_prices_is_read_back_with_their_versions(service, admin):

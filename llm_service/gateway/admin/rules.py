@@ -87,6 +87,7 @@ def model(draft: Model) -> Iterator[Violation]:
         dimensions, inputs = draft.embedding.dimensions, draft.embedding.max_inputs
         yield from _range("model.embedding.dimensions", dimensions, 0, INT32_MAX)
         yield from _range("model.embedding.max_inputs", inputs, 0, INT32_MAX)
+        yield from _text("model.embedding.vector_space", draft.embedding.vector_space, MAX_TEXT)
 
 
 def with_named_prices(draft: Model, now: datetime) -> Model:

@@ -53,17 +53,20 @@ class MessagesDecoder:
         "failure",
     )
 
-    def __init__(self, kind: str, format_tool: str, reply: Reply) -> None:
+    def __init__(
+        self, kind: str, format_tool: str, reply: Reply, *, code_is_free: bool = False
+    ) -> None:
         """Start an answer; `kind` stamps provider state.
 
-        Calls of `format_tool` are the text of the answer; "": there is no such tool.
+        Calls of `format_tool` are the text of the answer; "": there is no such tool. `code_is_free`
+        as `tools.code_is_free` tells.
         """
         self.done = False
         self.failure: GatewayError | None = None
         self._reply = reply
         self._reader = EventReader()
         self._blocks = Blocks(kind, format_tool)
-        self._usage = Usage()
+        self._usage = Usage(code_is_free=code_is_free)
         self._started = False
         self._id = ""
         self._model = ""

@@ -17,9 +17,11 @@ class Usage:
         news: something has been said since this was last reset.
     """
 
-    __slots__ = ("_said", "news")
+    __slots__ = ("_code_is_free", "_said", "news")
 
-    def __init__(self) -> None:
+    def __init__(self, *, code_is_free: bool = False) -> None:
+        """`code_is_free`: what the answer runs costs its tokens alone."""
+        self._code_is_free = code_is_free
         self._said: dict[str, Any] = {}
         self.news = False
 
@@ -36,7 +38,15 @@ class Usage:
         `ran`: the names of the tools that the vendor ran so far.
         """
         usage = token_usage(self._said)
-        return usage and replace(usage, provider_tool_uses=_tool_uses(self._said, ran))
+        if usage is None:
+            return None
+        uses = _tool_uses(self._said, () if self._code_is_free else ran)
+        return replace(
+            usage,
+            provider_tool_uses=tuple(
+                use for use in uses if not (self._code_is_free and use.meter == _CODE)
+            ),
+        )
 
     def beside(self) -> list[Any]:
         """What other models used on the way (an advisor, one that declined), as it was said.
@@ -49,19 +59,16 @@ class Usage:
 
 _OWN = ("message", "compaction")
 _CODE = "code-execution"
-_ON_THE_WEB = ("web-search", "web-fetch")
 
 
 def _tool_uses(said: dict[str, Any], ran: Sequence[str]) -> tuple[ProviderToolUse, ...]:
-    """What the vendor counts; and what it charges for and does not count.
+    """What the vendor counts; and what it charges for and does not always count.
 
-    Code runs by the time of its container, unless it works on what a web tool brought, when it is
-    free (platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool). An iteration
-    of another model is charged by that model's price, which nobody tells.
+    Code is charged by the hours of its container, an iteration of another model by that model's
+    price: the answer tells neither.
     """
     counts = tool_uses.reported(mapping(said.get("server_tool_use")))
-    if not any(counts.get(name) for name in _ON_THE_WEB):
-        counts.setdefault(_CODE, tool_uses.seen(ran).get(_CODE, 0))
+    counts.setdefault(_CODE, tool_uses.seen(ran).get(_CODE, 0))
     iterations = [text(_kind(one)) for one in items(said.get("iterations"))]
     others = tool_uses.seen(kind for kind in iterations if kind and kind not in _OWN)
     return tool_uses.uses(others | counts)

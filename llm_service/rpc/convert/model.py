@@ -114,6 +114,7 @@ def _add_details(message: pb.Model, model: Model) -> None:
                 dimensions=embedding.dimensions,
                 variable_dimensions=embedding.variable_dimensions,
                 max_inputs=embedding.max_inputs,
+                vector_space=embedding.vector_space,
             )
         )
     if model.default_params != GenerationParams():
@@ -132,7 +133,9 @@ def _to_capabilities(message: pb.ModelCapabilities) -> ModelCapabilities:
 
 
 def _to_embedding(message: pb.EmbeddingInfo) -> EmbeddingInfo:
-    return EmbeddingInfo(message.dimensions, message.variable_dimensions, message.max_inputs)
+    return EmbeddingInfo(
+        message.dimensions, message.variable_dimensions, message.max_inputs, message.vector_space
+    )
 
 
 def _to_price(message: pb.Price, path: str) -> Price:

@@ -40,7 +40,8 @@ class EmbedRequest(_message.Message):
     """An alias or model id ("text-embedding-3-small"), or a resource name, which
     pins one provider. Required, at most 512 characters: vectors of different
     models cannot be compared, so there is no default. An alias may stand for
-    several providers of one model; one that stands for different models is
+    several providers of one model, whose names for it may differ if
+    EmbeddingInfo.vector_space says so; one that stands for different models is
     refused with NO_ROUTE.
     """
     dimensions: _builtins.int

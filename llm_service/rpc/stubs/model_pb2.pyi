@@ -328,22 +328,29 @@ class EmbeddingInfo(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     VARIABLE_DIMENSIONS_FIELD_NUMBER: _builtins.int
     MAX_INPUTS_FIELD_NUMBER: _builtins.int
+    VECTOR_SPACE_FIELD_NUMBER: _builtins.int
     dimensions: _builtins.int
     """Length of its vectors."""
     variable_dimensions: _builtins.bool
     """True: the caller may ask for fewer."""
     max_inputs: _builtins.int
     """Texts per call. 0: unknown."""
+    vector_space: _builtins.str
+    """What its vectors can be compared with: those of every model of the same
+    space and length. Say so where one model has another name, as deployments
+    at Azure do: "text-embedding-3-small". Empty: its provider_model.
+    """
     def __init__(
         self,
         *,
         dimensions: _builtins.int | None = ...,
         variable_dimensions: _builtins.bool | None = ...,
         max_inputs: _builtins.int | None = ...,
+        vector_space: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "max_inputs", b"max_inputs", "variable_dimensions", b"variable_dimensions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "max_inputs", b"max_inputs", "variable_dimensions", b"variable_dimensions", "vector_space", b"vector_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
