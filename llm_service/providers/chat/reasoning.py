@@ -122,7 +122,7 @@ def fireworks(call: Call, dropped: Dropped) -> Json:
 
 
 def together(call: Call, dropped: Dropped) -> Json:
-    """Some models are switched, some have steps (docs.together.ai/docs/inference/chat/reasoning)."""
+    """Models are switched or have steps (docs.together.ai/docs/inference/chat/reasoning)."""
     reasoning = _of(call)
     _drop_budget(reasoning, dropped)
     _drop_thoughts(reasoning, dropped)
