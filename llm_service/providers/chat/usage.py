@@ -66,6 +66,8 @@ def with_tools_seen(
     counts = tool_uses.seen(ran.values())
     if _SEARCHING.search(model):
         counts.setdefault("web-search", 1)
+    if not counts:
+        return usage
     return replace(usage, provider_tool_uses=tool_uses.uses(counts))
 
 
