@@ -7,7 +7,7 @@ from sqlalchemy.types import TypeEngine
 from alembic import op
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

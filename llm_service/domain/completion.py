@@ -11,6 +11,7 @@ from llm_service.domain.content import (
     Modality,
     Part,
     ProviderState,
+    ProviderToolUse,
     ResponseFormat,
     TokenLogprob,
     Tool,
@@ -176,7 +177,7 @@ class ModalityTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Inclusive totals, and subsets of them.
+    """Inclusive totals, subsets of them, and what is charged beside tokens.
 
     `cache_write_input_tokens` are all writes; `cache_write_1h_input_tokens` are those of them kept
     for an hour. `estimated`: counted by the gateway, not reported by the provider.
@@ -190,15 +191,17 @@ class TokenUsage:
     modality_tokens: tuple[ModalityTokens, ...] = ()
     estimated: bool = False
     cache_write_1h_input_tokens: int = 0
+    provider_tool_uses: tuple[ProviderToolUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CostItem:
-    """What one meter cost: nano-USD for `quantity` units."""
+    """What one meter cost by the price of a version: nano-USD for `quantity` units."""
 
     meter: str
     quantity: int
     nano_usd: int
+    price_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +267,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer."""
+    """A whole answer. `provider_finish_message` is the vendor's text, for the caller alone."""
 
     id: str
     message: Message
@@ -278,6 +281,7 @@ class Completion:
     create_time: datetime
     content_filter: ContentFilter | None = None
     warnings: tuple[Warning, ...] = ()
+    provider_finish_message: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

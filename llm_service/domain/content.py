@@ -179,6 +179,14 @@ class ProviderTool:
     config_json: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderToolUse:
+    """How often a provider ran a tool of its own. `meter` is what it is charged under."""
+
+    meter: str
+    count: int
+
+
 Tool = FunctionTool | ProviderTool
 
 

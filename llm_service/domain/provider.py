@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from llm_service.domain.completion import CallError, GenerationParams
@@ -134,6 +134,9 @@ class ModelCapabilities:
     sampling: bool | None = None
 
 
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class PriceItem:
     """Nano-USD per million units of `meter`.
@@ -154,14 +157,23 @@ class Price:
     items: tuple[PriceItem, ...]
     effective_time: datetime | None = None
 
+    @property
+    def begins(self) -> datetime:
+        """From when it holds; one without an effective time always did."""
+        return self.effective_time or _ALWAYS
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInfo:
-    """What an embedding model gives."""
+    """What an embedding model gives.
+
+    `vector_space`: what its vectors can be compared with; "": those of the model of its name.
+    """
 
     dimensions: int = 0
     variable_dimensions: bool = False
     max_inputs: int = 0
+    vector_space: str = ""
 
 
 class ModelStage(StrEnum):
@@ -185,7 +197,8 @@ class ModelOrigin(StrEnum):
 class Model:
     """A model a provider serves.
 
-    `provider_model` is the upstream's exact id; 0 tokens means unknown.
+    `provider_model` is the upstream's exact id; 0 tokens means unknown. `dated_prices` each have an
+    effective time that no other price of the model has.
     """
 
     provider_name: str
@@ -201,6 +214,7 @@ class Model:
     context_window_tokens: int = 0
     max_output_tokens: int = 0
     price: Price | None = None
+    dated_prices: tuple[Price, ...] = ()
     rate_limits: RateLimits = RateLimits()
     embedding: EmbeddingInfo | None = None
     default_params: GenerationParams = GenerationParams()
@@ -216,6 +230,12 @@ class Model:
     @property
     def name(self) -> str:
         return f"{self.provider_name}/models/{self.model_id}"
+
+    def price_at(self, when: datetime) -> Price | None:
+        """Of its own prices the one in force: the latest that holds by then."""
+        given = (*self.dated_prices, self.price) if self.price else self.dated_prices
+        begun = [price for price in given if price.begins <= when]
+        return max(begun, key=lambda price: price.begins, default=None)
 
 
 @dataclass(frozen=True, slots=True)

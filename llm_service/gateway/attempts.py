@@ -14,7 +14,6 @@ from llm_service.domain.completion import (
     Completion,
     CompletionFinished,
     CompletionStarted,
-    ContentFilter,
     Cost,
     Fallback,
     FinishReason,
@@ -177,9 +176,7 @@ class TrackedAttempt:
         self._evidence.last_word(event.usage)
         parts = self._assembly.parts() if self._assembly is not None else ()
         message = Message(Role.ASSISTANT, parts)
-        completion = self._serve(
-            message, event.finish_reason, event.provider_finish_reason, event.content_filter
-        )
+        completion = self._serve(message, event)
         out.append(CompletionFinished(completion, self._assembly is not None))
 
     # --- whole answers ---
@@ -191,12 +188,7 @@ class TrackedAttempt:
         self._evidence.last_word(answer.usage)
         if answer.usage is None:
             self._evidence.parts(answer.parts)
-        return self._serve(
-            Message(Role.ASSISTANT, answer.parts),
-            answer.finish_reason,
-            answer.provider_finish_reason,
-            answer.content_filter,
-        )
+        return self._serve(Message(Role.ASSISTANT, answer.parts), answer)
 
     # --- embeddings ---
 
@@ -232,25 +224,24 @@ class TrackedAttempt:
     def _serve(
         self,
         message: Message,
-        finish_reason: FinishReason,
-        provider_finish_reason: str,
-        content_filter: ContentFilter | None,
+        end: Ended | Answer,
     ) -> Completion:
         call = self._call
-        usage, attempts = self._served(finish_reason)
+        usage, attempts = self._served(end.finish_reason)
         return Completion(
             id=call.id,
             message=message,
-            finish_reason=finish_reason,
-            provider_finish_reason=provider_finish_reason,
+            finish_reason=end.finish_reason,
+            provider_finish_reason=end.provider_finish_reason,
             usage=usage,
             cost=total_cost(attempts),
             served_by=self._served_by,
             attempts=attempts,
             timings=self._timings(),
             create_time=call.create_time,
-            content_filter=content_filter,
+            content_filter=end.content_filter,
             warnings=(*call.warnings(), *self._warnings),
+            provider_finish_message=end.provider_finish_message,
         )
 
     @contextmanager
@@ -302,7 +293,7 @@ class TrackedAttempt:
     def _price(self) -> Price | None:
         target = self._target
         options = self._call.options_json(target)
-        return pricing.price_of(target.provider.kind, target.model, self._start_time, options)
+        return pricing.price_of(target.provider.kind, target.model, self._call.create_time, options)
 
     def _settle(
         self,

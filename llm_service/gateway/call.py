@@ -1,6 +1,7 @@
 """One call on its way: what was asked, what has failed, what to say when nothing is left."""
 
 from abc import ABC
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from llm_service.domain.completion import (
     TokenUsage,
     Warning,
 )
-from llm_service.domain.content import Modality
+from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.usage import Operation
 from llm_service.errors import (
@@ -313,10 +314,16 @@ def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
             min(so_far.input_tokens + one.input_tokens, MOST_TOKENS),
             min(so_far.output_tokens + one.output_tokens, MOST_TOKENS),
         )
+    tools: Counter[str] = Counter()
+    for use in (use for usage in usages for use in usage.provider_tool_uses):
+        tools[use.meter] += use.count
     return TokenUsage(
         **counts,
         modality_tokens=tuple(modalities.values()),
         estimated=any(u.estimated for u in usages),
+        provider_tool_uses=tuple(
+            ProviderToolUse(meter, min(count, MOST_TOKENS)) for meter, count in tools.items()
+        ),
     )
 
 
@@ -327,11 +334,14 @@ def total_cost(attempts: Sequence[Attempt]) -> Cost:
 
 
 def _sum_cost(costs: Sequence[Cost]) -> Cost:
-    items: dict[str, CostItem] = {}
+    items: dict[tuple[str, str], CostItem] = {}
     for item in (item for cost in costs for item in cost.items):
-        so_far = items.get(item.meter, CostItem(item.meter, 0, 0))
-        items[item.meter] = CostItem(
-            item.meter, so_far.quantity + item.quantity, so_far.nano_usd + item.nano_usd
+        key = item.meter, item.price_version
+        so_far = items.get(key, replace(item, quantity=0, nano_usd=0))
+        items[key] = replace(
+            item,
+            quantity=so_far.quantity + item.quantity,
+            nano_usd=so_far.nano_usd + item.nano_usd,
         )
     return Cost(
         sum(c.total_nano_usd for c in costs),

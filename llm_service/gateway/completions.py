@@ -169,7 +169,7 @@ class Completions:
     async def _estimate(
         self, call: CompletionCall, target: Target, expected_output_tokens: int | None
     ) -> CostEstimate:
-        await self._upstream.load_prices(target)
+        await self._upstream.load_prices(call, target)
         count = await self._count(call, target)
         return self._priced(call, target, count.input_tokens, expected_output_tokens)
 

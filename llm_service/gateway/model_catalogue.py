@@ -84,10 +84,13 @@ class ModelCatalogue:
         return offers
 
     async def _priced(self, provider: Provider, model: Model) -> Model:
-        if model.price is not None or not pricing.has_public_prices(provider.kind):
+        """With the public price, where none of its own is in force."""
+        now = self._now()
+        own = model.price or model.price_at(now)
+        if own is not None or not pricing.has_public_prices(provider.kind):
             return model
         await asyncio.to_thread(pricing.load)
-        return replace(model, price=pricing.price_of(provider.kind, model, self._now()))
+        return replace(model, price=pricing.price_of(provider.kind, model, now))
 
 
 def _offers(provider: Provider, rows: Sequence[Model]) -> list[Offer]:

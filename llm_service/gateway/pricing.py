@@ -47,7 +47,14 @@ _METERS = {
     "output_image_mtok": "output-image-tokens",
     "input_video_mtok": "input-video-tokens",
     "output_video_mtok": "output-video-tokens",
+    "web_searches_kcount": "web-search",
+    "storage_searches_kcount": "file-search",
 }
+# What the list says per thousand; all else is per million.
+_PER_THOUSAND = "_kcount"
+# Tools that cost nothing but the tokens they bring, of which the list says nothing. Anthropic: "no
+# additional charges" (platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool).
+_FREE = {"anthropic": (PriceItem("web-fetch", 0),)}
 # What may have a price of its own beside text.
 _MODALITIES = (Modality.AUDIO, Modality.IMAGE, Modality.VIDEO)
 # What a request may say, in its vendor's words, that changes its price, as genai-prices spells it.
@@ -80,15 +87,14 @@ def estimate(price: Price | None, input_tokens: int, output_tokens: int | None) 
 
 
 def price_of(kind: str, model: Model, when: datetime, options_json: str = "") -> Price | None:
-    """The model's own price from its effective time on, else the public list's at that time.
+    """The model's own price in force at that time, else the public list's of that time.
 
     None is "unknown", never "free". `options_json` is the call's `provider_options_json` for the
     kind: a service tier or a speed asked for there has its own price in the public list. The first
     look-up of a public price loads the list, which blocks for about a second: call `load` in a
     thread before.
     """
-    own = model.price
-    if own is not None and (own.effective_time is None or own.effective_time <= when):
+    if (own := model.price_at(when)) is not None:
         return own
     vendor = _VENDORS.get(kind)
     return _public_price(vendor, model.provider_model, when, options_json) if vendor else None
@@ -120,9 +126,9 @@ def _public_price(
         return None
     asked = _priced_options(options_json)
     if asked:
-        return _price(model.get_prices(when, asked))
+        return _price(vendor, model.get_prices(when, asked))
     # Some vendors' prices depend on the time of day, so the list is asked each time.
-    return _converted(model.get_prices(when))
+    return _converted(vendor, model.get_prices(when))
 
 
 def _priced_options(options_json: str) -> dict[str, str]:
@@ -143,17 +149,17 @@ def _priced_options(options_json: str) -> dict[str, str]:
 _prices: dict[int, tuple[object, Price]] = {}
 
 
-def _converted(prices: "ModelPrice") -> Price:
+def _converted(vendor: str, prices: "ModelPrice") -> Price:
     # By identity, keeping the object alive: the list's objects are not hashable.
     known = _prices.get(id(prices))
     if known is None:
-        known = prices, _price(prices)
+        known = prices, _price(vendor, prices)
         _prices[id(prices)] = known
     return known[1]
 
 
-def _price(prices: "ModelPrice") -> Price:
-    return Price(_list_version(), tuple(_items(vars(prices))))
+def _price(vendor: str, prices: "ModelPrice") -> Price:
+    return Price(_list_version(), (*_items(vars(prices)), *_FREE.get(vendor, ())))
 
 
 @cache
@@ -166,23 +172,24 @@ def _items(prices: Mapping[str, Any]) -> Iterable[PriceItem]:
         meter = _METERS.get(name)
         if meter is None or price is None:
             continue
+        nano = _NANO * 1000 if name.endswith(_PER_THOUSAND) else _NANO
         if isinstance(price, Decimal):
-            yield PriceItem(meter, _nano(price))
+            yield PriceItem(meter, _whole(price * nano))
             continue
-        yield PriceItem(meter, _nano(price.base))
+        yield PriceItem(meter, _whole(price.base * nano))
         for tier in price.tiers:
             # The list's tiers begin above their start; ours begin at it.
-            yield PriceItem(meter, _nano(tier.price), tier.start + 1)
+            yield PriceItem(meter, _whole(tier.price * nano), tier.start + 1)
 
 
-def _nano(usd_per_million: Decimal) -> int:
-    return int((usd_per_million * _NANO).to_integral_value())
+def _whole(nano: Decimal) -> int:
+    return int(nano.to_integral_value())
 
 
 def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
-    """Charge each disjoint bucket of tokens once; the items add up to the total.
+    """Charge each disjoint bucket of tokens once, and each tool use; the items add up to the total.
 
-    A bucket without a price makes the cost `incomplete`; an unknown price makes all of it so.
+    A meter without a price makes the cost `incomplete`; an unknown price makes all of it so.
     """
     quantities = _buckets(usage)
     if price is None:
@@ -198,7 +205,7 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
             charged[own] = charged.get(own, 0) + quantity
     if "request" in rates:
         charged["request"] = 1
-    total, items = _round(charged, rates)
+    total, items = _round(charged, rates, price.version)
     return Cost(total, items, price.version, usage.estimated, incomplete)
 
 
@@ -222,6 +229,8 @@ def _buckets(usage: TokenUsage) -> dict[str, int]:
                 (f"output-{tokens.modality}-tokens", given),
             ):
                 buckets[meter] = buckets.get(meter, 0) + some
+    for use in usage.provider_tool_uses:
+        buckets[use.meter] = buckets.get(use.meter, 0) + use.count
     return {"input-tokens": fresh, **buckets, "output-tokens": written}
 
 
@@ -235,7 +244,7 @@ def _rates(price: Price, input_tokens: int) -> dict[str, int]:
 
 
 def _round(
-    charged: Mapping[str, int], rates: Mapping[str, int]
+    charged: Mapping[str, int], rates: Mapping[str, int], version: str
 ) -> tuple[int, tuple[CostItem, ...]]:
     exact = {meter: quantity * rates[meter] for meter, quantity in charged.items()}
     total = round_half_even(sum(exact.values()))
@@ -244,7 +253,7 @@ def _round(
     # The largest remainders take what rounding the sum left over.
     for meter in sorted(exact, key=lambda meter: exact[meter] % MILLION, reverse=True)[:missing]:
         floors[meter] += 1
-    items = tuple(CostItem(meter, charged[meter], floors[meter]) for meter in charged)
+    items = tuple(CostItem(meter, charged[meter], floors[meter], version) for meter in charged)
     return total, items
 
 

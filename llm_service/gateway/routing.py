@@ -107,9 +107,10 @@ def embedding_targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
 
 
 def _vectors(target: Target) -> tuple[str, int]:
-    """What makes two targets' vectors alike: the upstream's model, and their length if known."""
+    """What makes two targets' vectors alike: their space, and their length if known."""
     known = target.model.embedding
-    return target.model.provider_model, known.dimensions if known else 0
+    space = (known.vector_space if known else "") or target.model.provider_model
+    return space, known.dimensions if known else 0
 
 
 def _first(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:

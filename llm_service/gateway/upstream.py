@@ -69,11 +69,12 @@ class Upstream:
         Raises:
             GatewayError: the attempt was not made, or the block raised it.
         """
+        await self.load_prices(call, target)  # before the clock of the attempt runs
         attempt = TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
         try:
             call.require(target)
             _require_credential(target)
-            await self._admit(call, target)
+            self._admit(call, target)
             live = await self.manager.open(target.provider, target.credential)
             span = self._telemetry.attempt(
                 operation=call.operation.value,
@@ -117,16 +118,14 @@ class Upstream:
             total=total,
         )
 
-    async def load_prices(self, target: Target) -> None:
+    async def load_prices(self, call: Call[Any], target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
-        own = target.model.price
-        settled = own is not None and own.effective_time is None
-        if not settled and pricing.needs_loading(target.provider.kind):
+        own = target.model.price_at(call.create_time)  # what is in force then still is later
+        if own is None and pricing.needs_loading(target.provider.kind):
             await asyncio.to_thread(pricing.load)
 
-    async def _admit(self, call: Call[Any], target: Target) -> None:
-        """Have prices at hand before the call is made, and its estimate within the limit."""
-        await self.load_prices(target)
+    def _admit(self, call: Call[Any], target: Target) -> None:
+        """Raise `CostLimitExceeded` unless the call's estimate is within the caller's limit."""
         limit = call.request.routing.max_cost_nano_usd
         if limit is None:
             return

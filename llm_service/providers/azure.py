@@ -163,9 +163,10 @@ class AzureApi:
             *,
             headers: Headers = JSON,
             endpoint: Endpoint | None = None,
+            noted: dict[str, str] | None = None,
         ) -> bytes:
             path = self._door.path(path, deployment)
-            return await ask(method, path, body, headers=headers, endpoint=endpoint)
+            return await ask(method, path, body, headers=headers, endpoint=endpoint, noted=noted)
 
         return at_door
 

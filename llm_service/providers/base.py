@@ -61,6 +61,7 @@ class Answer:
     provider_request_id: str = ""
     content_filter: ContentFilter | None = None
     warnings: tuple[Warning, ...] = ()
+    provider_finish_message: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)
@@ -72,12 +73,16 @@ class Accepted:
     warnings: tuple[Warning, ...] = ()
 
 
+MOST_FINISH_MESSAGE = 4096
+"""Characters of a vendor's own explanation that a caller gets."""
+
+
 @dataclass(slots=True)
 class Ended:
     """The vendor ended the answer properly: always the last event of a stream.
 
     `usage` None: not said. `provider_model` repeats or completes what `Accepted` said; "" adds
-    nothing.
+    nothing. `provider_finish_message` is the vendor's text, for the caller alone.
     """
 
     finish_reason: FinishReason
@@ -85,6 +90,7 @@ class Ended:
     usage: TokenUsage | None
     provider_model: str = ""
     content_filter: ContentFilter | None = None
+    provider_finish_message: str = field(default="", repr=False)
 
 
 AdapterEvent = Accepted | PartEvent | UsageUpdate | Ended

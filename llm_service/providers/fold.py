@@ -32,4 +32,5 @@ def fold(events: Iterable[AdapterEvent]) -> Answer:
         provider_request_id=accepted.provider_request_id,
         content_filter=ended.content_filter,
         warnings=accepted.warnings,
+        provider_finish_message=ended.provider_finish_message,
     )

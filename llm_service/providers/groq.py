@@ -20,6 +20,9 @@ KIND = ProviderKind(
 DIALECT = Dialect(
     kind=KIND.kind,
     max_tokens_field="max_completion_tokens",
+    # "Not yet supported by any of our models", as are probabilities (console.groq.com/docs:
+    # api-reference, openai).
+    lacks=frozenset({"frequency_penalty", "presence_penalty"}),
     logprobs=Logprobs.NONE,
     reasoning=reasoning.groq,
     provider_tools=True,

@@ -33,7 +33,8 @@ KIND = ProviderKind(
     credential_optional=True,
 )
 
-_DIALECT = Dialect(kind=KIND.kind, video=True, embeddings=EmbeddingRules())
+# Not all of them send [DONE].
+_DIALECT = Dialect(kind=KIND.kind, marks_end=False, video=True, embeddings=EmbeddingRules())
 _RESPONSES = dialect.Dialect(
     kind=KIND.kind, allowed_tools=False, breakpoints=False, vocabulary=False
 )

@@ -124,7 +124,10 @@ class Authenticator(Protocol):
 
 
 class Ask(Protocol):
-    """Makes one request of the account and returns its whole body; raises what went wrong."""
+    """Makes one request of the account and returns its whole body; raises what went wrong.
+
+    `noted` is filled with the headers of the response, by their lower-case names.
+    """
 
     def __call__(
         self,
@@ -134,6 +137,7 @@ class Ask(Protocol):
         *,
         headers: Headers = JSON,
         endpoint: Endpoint | None = None,
+        noted: dict[str, str] | None = None,
     ) -> Awaitable[bytes]: ...
 
 
@@ -275,9 +279,12 @@ class VendorAdapter:
             *,
             headers: Headers = JSON,
             endpoint: Endpoint | None = None,
+            noted: dict[str, str] | None = None,
         ) -> bytes:
             outgoing = Outgoing(method, endpoint or self._endpoint, path, headers, body)
             response = await self._send(outgoing, limits.connect, by)
+            if noted is not None:
+                noted.update(response.headers)
             try:
                 if _is_success(response):
                     return await response.read(by=by)

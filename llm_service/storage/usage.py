@@ -18,6 +18,7 @@ from llm_service.domain.completion import (
     ServedBy,
     TokenUsage,
 )
+from llm_service.domain.content import ProviderToolUse
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.usage import (
     Operation,
@@ -179,6 +180,7 @@ def _usage_values(usage: TokenUsage | None) -> rows.Values:
         "cache_write_1h_input_tokens": usage and usage.cache_write_1h_input_tokens,
         "reasoning_output_tokens": usage and usage.reasoning_output_tokens,
         "modality_tokens": rows.document(usage and usage.modality_tokens),
+        "provider_tool_uses": rows.document(usage and usage.provider_tool_uses),
         "usage_estimated": usage and usage.estimated,
     }
 
@@ -259,6 +261,9 @@ def _to_usage(row: Row[Any]) -> TokenUsage | None:
         reasoning_output_tokens=row.reasoning_output_tokens,
         modality_tokens=msgspec.convert(row.modality_tokens, tuple[ModalityTokens, ...]),
         estimated=row.usage_estimated,
+        provider_tool_uses=msgspec.convert(
+            row.provider_tool_uses or (), tuple[ProviderToolUse, ...]
+        ),
     )
 
 
@@ -267,7 +272,11 @@ def _to_cost(row: Row[Any]) -> Cost | None:
         return None
     return Cost(
         total_nano_usd=row.cost_nano_usd or 0,
-        items=msgspec.convert(row.cost_items, tuple[CostItem, ...]),
+        # Rows older than the items' own versions have that of the cost.
+        items=msgspec.convert(
+            [{"price_version": row.price_version, **item} for item in row.cost_items],
+            tuple[CostItem, ...],
+        ),
         price_version=row.price_version,
         estimated=row.cost_estimated,
         incomplete=row.cost_incomplete,

@@ -7,13 +7,13 @@ from llm_service.providers.fold import fold
 from llm_service.providers.vendor import Reply
 
 
-def decoder() -> ChatDecoder:
-    return ChatDecoder("openai", Reply("", (), {}, ""))
+def decoder(*, marks_end: bool = True) -> ChatDecoder:
+    return ChatDecoder("openai", Reply("", (), {}, ""), marks_end=marks_end)
 
 
-def read(pieces) -> list:
+def read(pieces, *, marks_end: bool = True) -> list:
     """The events of a stream that came in these pieces; raises its failure."""
-    reader = decoder()
+    reader = decoder(marks_end=marks_end)
     events = []
     for piece in pieces:
         events += reader.feed(piece)

@@ -1,11 +1,13 @@
 """What answers of the Messages API say they used."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from anthropic_wire import END, decoder, read, read_events, sse, start, stop, text
 
 from llm_service.domain.completion import TokenUsage, UsageUpdate
+from llm_service.domain.content import ProviderToolUse
 from llm_service.providers.fold import fold
 
 CACHED = {
@@ -79,7 +81,8 @@ def test_what_another_model_used_is_kept_beside_the_answer():
 
     answer = read_events(start(), *text("Hi"), stop(usage=usage), END)
 
-    assert answer.usage == TokenUsage(10, 7)
+    assert replace(answer.usage, provider_tool_uses=()) == TokenUsage(10, 7)
+    assert answer.usage.provider_tool_uses == (ProviderToolUse("advisor-message", 1),)
     state = json.loads(answer.parts[-1].provider_state.data)
     assert state == {"message": {"iterations": [other]}}
 

@@ -180,3 +180,29 @@ async def test_a_refusal_tells_what_the_requests_answered_before_it_used():
 
     # Eight are under way at a time, so one at least was answered before the ninth was asked.
     assert failure.value.used_tokens in range(2, 18, 2)
+
+
+def counting(tokens):
+    """Cohere's answer, with what Bedrock says of it beside the body."""
+
+    def reply(request):
+        vectors = [[1.0] for _ in request.json["texts"]]
+        headers = {} if tokens is None else {"X-Amzn-Bedrock-Input-Token-Count": tokens}
+        return Reply(headers=headers, pieces=[json.dumps({"embeddings": vectors}).encode()])
+
+    return reply
+
+
+async def test_tokens_that_bedrock_tells_beside_the_body_are_counted():
+    call = asked("a", "b", "c", model=COHERE_3, max_inputs=2)
+
+    embeddings, _ = await embed(call, counting("7"), counting("5"))
+
+    assert embeddings.usage.input_tokens == 12
+
+
+@pytest.mark.parametrize("tokens", [None, "", "-1", "many", "9" * 30, "0x7"])
+async def test_tokens_that_are_not_told_or_are_no_number_are_unknown(tokens):
+    embeddings, _ = await embed(asked("a", model=COHERE_3), counting(tokens))
+
+    assert embeddings.usage is None

@@ -355,3 +355,11 @@ def test_nothing_of_thinking_or_inside_a_result_is_cached():
         "messages[2].parts[0].tool_result.content[0]",
         "tools",
     ]
+
+
+def test_what_was_kept_of_the_models_own_answer_is_not_said_back():
+    said = assistant(Text("Hi"), kept(Text(""), additional_fields={"x": 1}))
+
+    blocks = body(asked(user("a"), said, user("b")))["messages"][1]["content"]
+
+    assert blocks == [{"text": "Hi"}]

@@ -270,3 +270,15 @@ def test_citations_span_the_text_they_came_with():
         Citation("https://b.example/x", "B", "b", 0, 5),
     )
     assert state(folded.parts[0]) == {"citations": [web, found]}
+
+
+def test_fields_of_the_models_own_answer_survive_whole_and_streamed():
+    fields = {"delta": {"stop_sequence": None}}
+    end = event("messageStop", {"stopReason": "end_turn", "additionalModelResponseFields": fields})
+
+    streamed = answer(*HELLO, end, ended()[1])
+    said = whole({"text": "Hello"}, additionalModelResponseFields=fields)
+
+    for one in (streamed, said):
+        assert contents(one) == [Text("Hello"), Text("")]
+        assert state(one.parts[1]) == {"additional_fields": fields}

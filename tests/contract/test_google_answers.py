@@ -320,3 +320,22 @@ def test_only_the_first_of_several_candidates_is_read():
     answer = fold(decoder().whole(json.dumps(said).encode()))
 
     assert contents(answer) == [Text("A")]
+
+
+@pytest.mark.parametrize("whole_answer", [True, False])
+def test_googles_explanation_of_the_end_is_told_to_the_caller_alone(whole_answer):
+    said = {"finishMessage": "Malformed function call: f(" + "x" * 9000}
+    make = whole if whole_answer else lambda **how: answered(chunk(**how))
+
+    answer = make(finish="MALFORMED_FUNCTION_CALL", **said)
+
+    assert answer.provider_finish_message == said["finishMessage"][:4096]
+    assert "Malformed function call" not in repr(answer)
+
+
+def test_why_a_prompt_was_blocked_is_told_too():
+    said = {"blockReason": "SAFETY", "blockReasonMessage": "The prompt could not be submitted."}
+
+    answer = answered(json.dumps({"promptFeedback": said}).encode())
+
+    assert answer.provider_finish_message == "The prompt could not be submitted."

@@ -4,11 +4,15 @@ import json
 
 import pytest
 from google_wire import answered, chunk, decoder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_service import errors
 from llm_service.domain.completion import FinishReason
 from llm_service.domain.content import Text, ToolCall
 from llm_service.providers.fold import fold
+from llm_service.providers.gemini.partial_args import ArgumentsText
+from llm_service.providers.gemini.wire import PartialArg
 
 
 def contents(answer) -> list:
@@ -76,6 +80,9 @@ def test_values_of_every_type_at_every_kind_of_path_are_written_in_order():
     "paths",
     [
         ("$.a[1]", "$.a[0]"),
+        ("$.a", "$.a"),
+        ("$.a", "$.b", "$.a"),
+        ("$.a.x", "$.b", "$.a.y"),
         ("$.a.b", "$.a[0]"),
         ("$.a[0]", "$.a.b"),
         ("$.a[999999]",),
@@ -94,6 +101,60 @@ def test_arguments_that_do_not_fit_together_are_an_error(paths):
             *(chunk(partial(path, numberValue=1)) for path in paths),
             chunk(finish="STOP"),
         )
+
+
+def test_what_comes_within_a_string_that_goes_on_waits_for_its_end():
+    answer = answered(
+        chunk(calling("f", willContinue=True)),
+        chunk(partial("$.o.s", stringValue="a", willContinue=True)),
+        chunk(partial("$.o.n", numberValue=1), partial("$.p", stringValue="x", willContinue=True)),
+        chunk(partial("$.q", boolValue=True)),
+        chunk(partial("$.o.s", stringValue="b", willContinue=True)),
+        chunk(partial("$.p", stringValue="y")),
+        chunk(partial("$.o.s", stringValue="c")),
+        chunk(calling(), finish="STOP"),
+    )
+
+    [call] = contents(answer)
+    assert call.arguments_json == '{"o":{"s":"abc","n":1},"p":"xy","q":true}'
+
+
+@given(st.data())
+def test_pieces_of_strings_in_any_order_make_the_object_googles_sdk_would(data):
+    """Strings that are told to go on may take turns; each ends once."""
+    count = data.draw(st.integers(1, 5))
+    left = {f"k{n}": data.draw(st.integers(1, 4)) for n in range(count)}
+    expected: dict[str, str] = {}
+    events = []
+    while left:
+        key = data.draw(st.sampled_from(sorted(left)))
+        left[key] -= 1
+        said = data.draw(st.text(max_size=3))
+        expected[key] = expected.get(key, "") + said
+        events.append(chunk(partial(f"$.{key}", stringValue=said, willContinue=left[key] > 0)))
+        if not left[key]:
+            del left[key]
+
+    answer = answered(chunk(calling("f", willContinue=True)), *events, chunk(finish="STOP"))
+
+    [call] = contents(answer)
+    assert json.loads(call.arguments_json, object_pairs_hook=no_duplicates) == expected
+
+
+def no_duplicates(pairs):
+    assert len({key for key, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+def test_more_than_anyone_would_interleave_is_an_error():
+    arguments = ArgumentsText()
+    arguments.take(PartialArg("$.s", "a", willContinue=True))
+
+    for n in range(1000):
+        arguments.take(PartialArg(f"$.k{n}", numberValue=n))
+
+    with pytest.raises(errors.ProviderProtocolError):
+        arguments.take(PartialArg("$.k1000", numberValue=1))
 
 
 def test_a_piece_of_a_call_nobody_began_is_an_error():

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from chat_kinds import KINDS
 from chunks import TEXT, calling, delta, finish, piece, usage
 from reading import decoder, read, read_chunks
 from recordings import sse
@@ -17,6 +18,7 @@ from llm_service.domain.completion import (
     PartStarted,
 )
 from llm_service.domain.content import Text, ToolCall
+from llm_service.providers import openai_compatible
 from llm_service.providers.base import Accepted, Ended
 from llm_service.providers.fold import fold
 
@@ -76,20 +78,42 @@ def test_an_answer_that_is_not_whole_never_ends(stream):
     "end",
     [
         pytest.param(b"data: [DONE]\n\n", id="done"),
-        pytest.param(b"", id="no [DONE]"),
         pytest.param(b"data: [DONE]", id="[DONE] without a line's end"),
         pytest.param(b"data: [DONE]\r\n\r\n", id="another line's end"),
         pytest.param(b"data:[DONE] \n\n", id="spaces"),
         pytest.param(b"data: [DONE]\n\ndata: {broken\n\n", id="data after [DONE]"),
-        pytest.param(b"data: [DO", id="cut in [DONE]"),
-        pytest.param(b"data: \n\n", id="an empty event"),
     ],
 )
-def test_an_answer_with_a_reason_to_finish_is_whole(end):
-    answer = fold(read([sse([TEXT, finish()], done=False) + end]))
+def test_an_answer_with_its_end_marked_is_whole(end):
+    for marks_end in (True, False):
+        answer = fold(read([sse([TEXT, finish()], done=False) + end], marks_end=marks_end))
+
+        assert answer.parts[0].content == Text("Hello")
+        assert answer.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"data: [DO", id="cut in [DONE]"),
+        pytest.param(b"data: \n\n", id="an empty event"),
+        pytest.param(b": ping\n\n", id="a comment"),
+    ],
+)
+def test_an_end_that_is_not_marked_is_one_only_where_vendors_are_known_not_to_mark_it(end):
+    stream = sse([TEXT, finish()], done=False) + end
+
+    answer = fold(read([stream], marks_end=False))
+    with pytest.raises(errors.ProviderProtocolError):
+        read([stream])
 
     assert answer.parts[0].content == Text("Hello")
-    assert answer.finish_reason is FinishReason.STOP
+
+
+def test_every_named_vendor_marks_the_end_of_its_streams():
+    assert {kind for kind, dialect in KINDS.items() if not dialect.marks_end} == set()
+    assert not openai_compatible._DIALECT.marks_end
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from llm_service.domain.completion import (
     ServedBy,
     TokenUsage,
 )
-from llm_service.domain.content import Modality
+from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.provider import (
     Credential,
     EmbeddingInfo,
@@ -45,6 +45,7 @@ USAGE = TokenUsage(
     modality_tokens=(ModalityTokens(Modality.AUDIO, 1, 2),),
     estimated=True,
     cache_write_1h_input_tokens=2,
+    provider_tool_uses=(ProviderToolUse("web-search", 3),),
 )
 
 
@@ -132,8 +133,14 @@ def a_full_model(provider: Provider) -> Model:
         context_window_tokens=128_000,
         max_output_tokens=4_096,
         price=Price("v1", (PriceItem("input_tokens", 150_000_000, 200_000),), NOW),
+        dated_prices=(
+            Price("v0", (PriceItem("input_tokens", 300_000_000),), NOW - timedelta(days=30)),
+            Price("v2", (PriceItem("input_tokens", 100_000_000),), NOW + timedelta(days=30)),
+        ),
         rate_limits=RateLimits(tokens_per_minute=2**40),
-        embedding=EmbeddingInfo(dimensions=3, variable_dimensions=True, max_inputs=9),
+        embedding=EmbeddingInfo(
+            dimensions=3, variable_dimensions=True, max_inputs=9, vector_space="x"
+        ),
         default_params=GenerationParams(
             temperature=0.1, stop_sequences=("a", "b"), reasoning=Reasoning(budget_tokens=5)
         ),

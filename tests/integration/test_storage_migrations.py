@@ -12,7 +12,7 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import migrations, tables
 from llm_service.storage.database import Database
 from llm_service.storage.migrations import SchemaError, SchemaNewer, SchemaOutdated
-from tests.integration.samples import a_full_record
+from tests.integration.samples import a_full_model, a_full_record, a_provider
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,8 +60,28 @@ async def test_a_record_older_than_its_columns_is_still_read(empty_url):
         (record,) = await tx.usage.since("", None, 2)
 
     assert full.attempt.usage.cache_write_1h_input_tokens == 2
-    assert record.attempt.usage == replace(full.attempt.usage, cache_write_1h_input_tokens=0)
+    assert full.attempt.usage.provider_tool_uses
+    assert record.attempt.usage == replace(
+        full.attempt.usage, cache_write_1h_input_tokens=0, provider_tool_uses=()
+    )
     assert record.operation is Operation.CHAT
+
+
+async def test_a_model_older_than_its_dated_prices_is_still_read(empty_url):
+    provider = a_provider()
+    full = a_full_model(provider)
+    migrations.upgrade(empty_url)
+    async with Database.open(empty_url) as database, database.begin() as tx:
+        await tx.providers.add(provider)
+        await tx.models.add(provider.uid, full)
+    migrations.downgrade(empty_url, "0002")
+    migrations.upgrade(empty_url)
+
+    async with Database.open(empty_url) as database, database.read() as tx:
+        model = await tx.models.get(provider.uid, full.model_id)
+
+    assert full.dated_prices
+    assert model == replace(full, dated_prices=())
 
 
 def test_upgrading_again_changes_nothing(empty_url):
@@ -116,10 +136,10 @@ async def test_serving_refuses_a_newer_schema(database_url):
 
 
 def test_serving_refuses_an_older_schema(monkeypatch):
-    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002", "0003"))
+    monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, "9999"))
 
-    with pytest.raises(SchemaOutdated, match="0002"):
-        migrations.require("0002")
+    with pytest.raises(SchemaOutdated, match="0003"):
+        migrations.require("0003")
 
 
 async def test_a_migrated_database_is_served_and_has_one_identity(database):

@@ -3,6 +3,7 @@
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from llm_service.errors import (
     ProviderCredentialRejected,
@@ -11,7 +12,13 @@ from llm_service.errors import (
 )
 from llm_service.rpc.stubs import model_service_pb2 as model_service
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
-from llm_service.rpc.stubs.model_pb2 import Model, ModelCapabilities, Price, PriceItem
+from llm_service.rpc.stubs.model_pb2 import (
+    EmbeddingInfo,
+    Model,
+    ModelCapabilities,
+    Price,
+    PriceItem,
+)
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 from tests.fakes import an_answer
 from tests.rpc.administered import refusal
@@ -251,6 +258,64 @@ async def test_a_manual_model_is_read_back_whole(service, admin):
     ],
 )
 async def test_a_bad_model_is_refused_by_name(admin, fields, named):
+    refused = await refusal(created(admin, **fields))
+
+    assert refused.code is CODE.INVALID_ARGUMENT
+    assert refused.fields == (named,)
+
+
+def dated(day: int, **fields) -> Price:
+    when = Timestamp(seconds=day * 86_400)
+    items = [PriceItem(meter="input-tokens", nano_usd_per_million=day)]
+    return Price(**{"effective_time": when, "items": items, **fields})
+
+
+async def test_a_space_of_vectors_is_read_back(service, admin):
+    said = EmbeddingInfo(dimensions=1536, vector_space="text-embedding-3-small")
+
+    model = await created(admin, embedding=said)
+
+    assert model.embedding == said
+    assert model == await model_named(service, "mine")
+
+
+async def test_a_history_of_prices_is_read_back_with_their_versions(service, admin):
+    model = await created(admin, price=dated(2), dated_prices=[dated(1), dated(3, version="deal")])
+
+    assert model == await model_named(service, "mine")
+    assert [price.version for price in model.dated_prices] == ["override-1970-01-02", "deal"]
+    assert [price.effective_time.seconds for price in model.dated_prices] == [86_400, 3 * 86_400]
+
+
+async def test_a_model_with_only_dated_prices_shows_the_one_list_it_is_charged_by(service, admin):
+    request = pb.CreateModelRequest(
+        parent=ONE,
+        model_id="known",
+        model=Model(provider_model="gpt-4o", dated_prices=[dated(1)]),
+    )
+    created_model = (await admin.CreateModel(request)).model
+
+    assert created_model == await model_named(service, "known")
+    assert not created_model.HasField("price")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"dated_prices": [Price()]}, "model.dated_prices[0].effective_time"),
+        ({"dated_prices": [dated(1), dated(1)]}, "model.dated_prices[1].effective_time"),
+        (
+            {"price": dated(1), "dated_prices": [dated(1)]},
+            "model.dated_prices[0].effective_time",
+        ),
+        ({"dated_prices": [dated(day) for day in range(1, 34)]}, "model.dated_prices"),
+        (
+            {"dated_prices": [dated(1, items=[PriceItem(meter="Input!")])]},
+            "model.dated_prices[0].items[0].meter",
+        ),
+    ],
+)
+async def test_a_bad_history_of_prices_is_refused_by_name(admin, fields, named):
     refused = await refusal(created(admin, **fields))
 
     assert refused.code is CODE.INVALID_ARGUMENT

@@ -1,6 +1,7 @@
 """A call tries its targets in order, tells the truth about each, and leaves one record for each."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,7 @@ from llm_service.errors import (
     ProviderUnavailable,
 )
 from llm_service.gateway.resolution import DefaultModel
+from llm_service.providers.base import Accepted, Ended
 from tests.fakes import USAGE, FakeAdapter, a_request, an_answer
 from tests.unit.two_providers import World
 
@@ -45,6 +47,21 @@ async def test_an_answer_says_who_served_what_was_used_and_what_it_cost():
     assert completion.cost.total_nano_usd == 7 * 1000 + 2 * 2000
     assert completion.cost.price_version == "v1"
     assert len(completion.attempts) == 1
+
+
+async def test_a_vendors_explanation_reaches_the_caller_and_no_record_or_log(caplog):
+    said = "the prompt quoted: canary"
+    ended = Ended(FinishReason.OTHER, "odd", USAGE, provider_finish_message=said)
+    world = World(
+        FakeAdapter(replace(an_answer(), provider_finish_message=said), [[Accepted("m"), ended]])
+    )
+
+    whole = await world.complete()
+    *_, finished = await world.stream()
+
+    assert whole.provider_finish_message == said
+    assert finished.completion.provider_finish_message == said
+    assert "canary" not in caplog.text + repr(world.ledger.records) + repr([whole, finished])
 
 
 async def test_one_record_is_left_with_the_answers_numbers():

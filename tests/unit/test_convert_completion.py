@@ -40,6 +40,7 @@ from llm_service.domain.content import (
     Modality,
     Part,
     ProviderState,
+    ProviderToolUse,
     Role,
     Text,
     TokenLogprob,
@@ -168,6 +169,28 @@ def test_usage_cost_and_target_keep_every_number():
         provider_request_id="r",
         model_config="fast",
     )
+
+
+def test_what_is_charged_beside_tokens_is_told_with_the_price_of_each_item():
+    usage = replace(USAGE, provider_tool_uses=(ProviderToolUse("web-search", 3),))
+    cost = replace(COST, items=(CostItem("web-search", 3, 30, "v2"),))
+
+    assert list(from_usage(usage).provider_tool_uses) == [
+        common_pb2.ProviderToolUse(meter="web-search", count=3)
+    ]
+    assert list(from_cost(cost).items) == [
+        common_pb2.CostItem(meter="web-search", quantity=3, nano_usd=30, price_version="v2")
+    ]
+
+
+def test_a_vendors_explanation_is_in_the_answer_whole_and_streamed():
+    told = replace(COMPLETION, provider_finish_message="why")
+
+    finished = from_event(CompletionFinished(told, include_completion=True), 0).finished
+
+    assert from_completion(told).provider_finish_message == "why"
+    assert finished.provider_finish_message == "why"
+    assert finished.completion.provider_finish_message == "why"
 
 
 @pytest.mark.parametrize("reason", FinishReason)

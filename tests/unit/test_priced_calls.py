@@ -59,3 +59,13 @@ async def test_a_limit_on_cost_is_held_against_that_tier():
         await World(FakeAdapter(an_answer())).complete(
             routing=routing, provider_options_json=OPTIONS
         )
+
+
+async def test_reading_the_price_list_is_no_time_of_the_vendors(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(pricing, "needs_loading", lambda _kind: not loaded)
+    monkeypatch.setattr(pricing, "load", lambda: loaded.append(datetime.now(UTC)))
+
+    completion = await World(FakeAdapter(an_answer()), model={"price": None}).complete()
+
+    assert loaded[0] <= completion.attempts[0].start_time

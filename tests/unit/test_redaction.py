@@ -26,6 +26,7 @@ SHOWN_TEXTS = {
     "AwsKey": {"access_key_id"},
     "Credential": {"name", "uid", "display_name", "environment_variable", "obfuscated_secret"}
     | {"etag"},
+    "EmbeddingInfo": {"vector_space"},
     "GenerationParams": {"stop_sequences"},
     "Model": {"name", "provider_model", "aliases", "display_name", "description", "etag"}
     | {"replacement_model", "labels"},

@@ -304,6 +304,16 @@ def test_one_model_at_several_providers_is_a_chain_of_embeddings():
         pytest.param(
             {"embedding": EmbeddingInfo(256)}, {"embedding": EmbeddingInfo(512)}, id="lengths"
         ),
+        pytest.param(
+            {"embedding": EmbeddingInfo(vector_space="A")},
+            {"embedding": EmbeddingInfo(vector_space="B")},
+            id="spaces",
+        ),
+        pytest.param(
+            {"provider_model": "A", "embedding": EmbeddingInfo(256)},
+            {"provider_model": "B", "embedding": EmbeddingInfo(512, vector_space="A")},
+            id="lengths in one space",
+        ),
     ],
 )
 def test_a_name_that_stands_for_different_vectors_embeds_nothing(first, second):
@@ -313,6 +323,18 @@ def test_a_name_that_stands_for_different_vectors_embeds_nothing(first, second):
         embedding_targets(a_view(OPENAI, SPARE, models=models), embedding("m", max_attempts=1))
 
     assert failure.value.metadata == {"model": "m"}
+
+
+def test_one_model_under_two_names_is_a_chain_where_its_operator_says_so():
+    deployed = EmbeddingInfo(1536, vector_space="text-embedding-3-small")
+    models = [
+        a_model(OPENAI, "m", provider_model="text-embedding-3-small"),
+        a_model(SPARE, "m", provider_model="our-deployment", embedding=deployed),
+    ]
+
+    chain = embedding_targets(a_view(OPENAI, SPARE, models=models), embedding("m"))
+
+    assert len(chain) == 2
 
 
 def test_a_provider_named_by_the_caller_settles_which_model_embeds():

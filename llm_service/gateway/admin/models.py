@@ -28,7 +28,7 @@ class Models:
             AlreadyExists, ResourceNotFound: the id is taken; there is no such provider.
         """
         rules.done(rules.model(draft))
-        model = replace(draft, price=rules.named_price(draft.price, self._now()))
+        model = rules.with_named_prices(draft, self._now())
         async with self._database.begin() as tx:
             provider = await tx.providers.get(tenant, provider_id, for_update=True)
             await tx.models.add(provider.uid, model)
@@ -53,8 +53,7 @@ class Models:
             draft = change(stored)
             rules.done(rules.model(draft))
             model = replace(
-                draft,
-                price=rules.named_price(draft.price, self._now()),
+                rules.with_named_prices(draft, self._now()),
                 origin=stored.origin if is_row else ModelOrigin.MANUAL,
                 sync_time=stored.sync_time,
                 version=stored.version,

@@ -29,6 +29,7 @@ MAX_LABEL_KEY = 64
 MAX_LABEL_VALUE = 256
 MAX_ALIASES = 32
 MAX_PRICE_ITEMS = 128
+MAX_DATED_PRICES = 32
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 MAX_TOKEN_PRICE = 10**14
@@ -81,19 +82,26 @@ def model(draft: Model) -> Iterator[Violation]:
     yield from _range("model.priority", draft.priority, 0, MAX_PRIORITY)
     yield from _rate_limits("model.rate_limits", draft.rate_limits)
     yield from labels("model.labels", draft.labels)
-    if draft.price is not None:
-        yield from _price(draft.price)
+    yield from _prices(draft)
     if draft.embedding is not None:
         dimensions, inputs = draft.embedding.dimensions, draft.embedding.max_inputs
         yield from _range("model.embedding.dimensions", dimensions, 0, INT32_MAX)
         yield from _range("model.embedding.max_inputs", inputs, 0, INT32_MAX)
+        yield from text("model.embedding.vector_space", draft.embedding.vector_space, MAX_TEXT)
 
 
-def named_price(price: Price | None, now: datetime) -> Price | None:
-    """The price with a version to be found by in old bills, where the operator gave none."""
-    if price is None or price.version:
-        return price
-    return replace(price, version=f"override-{now:%Y-%m-%d}")
+def with_named_prices(draft: Model, now: datetime) -> Model:
+    """Its prices with versions to be found by in old bills, where the operator gave none.
+
+    A dated price is named by the day from which it holds.
+    """
+    price = draft.price and _named(draft.price, now)
+    dated = tuple(_named(one, one.effective_time or now) for one in draft.dated_prices)
+    return replace(draft, price=price, dated_prices=dated)
+
+
+def _named(price: Price, day: datetime) -> Price:
+    return price if price.version else replace(price, version=f"override-{day:%Y-%m-%d}")
 
 
 def settings(given: Mapping[str, str], schema_json: str) -> Iterator[Violation]:
@@ -185,13 +193,30 @@ def _aliases(aliases: tuple[str, ...]) -> Iterator[Violation]:
             yield Violation(f"model.aliases[{index}]", f"must match ^{_ALIAS.pattern}$")
 
 
-def _price(price: Price) -> Iterator[Violation]:
-    yield from text("model.price.version", price.version, MAX_TEXT)
+def _prices(draft: Model) -> Iterator[Violation]:
+    begun: set[datetime] = set()
+    if draft.price is not None:
+        yield from _price("model.price", draft.price)
+        begun.add(draft.price.begins)
+    if len(draft.dated_prices) > MAX_DATED_PRICES:
+        yield Violation("model.dated_prices", f"has more than {MAX_DATED_PRICES} entries")
+    for index, price in enumerate(draft.dated_prices[:MAX_DATED_PRICES]):
+        path = f"model.dated_prices[{index}]"
+        yield from _price(path, price)
+        if price.effective_time is None:
+            yield Violation(f"{path}.effective_time", "is required: from when the price holds")
+        elif price.begins in begun:
+            yield Violation(f"{path}.effective_time", "is that of another price of the model")
+        begun.add(price.begins)
+
+
+def _price(path: str, price: Price) -> Iterator[Violation]:
+    yield from text(f"{path}.version", price.version, MAX_TEXT)
     if len(price.items) > MAX_PRICE_ITEMS:
-        yield Violation("model.price.items", f"has more than {MAX_PRICE_ITEMS} entries")
+        yield Violation(f"{path}.items", f"has more than {MAX_PRICE_ITEMS} entries")
     seen: set[tuple[str, int]] = set()
     for index, item in enumerate(price.items):
-        field = f"model.price.items[{index}]"
+        field = f"{path}.items[{index}]"
         if not _METER.fullmatch(item.meter):
             yield Violation(f"{field}.meter", f"must match ^{_METER.pattern}$")
         most = MAX_TOKEN_PRICE if item.meter.endswith("-tokens") else INT64_MAX

@@ -28,6 +28,7 @@ class ChatApi:
             partial(
                 ChatDecoder,
                 self._dialect.kind,
+                marks_end=self._dialect.marks_end,
                 keeps_thoughts=self._dialect.thoughts is not Thoughts.DROPPED,
                 emulating_tool=structured.emulating_tool(call, self._dialect),
             ),

@@ -19,7 +19,7 @@ from llm_service.providers.base import Accepted, AdapterEvent, Ended
 from llm_service.providers.chat import extras, failures, thoughts, wire
 from llm_service.providers.chat.parts import Parts
 from llm_service.providers.chat.tool_calls import Piece, written
-from llm_service.providers.chat.usage import token_usage
+from llm_service.providers.chat.usage import token_usage, with_tools_seen
 from llm_service.providers.lenient import items, text
 from llm_service.providers.sse import EventReader
 from llm_service.providers.vendor import Reply
@@ -65,9 +65,11 @@ class ChatDecoder:
     __slots__ = (
         "_accepted",
         "_choice",
+        "_executed",
         "_filter",
         "_finish",
         "_id",
+        "_marks_end",
         "_model",
         "_parts",
         "_reader",
@@ -81,24 +83,33 @@ class ChatDecoder:
     )
 
     def __init__(
-        self, kind: str, reply: Reply, *, keeps_thoughts: bool = False, emulating_tool: str = ""
+        self,
+        kind: str,
+        reply: Reply,
+        *,
+        marks_end: bool = True,
+        keeps_thoughts: bool = False,
+        emulating_tool: str = "",
     ) -> None:
         """Start an answer.
 
         Args:
             kind: stamps provider state.
             reply: the response whose body is read.
+            marks_end: a stream that ends without [DONE] was broken off, whatever came before.
             keeps_thoughts: the vendor wants its thinking back, so it gets provider state.
             emulating_tool: the arguments of calls of this tool are the answer's text; "": of none.
         """
         self.done = False
         self.failure: GatewayError | None = None
         self._reply = reply
+        self._marks_end = marks_end
         self._reader = EventReader()
         self._parts = Parts(kind, keeps_thoughts=keeps_thoughts, emulating_tool=emulating_tool)
         self._accepted = False
         self._id = ""
         self._model = ""
+        self._executed: list[Any] = []
         self._choice: int | None = None  # the index of the one choice we read
         self._finish = ""
         self._stopped_by: Any = None  # a stop sequence, where the server names it
@@ -118,11 +129,15 @@ class ChatDecoder:
 
     def end(self) -> list[AdapterEvent]:
         """The events of the end of the bytes: `Ended` if the answer is whole, else a failure."""
-        # Once a reason to finish was given, the rest of an unfinished event is of no interest.
-        events = [] if self._finish else self._read(self._reader.end())
-        if not self.done and self.failure is None:
-            events += self._read((_DONE,))
-        return events
+        # Once it is whole, the rest of an unfinished event is of no interest.
+        is_whole = self._finish and not self._marks_end
+        events = [] if is_whole else self._read(self._reader.end())
+        if self.done or self.failure is not None:
+            return events
+        if not is_whole:
+            self.failure = _broken_off()
+            return events
+        return self._read((_DONE,))
 
     def whole(self, data: bytes) -> list[AdapterEvent]:
         """The events of an answer that came in one piece.
@@ -345,19 +360,20 @@ class ChatDecoder:
             self._parts.image(image)
         for tool in delta.executed_tools if type(delta.executed_tools) is list else ():
             self._parts.opaque("executed_tool", tool)
+            self._executed.append(tool)
 
     def _end(self, otherwise: FinishReason | None) -> None:
         """Close the answer; `otherwise` is why it finished if the vendor gave no reason."""
         if not self._finish and otherwise is None:
-            raise ProviderProtocolError("the provider's stream ended before its answer did")
+            raise _broken_off()
         if self._finish in _BROKEN_OFF:
             raise ProviderUnavailable("the provider broke off its answer")
         for citation in self._sources.all():
             self._parts.cite(citation)
         self._parts.close(self._id)
-        reason = self._reason()
+        usage = with_tools_seen(self._usage, self._executed, self._model)
         self._parts.events.append(
-            Ended(reason, self._finish, self._usage, self._model, self._filter)
+            Ended(self._reason(), self._finish, usage, self._model, self._filter)
         )
         self.done = True
 
@@ -373,3 +389,7 @@ class ChatDecoder:
         if reason is FinishReason.STOP and type(self._stopped_by) is str and self._stopped_by:
             return FinishReason.STOP_SEQUENCE
         return reason
+
+
+def _broken_off() -> ProviderProtocolError:
+    return ProviderProtocolError("the provider's stream ended before its answer did")

@@ -92,6 +92,8 @@ class Dialect:
         thinks_unasked: its models think unless they are told not to.
         thinking_ignores: parameters that a model which thinks does not take.
         forced_tools_stop_thinking: a model that thinks cannot be forced to call a tool.
+        marks_end: its streams end with [DONE], and without it were broken off; else one is whole
+            that ends after a reason to finish.
         include_usage: a stream tells usage only when asked; some vendors refuse to be asked.
         json_schema: takes an answer's schema; else a forced tool brings it about.
         strict: knows `strict` of a function.
@@ -128,6 +130,7 @@ class Dialect:
     thinks_unasked: bool = False
     thinking_ignores: tuple[str, ...] = ()
     forced_tools_stop_thinking: bool = False
+    marks_end: bool = True
     include_usage: bool = True
     json_schema: bool = True
     strict: bool = True

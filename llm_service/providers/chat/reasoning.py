@@ -122,6 +122,7 @@ def fireworks(call: Call, dropped: Dropped) -> Json:
 
 
 def together(call: Call, dropped: Dropped) -> Json:
+    """Models are switched or have steps (docs.together.ai/docs/inference/chat/reasoning)."""
     reasoning = _of(call)
     _drop_budget(reasoning, dropped)
     _drop_thoughts(reasoning, dropped)

@@ -1,16 +1,26 @@
 """Token counts as Chat Completions vendors report them."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_service.domain.completion import ModalityTokens, TokenUsage
-from llm_service.domain.content import Modality
-from llm_service.providers.lenient import MOST_TOKENS, count, subset
+from llm_service.domain.content import Modality, ProviderToolUse
+from llm_service.providers import tool_uses
+from llm_service.providers.lenient import MOST_TOKENS, count, mapping, subset, text
 
 _MODALITIES = (
     ("text_tokens", Modality.TEXT),
     ("audio_tokens", Modality.AUDIO),
     ("image_tokens", Modality.IMAGE),
 )
+
+
+# What some say beside their objects of counts: xAI's live search by its sources, Perplexity.
+_COUNTS = (("num_sources_used", "search-source"), ("num_search_queries", "web-search"))
+# OpenAI's models that search the web whatever they are asked.
+_SEARCHING = re.compile(r"gpt-[\w.-]*-search-(preview|api)")
 
 
 def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on the wire
@@ -33,7 +43,49 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
         cache_write_input_tokens=subset(prompt, _written(said, asked)),
         reasoning_output_tokens=subset(completion, reasoning),
         modality_tokens=_modalities(prompt, asked, completion, answered),
+        provider_tool_uses=_tool_uses(said),
     )
+
+
+def with_tools_seen(
+    usage: TokenUsage | None, executed: Sequence[Any], model: str
+) -> TokenUsage | None:
+    """The usage with what was run and is charged, where the vendor does not count it.
+
+    Args:
+        usage: as told; None: it was not.
+        executed: what Groq tells of the tools it ran, a tool perhaps more than once.
+        model: that answered; some of OpenAI's search for every answer.
+    """
+    if usage is None or usage.provider_tool_uses:
+        return usage
+    ran = {
+        tool["index"] if type(tool.get("index")) is int else f"{number}th": _tool_name(tool)
+        for number, tool in enumerate(map(mapping, executed))
+    }
+    counts = tool_uses.seen(ran.values())
+    if _SEARCHING.search(model):
+        counts.setdefault("web-search", 1)
+    if not counts:
+        return usage
+    return replace(usage, provider_tool_uses=tool_uses.uses(counts))
+
+
+def _tool_name(tool: dict[str, Any]) -> str:
+    kind = text(tool.get("type"))
+    return text(tool.get("name")) or kind if kind == "function" else kind
+
+
+def _tool_uses(said: dict[str, Any]) -> tuple[ProviderToolUse, ...]:
+    counts = tool_uses.reported(
+        mapping(said.get("server_side_tool_usage_details"))  # xAI
+        or mapping(said.get("server_tool_use"))  # OpenRouter, gateways before Anthropic
+    )
+    counts.pop("mcp", None)  # costs its tokens alone
+    for name, meter in _COUNTS:
+        if said.get(name) is not None:
+            counts.setdefault(meter, count(said[name]) or 0)
+    return tool_uses.uses(counts)
 
 
 def _is_left_out(reasoning: int, prompt: int, completion: int, total: Any) -> bool:  # noqa: ANN401

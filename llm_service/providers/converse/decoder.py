@@ -50,6 +50,7 @@ class ConverseDecoder:
         "_accepted",
         "_finish",
         "_model",
+        "_more",
         "_parts",
         "_reader",
         "_reply",
@@ -71,6 +72,7 @@ class ConverseDecoder:
         self._parts = Parts(kind, family, names, reply.request_id)
         self._accepted = False
         self._finish: str | None = None  # the vendor's word
+        self._more: Any = None  # the fields of the model's own answer that the caller asked for
         self._told = False  # metadata came, which ends the answer along with the reason to finish
         self._usage: TokenUsage | None = None
         self._trace: dict[str, Any] = {}
@@ -108,8 +110,9 @@ class ConverseDecoder:
         self._accept()
         for index, block in enumerate(message.content or ()):
             blocks.take_whole(self._parts, index, block or {})
-        self._usage = token_usage(answer.usage)
+        self._usage = token_usage(answer.usage, self._parts.ran)
         self._note_trace(answer.trace)
+        self._more = answer.additionalModelResponseFields
         self._finish = text(answer.stopReason)
         self._end()
         return events
@@ -158,6 +161,7 @@ class ConverseDecoder:
                 self._parts.stop(blocks.index_of(said))
             case "messageStop":
                 self._finish = text(said.get("stopReason"))
+                self._more = said.get("additionalModelResponseFields")
             case "metadata":
                 self._metadata(said)
             case _:
@@ -168,7 +172,7 @@ class ConverseDecoder:
     def _metadata(self, said: dict[str, Any]) -> None:
         self._told = True
         self._note_trace(said.get("trace"))
-        usage = token_usage(said.get("usage"))
+        usage = token_usage(said.get("usage"), self._parts.ran)
         if usage is not None:
             self._usage = usage
             self._parts.events.append(UsageUpdate(usage))
@@ -186,6 +190,8 @@ class ConverseDecoder:
     def _end(self) -> None:
         parts = self._parts
         parts.close()
+        if self._more is not None:
+            parts.keep("additional_fields", self._more)
         said = self._finish or ""
         reason = _FINISH.get(said, FinishReason.OTHER)
         if reason is FinishReason.TOOL_CALLS and parts.answered_by_tool and not parts.calls:

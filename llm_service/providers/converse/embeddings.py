@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ _NOVA_TASKS = {
     "": "GENERIC_INDEX",
 }
 _NOVA_DIMENSIONS = 1024
+_COUNT = "x-amzn-bedrock-input-token-count"  # a header of InvokeModel's response
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _NO_TRUNCATION = Warning(
     "PARAMETER_DROPPED", "truncate", "truncate was left out: this model refuses what is too long"
 )
@@ -93,7 +96,9 @@ async def _ask_all(call: EmbeddingsCall, ask: Ask, bodies: Sequence[Json]) -> li
 
     async def one(body: Json) -> _Answer:
         async with gate:
-            return _answer(await ask("POST", path, msgspec.json.encode(body)))
+            noted: dict[str, str] = {}
+            said = await ask("POST", path, msgspec.json.encode(body), noted=noted)
+            return _answer(said, noted.get(_COUNT, ""))
 
     tasks = [asyncio.create_task(one(body)) for body in bodies]
     try:
@@ -200,8 +205,11 @@ def _fixed_dimensions(kind: str, call: EmbeddingsCall) -> CapabilityNotSupported
     )
 
 
-def _answer(body: bytes) -> _Answer:
-    """Titan gives one vector, Nova a list of objects, Cohere a list of vectors or one by type."""
+def _answer(body: bytes, counted: str) -> _Answer:
+    """Titan gives one vector, Nova a list of objects, Cohere a list of vectors or one by type.
+
+    `counted`: the tokens as Bedrock says them beside the body, where Cohere says none in it.
+    """
     try:
         said = mapping(msgspec.json.decode(body))
         found = said.get("embeddings")
@@ -212,5 +220,6 @@ def _answer(body: bytes) -> _Answer:
         read = msgspec.convert(plain, list[list[float]])
     except (ValueError, RecursionError) as error:
         raise ProviderProtocolError("the provider's answer holds no vectors") from error
-    tokens = count(said.get("inputTextTokenCount"))
-    return _Answer(read, count(said.get("inputTokenCount")) if tokens is None else tokens)
+    beside = int(counted) if _NUMBER.fullmatch(counted) else None
+    told = (said.get("inputTextTokenCount"), said.get("inputTokenCount"), beside)
+    return _Answer(read, next((tokens for one in told if (tokens := count(one)) is not None), None))

@@ -64,15 +64,17 @@ class Parts(PartWriter):
     Attributes:
         calls: how many calls the caller has to answer.
         answered_by_tool: the answer's format was brought about by its tool.
+        ran: the names of the tools that the vendor ran, one for each time.
     """
 
-    __slots__ = ("_answer_id", "_family", "_names", "_open", "answered_by_tool", "calls")
+    __slots__ = ("_answer_id", "_family", "_names", "_open", "answered_by_tool", "calls", "ran")
 
     def __init__(self, provider: str, family: str, names: Names, answer_id: str) -> None:
         """`family` of models stamps thinking, which no other family takes back."""
         super().__init__(provider)
         self.calls = 0
         self.answered_by_tool = False
+        self.ran: list[str] = []
         self._family = family
         self._names = names
         self._answer_id = answer_id
@@ -112,7 +114,10 @@ class Parts(PartWriter):
             return
         kind = text(said.get("type"))
         server_side = kind if kind == _SERVER_SIDE else ""
-        self.calls += not server_side
+        if server_side:
+            self.ran.append(name)
+        else:
+            self.calls += 1
         call_id = call_id or "_".join(filter(None, ("call", self._answer_id, str(self.count))))
         part = self.start(ToolCall(call_id, name, server_side=bool(server_side)))
         self._open[index] = _Block(part, DeltaKind.ARGUMENTS_JSON, 0, server_side, call_id)

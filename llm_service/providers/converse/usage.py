@@ -1,17 +1,20 @@
 """Token counts as Converse reports them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llm_service.domain.completion import TokenUsage
+from llm_service.providers import tool_uses
 from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset
 
 _AN_HOUR = frozenset({"1h", "T1H"})
 
 
-def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on the wire
+def token_usage(said: Any, ran: Sequence[str] = ()) -> TokenUsage | None:  # noqa: ANN401
     """Inclusive totals and their subsets; None when nothing believable was said.
 
-    Converse leaves what was read from the cache and written to it out of its input tokens.
+    Converse leaves what was read from the cache and written to it out of its input tokens. `ran`:
+    the names of the tools it ran itself, which count where it does not say how often it did.
     """
     usage = mapping(said)
     fresh = count(usage.get("inputTokens"))
@@ -28,6 +31,9 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
         cache_read_input_tokens=read,
         cache_write_input_tokens=written,
         cache_write_1h_input_tokens=subset(written, _for_an_hour(usage)),
+        provider_tool_uses=tool_uses.uses(
+            tool_uses.reported(mapping(usage.get("serverToolUsage"))) or tool_uses.seen(ran)
+        ),
     )
 
 

@@ -26,6 +26,7 @@ class Answer(msgspec.Struct):
     stopReason: Any = None  # noqa: N815 - the wire's names
     usage: Any = None
     trace: Any = None
+    additionalModelResponseFields: Any = None  # noqa: N815
 
 
 class ToolUse(msgspec.Struct):

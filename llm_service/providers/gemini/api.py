@@ -35,7 +35,7 @@ class GeminiApi:
         return Exchange(
             self._door.path(call.provider_model, method),
             body.encoded(),
-            partial(GeminiDecoder, KIND, body.answer_tool),
+            partial(GeminiDecoder, KIND, body.answer_tool, model=call.provider_model),
             body.warnings,
             EVENT_STREAM if stream else JSON,
         )

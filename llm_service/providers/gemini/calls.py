@@ -11,7 +11,8 @@ from llm_service.providers import checks, states
 from llm_service.providers.gemini.door import KIND, is_third
 from llm_service.providers.gemini.media import Json, MediaShaper
 
-# What Google documents for a call in the history that its model did not make.
+# What Google documents for a call in the history that its model did not make
+# (ai.google.dev/gemini-api/docs/thought-signatures).
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 
 

@@ -6,6 +6,7 @@ This runs for every chunk of every stream: it builds nothing but the events.
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from llm_service.domain.completion import (
@@ -17,7 +18,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Text, Thinking
 from llm_service.errors import GatewayError, ProviderProtocolError
-from llm_service.providers.base import Accepted, AdapterEvent, Ended
+from llm_service.providers.base import MOST_FINISH_MESSAGE, Accepted, AdapterEvent, Ended
 from llm_service.providers.gemini import failures, grounding, wire
 from llm_service.providers.gemini.parts import Parts
 from llm_service.providers.gemini.probabilities import logprobs
@@ -66,9 +67,11 @@ class GeminiDecoder:
 
     __slots__ = (
         "_accepted",
+        "_asked_model",
         "_continuation",
         "_filter",
         "_finish",
+        "_finish_message",
         "_id",
         "_metadata",
         "_meter",
@@ -83,13 +86,14 @@ class GeminiDecoder:
         "failure",
     )
 
-    def __init__(self, kind: str, answer_tool: str, reply: Reply) -> None:
+    def __init__(self, kind: str, answer_tool: str, reply: Reply, *, model: str = "") -> None:
         """Start an answer.
 
         Args:
             kind: stamps provider state.
             answer_tool: the tool whose arguments are the answer's text; "": there is none.
             reply: of the response to read.
+            model: that was asked; how its searches are charged depends on it.
         """
         self.done = False
         self.failure: GatewayError | None = None
@@ -98,8 +102,10 @@ class GeminiDecoder:
         self._parts = Parts(kind, answer_tool)
         self._accepted = False
         self._id = ""
+        self._asked_model = model
         self._model = ""
         self._finish = ""
+        self._finish_message = ""
         self._filter: ContentFilter | None = None
         self._meter = Meter()
         self._metadata: dict[str, Any] = {}
@@ -197,6 +203,7 @@ class GeminiDecoder:
         """The prompt was blocked, and there will be no answer."""
         if reason := text(said.get("blockReason")):
             self._finish = self._finish or reason
+            self._finish_message = text(said.get("blockReasonMessage"))
             categories = _struck(said.get("safetyRatings")) or (reason[:_MOST_CODE],)
             self._filter = ContentFilter(FilterStage.INPUT, categories)
 
@@ -220,6 +227,7 @@ class GeminiDecoder:
         self._take_metadata(candidate)
         if reason := text(candidate.finishReason):
             self._finish_for(reason, candidate.safetyRatings)
+        self._finish_message = text(candidate.finishMessage) or self._finish_message
 
     def _take_metadata(self, candidate: wire.Candidate) -> None:
         """It may come in pieces; what is said again replaces what was said."""
@@ -271,8 +279,12 @@ class GeminiDecoder:
             self._parts.keep("continuationToken", self._continuation)
         self._parts.close()
         usage = self._meter.latest()
+        if usage is not None:
+            used = grounding.tool_uses(self._metadata, self._asked_model)
+            usage = replace(usage, provider_tool_uses=used)
+        message = self._finish_message[:MOST_FINISH_MESSAGE]
         self._parts.events.append(
-            Ended(self._reason(), self._finish, usage, self._model, self._filter)
+            Ended(self._reason(), self._finish, usage, self._model, self._filter, message)
         )
         self.done = True
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from llm_service.domain.content import Citation
+from llm_service.domain.content import Citation, ProviderToolUse
+from llm_service.providers.gemini.door import is_second
 from llm_service.providers.lenient import count, items, mapping, text
+from llm_service.providers.tool_uses import uses
 
 _SOURCES = ("web", "retrievedContext", "maps", "image")
 _ADDRESSES = ("uri", "sourceUri", "imageUri", "documentName")
@@ -74,6 +76,31 @@ class Texts:
         """Whether there is time left to read so many bytes."""
         self._left -= size
         return self._left > 0
+
+
+def tool_uses(metadata: Mapping[str, Any], model: str) -> tuple[ProviderToolUse, ...]:
+    """What of an answer's grounding is charged beside its tokens.
+
+    Searches of the third generation are charged one by one, of those before by the prompt that
+    needed any (ai.google.dev/gemini-api/docs/pricing); places by the prompt. Running code, reading
+    addresses and searching one's own files cost the tokens alone.
+    """
+    grounding = mapping(metadata.get("groundingMetadata"))
+    searches = sum(
+        1
+        for name in ("webSearchQueries", "imageSearchQueries")
+        for query in items(grounding.get(name))
+        if text(query)
+    )
+    chunks = [mapping(chunk) for chunk in items(grounding.get("groundingChunks"))]
+    on_the_web = searches or any("web" in chunk for chunk in chunks)
+    per_prompt = is_second(model) or not searches
+    return uses(
+        {
+            "web-search": int(bool(on_the_web)) if per_prompt else searches,
+            "map-search": int(any("maps" in chunk for chunk in chunks)),
+        }
+    )
 
 
 def citations(candidate: Mapping[str, Any], texts: Texts) -> Iterator[Cited]:

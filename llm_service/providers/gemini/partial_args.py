@@ -1,7 +1,8 @@
 """The JSON text of a call's arguments, written while the values arrive one by one."""
 
 import re
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,6 +16,7 @@ _SEGMENT = re.compile(
 _ESCAPED = re.compile(r"\\(.)")
 _MOST_DEPTH = 64
 _MOST_SKIPPED = 1000  # items of a list that never came
+_MOST_HELD = 1000  # values that wait for a string to end
 
 Path = tuple[str | int, ...]
 
@@ -26,21 +28,25 @@ class _Container:
     segment: str | int
     is_list: bool
     count: int = 0
+    keys: set[str] = field(default_factory=set)
 
 
 class ArgumentsText:
     """Turns values at paths into text that, joined, is one JSON object.
 
     The values come in the order the model wrote them, so that what has been left is closed for
-    good.
+    good: a text that has been passed on cannot be added to. What comes within a string that says
+    it will continue waits for its end.
     """
 
-    __slots__ = ("_in_string", "_leaf", "_open")
+    __slots__ = ("_continues", "_held", "_in_string", "_leaf", "_open")
 
     def __init__(self) -> None:
         self._open: list[_Container] = []  # outermost first
         self._leaf: Path = ()
         self._in_string = False
+        self._continues = False
+        self._held: list[tuple[Path, PartialArg]] = []
 
     def take(self, arg: PartialArg) -> str:
         """The text that one value, or a piece of a string, adds.
@@ -48,8 +54,26 @@ class ArgumentsText:
         Raises:
             ProviderProtocolError: its place is none, or was left before.
         """
-        path = _parse(arg.jsonPath)
+        return self._take_all(deque([(_parse(arg.jsonPath), arg)]))
+
+    def _take_all(self, waiting: "deque[tuple[Path, PartialArg]]") -> str:
+        texts: list[str] = []
+        while waiting:
+            path, arg = waiting.popleft()
+            if self._in_string and self._continues and path != self._leaf:
+                if len(self._held) >= _MOST_HELD:
+                    raise _disorder()
+                self._held.append((path, arg))
+                continue
+            texts.append(self._write(path, arg))
+            if not self._continues:
+                waiting.extendleft(reversed(self._held))
+                self._held.clear()
+        return "".join(texts)
+
+    def _write(self, path: Path, arg: PartialArg) -> str:
         is_string = type(arg.stringValue) is str
+        self._continues = is_string and arg.willContinue is True
         if self._in_string and path == self._leaf:
             return _string(arg.stringValue)[1:-1] if is_string else ""
         text = self._move_to(path)
@@ -59,9 +83,15 @@ class ArgumentsText:
 
     def finish(self) -> str:
         """The text that closes the object."""
+        texts: list[str] = []
+        while self._held:  # behind a string that did not end
+            self._continues = False
+            held = deque(self._held)
+            self._held.clear()
+            texts.append(self._take_all(held))
         if not self._open:
             return "{}"
-        return self._close_string() + self._close_to(0)
+        return "".join([*texts, self._close_string(), self._close_to(0)])
 
     def _move_to(self, path: Path) -> str:
         text = self._close_string()
@@ -88,6 +118,9 @@ class ArgumentsText:
             raise _disorder()
         comma = "," if container.count else ""
         if type(segment) is not int:
+            if segment in container.keys:
+                raise _disorder()
+            container.keys.add(str(segment))
             container.count += 1
             return f"{comma}{_string(str(segment))}:"
         skipped = segment - container.count

@@ -21,6 +21,7 @@ class PartialArg(msgspec.Struct, gc=False):
     stringValue: Any = None  # noqa: N815
     numberValue: Any = None  # noqa: N815
     boolValue: Any = None  # noqa: N815
+    willContinue: Any = None  # noqa: N815
 
 
 class FunctionCall(msgspec.Struct, gc=False):
@@ -55,6 +56,7 @@ class Candidate(msgspec.Struct, gc=False):
 
     content: Content | None = None
     finishReason: Any = None  # noqa: N815
+    finishMessage: Any = None  # noqa: N815
     index: Any = None
     safetyRatings: Any = None  # noqa: N815
     groundingMetadata: Any = None  # noqa: N815

@@ -10,7 +10,7 @@ from llm_service.domain.completion import ContentFilter
 from llm_service.domain.provider import Model
 from llm_service.providers.base import Call, Embeddings, EmbeddingsCall, TokenCount
 from llm_service.providers.lenient import count, mapping
-from llm_service.providers.messages import failures, listing, request
+from llm_service.providers.messages import failures, listing, request, tools
 from llm_service.providers.messages.decoder import MessagesDecoder
 from llm_service.providers.messages.profile import CURRENT, Profile
 from llm_service.providers.vendor import EVENT_STREAM, JSON, Ask, Exchange, Headers
@@ -45,7 +45,12 @@ class MessagesApi:
         return Exchange(
             f"{self._profile.prefix}/messages",
             msgspec.json.encode(body),
-            partial(MessagesDecoder, self._profile.kind, prepared.format_tool),
+            partial(
+                MessagesDecoder,
+                self._profile.kind,
+                prepared.format_tool,
+                code_is_free=tools.code_is_free(call),
+            ),
             prepared.warnings,
             [*(EVENT_STREAM if stream else JSON), *_headers(prepared.version, prepared.betas)],
         )

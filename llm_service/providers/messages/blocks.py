@@ -52,6 +52,7 @@ class Blocks(PartWriter):
         formatted: the answer came as a call of the tool that brings its format about.
         model: who took over the answer, when another model did.
         answer_id: the vendor's id of the answer, for calls that have none.
+        ran: the names of the tools that the vendor ran, one for each time.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Blocks(PartWriter):
         "formatted",
         "malformed",
         "model",
+        "ran",
     )
 
     def __init__(self, kind: str, format_tool: str = "") -> None:
@@ -73,6 +75,7 @@ class Blocks(PartWriter):
         self.formatted = False
         self.model = ""
         self.answer_id = ""
+        self.ran: list[str] = []
         self._kind = kind
         self._format_tool = format_tool
         self._open: dict[int | None, _Open] = {}
@@ -194,6 +197,7 @@ class Blocks(PartWriter):
         self.calls += own
         fields = wire.read_object(raw)
         if not own:
+            self.ran.append(name)
             fields.pop("input", None)
             block.state["call"] = fields
         elif beside := {key: fields[key] for key in fields if key not in _OF_A_CALL}:

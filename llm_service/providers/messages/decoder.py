@@ -53,17 +53,20 @@ class MessagesDecoder:
         "failure",
     )
 
-    def __init__(self, kind: str, format_tool: str, reply: Reply) -> None:
+    def __init__(
+        self, kind: str, format_tool: str, reply: Reply, *, code_is_free: bool = False
+    ) -> None:
         """Start an answer; `kind` stamps provider state.
 
-        Calls of `format_tool` are the text of the answer; "": there is no such tool.
+        Calls of `format_tool` are the text of the answer; "": there is no such tool. `code_is_free`
+        as `tools.code_is_free` tells.
         """
         self.done = False
         self.failure: GatewayError | None = None
         self._reply = reply
         self._reader = EventReader()
         self._blocks = Blocks(kind, format_tool)
-        self._usage = Usage()
+        self._usage = Usage(code_is_free=code_is_free)
         self._started = False
         self._id = ""
         self._model = ""
@@ -120,7 +123,7 @@ class MessagesDecoder:
             self.failure = failure
         if self._usage.news and not self.done:
             self._usage.news = False
-            if (tokens := self._usage.tokens()) is not None:
+            if (tokens := self._usage.tokens(self._blocks.ran)) is not None:
                 events.append(UsageUpdate(tokens))
         return events
 
@@ -224,7 +227,7 @@ class MessagesDecoder:
         if self._beside:
             blocks.keep("message", self._beside)
         model = blocks.model or self._model
-        tokens = self._usage.tokens()
+        tokens = self._usage.tokens(self._blocks.ran)
         blocks.events.append(Ended(self._reason(), self._finish, tokens, model, self._filter))
         self.done = True
 

@@ -28,6 +28,8 @@ _NAMES = {
     "text_editor_20250429": "str_replace_based_edit_tool",
     "text_editor_20250728": "str_replace_based_edit_tool",
 }
+_WEB_TOOL = re.compile(r"web_(search|fetch)_(?P<release>\d{8})")
+_FREE_SINCE = "20260209"
 _NAMELESS = re.compile(r"mcp_toolset|\w+_toolset_\d{8}")
 # Tools the vendor still calls a beta, and which.
 _BETAS = (
@@ -37,6 +39,17 @@ _BETAS = (
     (re.compile(r"mcp_toolset"), "mcp-client-2025-11-20"),
     (re.compile(r"advisor_20260301"), "advisor-tool-2026-03-01"),
 )
+
+
+def code_is_free(call: Call) -> bool:
+    """Whether running code costs the call its tokens alone.
+
+    It does where a web tool of that release or a later one is in the request
+    (platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool).
+    """
+    types = (tool.type for tool in call.request.tools if isinstance(tool, ProviderTool))
+    found = map(_WEB_TOOL.fullmatch, types)
+    return any(match["release"] >= _FREE_SINCE for match in found if match)
 
 
 def tools(call: Call, kind: str, dropped: Dropped, format_tool: Json | None) -> Json:

@@ -1,9 +1,13 @@
 """Token counts as the Messages API reports them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_service.domain.completion import TokenUsage
-from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset
+from llm_service.domain.content import ProviderToolUse
+from llm_service.providers import tool_uses
+from llm_service.providers.lenient import MOST_TOKENS, count, items, mapping, subset, text
 
 
 class Usage:
@@ -13,9 +17,11 @@ class Usage:
         news: something has been said since this was last reset.
     """
 
-    __slots__ = ("_said", "news")
+    __slots__ = ("_code_is_free", "_said", "news")
 
-    def __init__(self) -> None:
+    def __init__(self, *, code_is_free: bool = False) -> None:
+        """`code_is_free`: what the answer runs costs its tokens alone."""
+        self._code_is_free = code_is_free
         self._said: dict[str, Any] = {}
         self.news = False
 
@@ -26,20 +32,46 @@ class Usage:
             self._said |= fields
             self.news = True
 
-    def tokens(self) -> TokenUsage | None:
-        """Inclusive totals; None when nothing believable was said."""
-        return token_usage(self._said)
+    def tokens(self, ran: Sequence[str] = ()) -> TokenUsage | None:
+        """Inclusive totals; None when nothing believable was said.
+
+        `ran`: the names of the tools that the vendor ran so far.
+        """
+        usage = token_usage(self._said)
+        if usage is None:
+            return None
+        uses = _tool_uses(self._said, () if self._code_is_free else ran)
+        return replace(
+            usage,
+            provider_tool_uses=tuple(
+                use for use in uses if not (self._code_is_free and use.meter == _CODE)
+            ),
+        )
 
     def beside(self) -> list[Any]:
         """What other models used on the way (an advisor, one that declined), as it was said.
 
-        It is billed at their prices and so is in no total here.
+        It is billed at their prices and so is in no total here, but is among the tool uses.
         """
         iterations = items(self._said.get("iterations"))
         return iterations if any(_kind(said) not in _OWN for said in iterations) else []
 
 
 _OWN = ("message", "compaction")
+_CODE = "code-execution"
+
+
+def _tool_uses(said: dict[str, Any], ran: Sequence[str]) -> tuple[ProviderToolUse, ...]:
+    """What the vendor counts; and what it charges for and does not always count.
+
+    Code is charged by the hours of its container, an iteration of another model by that model's
+    price: the answer tells neither.
+    """
+    counts = tool_uses.reported(mapping(said.get("server_tool_use")))
+    counts.setdefault(_CODE, tool_uses.seen(ran).get(_CODE, 0))
+    iterations = [text(_kind(one)) for one in items(said.get("iterations"))]
+    others = tool_uses.seen(kind for kind in iterations if kind and kind not in _OWN)
+    return tool_uses.uses(others | counts)
 
 
 def token_usage(said: dict[str, Any]) -> TokenUsage | None:

@@ -214,7 +214,7 @@ class ResponsesDecoder:
             reason = _INCOMPLETE.get(word, FinishReason.OTHER)
         if reason is FinishReason.CONTENT_FILTER:
             struck = failures.struck(response) or ContentFilter(FilterStage.OUTPUT)
-        usage = token_usage(response.get("usage"))
+        usage = token_usage(response, self._parts.ran)
         model = text(response.get("model")) or self._model
         self._parts.events.append(Ended(reason, word, usage, model, struck))
         self.done = True
@@ -235,7 +235,7 @@ class ResponsesDecoder:
         if not self._accepted:
             self._accept(response)
         self._parts.close(items(response.get("output")))
-        usage = token_usage(response.get("usage"))
+        usage = token_usage(response, self._parts.ran)
         model = text(response.get("model")) or self._model
         self._parts.events.append(
             Ended(FinishReason.CONTENT_FILTER, "content_filter", usage, model, struck)

@@ -20,9 +20,10 @@ class Parts(TextParts):
         answer_id: makes the ids of calls that came without one.
         called: a call waits for its caller's answer.
         own_tools: the free-text tools the caller gave; None: not known, so all that are called.
+        ran: the calls that the vendor answered itself.
     """
 
-    __slots__ = ("_format_tool", "_items", "answer_id", "called", "own_tools")
+    __slots__ = ("_format_tool", "_items", "answer_id", "called", "own_tools", "ran")
 
     def __init__(self, provider: str, format_tool: str) -> None:
         """`format_tool`: the name of the tool whose call is the answer itself; "": none is."""
@@ -30,6 +31,7 @@ class Parts(TextParts):
         self.answer_id = ""
         self.called = False
         self.own_tools: frozenset[str] | None = None
+        self.ran: list[Json] = []
         self._format_tool = format_tool
         self._items = Items()
 
@@ -88,6 +90,8 @@ class Parts(TextParts):
         if item is None or item.closed:
             item = self._items.add(index, text(said.get("id")), kind)
         item.closed = True
+        if calls.is_call(said) and not self._runs_at_caller(said):
+            self.ran.append(said)
         if kind == "message":
             self.close_message(item, said)
         elif kind == "reasoning":

@@ -64,6 +64,7 @@ def from_completion(completion: Completion) -> pb.Completion:
         timings=_from_timings(completion.timings),
         warnings=from_warnings(completion.warnings),
         create_time=to_timestamp(completion.create_time),
+        provider_finish_message=completion.provider_finish_message,
     )
     if completion.content_filter is not None:
         message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
@@ -154,6 +155,7 @@ def _from_finished(event: CompletionFinished) -> pb.CompletionFinished:
         attempts=from_attempts(completion.attempts),
         timings=_from_timings(completion.timings),
         warnings=from_warnings(completion.warnings),
+        provider_finish_message=completion.provider_finish_message,
     )
     if completion.content_filter is not None:
         message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
@@ -183,6 +185,10 @@ def from_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
             for tokens in usage.modality_tokens
         ],
         estimated=usage.estimated,
+        provider_tool_uses=[
+            common_pb2.ProviderToolUse(meter=use.meter, count=use.count)
+            for use in usage.provider_tool_uses
+        ],
     )
 
 
@@ -190,7 +196,12 @@ def from_cost(cost: Cost) -> common_pb2.Cost:
     return common_pb2.Cost(
         total_nano_usd=cost.total_nano_usd,
         items=[
-            common_pb2.CostItem(meter=item.meter, quantity=item.quantity, nano_usd=item.nano_usd)
+            common_pb2.CostItem(
+                meter=item.meter,
+                quantity=item.quantity,
+                nano_usd=item.nano_usd,
+                price_version=item.price_version,
+            )
             for item in cost.items
         ],
         price_version=cost.price_version,

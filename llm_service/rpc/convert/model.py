@@ -56,6 +56,10 @@ def to_model(message: pb.Model, provider_name: str, model_id: str, path: str) ->
         context_window_tokens=message.context_window_tokens,
         max_output_tokens=message.max_output_tokens,
         price=_to_price(message.price, f"{path}.price") if message.HasField("price") else None,
+        dated_prices=tuple(
+            _to_price(price, f"{path}.dated_prices[{index}]")
+            for index, price in enumerate(message.dated_prices)
+        ),
         rate_limits=to_rate_limits(message.rate_limits),
         embedding=_to_embedding(message.embedding) if message.HasField("embedding") else None,
         default_params=to_params(message.default_params, f"{path}.default_params", checks),
@@ -87,6 +91,7 @@ def from_model(model: Model) -> pb.Model:
         labels=model.labels,
         etag=to_etag(model.version),
         priority=model.priority,
+        dated_prices=[_from_price(price) for price in model.dated_prices],
     )
     if model.stage is not None:
         message.stage = pb.Model.Stage.Value(f"STAGE_{model.stage.name}")
@@ -109,6 +114,7 @@ def _add_details(message: pb.Model, model: Model) -> None:
                 dimensions=embedding.dimensions,
                 variable_dimensions=embedding.variable_dimensions,
                 max_inputs=embedding.max_inputs,
+                vector_space=embedding.vector_space,
             )
         )
     if model.default_params != GenerationParams():
@@ -127,7 +133,9 @@ def _to_capabilities(message: pb.ModelCapabilities) -> ModelCapabilities:
 
 
 def _to_embedding(message: pb.EmbeddingInfo) -> EmbeddingInfo:
-    return EmbeddingInfo(message.dimensions, message.variable_dimensions, message.max_inputs)
+    return EmbeddingInfo(
+        message.dimensions, message.variable_dimensions, message.max_inputs, message.vector_space
+    )
 
 
 def _to_price(message: pb.Price, path: str) -> Price:

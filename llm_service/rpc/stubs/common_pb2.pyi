@@ -136,6 +136,7 @@ class TokenUsage(_message.Message):
     CACHE_WRITE_1H_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     MODALITY_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
+    PROVIDER_TOOL_USES_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """All tokens of the prompt, those read from or written to a provider's cache
     included.
@@ -160,6 +161,12 @@ class TokenUsage(_message.Message):
     def modality_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModalityTokens]:
         """The totals by modality, where the provider tells."""
 
+    @_builtins.property
+    def provider_tool_uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderToolUse]:
+        """Tools that the provider ran itself, which are charged beside the tokens. Not
+        a part of any count of tokens.
+        """
+
     def __init__(
         self,
         *,
@@ -171,14 +178,44 @@ class TokenUsage(_message.Message):
         cache_write_1h_input_tokens: _builtins.int | None = ...,
         modality_tokens: _abc.Iterable[Global___ModalityTokens] | None = ...,
         estimated: _builtins.bool | None = ...,
+        provider_tool_uses: _abc.Iterable[Global___ProviderToolUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_1h_input_tokens", b"cache_write_1h_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "modality_tokens", b"modality_tokens", "output_tokens", b"output_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_1h_input_tokens", b"cache_write_1h_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "modality_tokens", b"modality_tokens", "output_tokens", b"output_tokens", "provider_tool_uses", b"provider_tool_uses", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenUsage: _TypeAlias = TokenUsage  # noqa: Y015
+
+@_typing.final
+class ProviderToolUse(_message.Message):
+    """How often a provider ran a tool of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    meter: _builtins.str
+    """PriceItem.meter: "web-search", "web-fetch", "file-search",
+    "code-execution", "map-search", "image-generation", ... May grow. A meter
+    without a price makes the cost incomplete.
+    """
+    count: _builtins.int
+    """Uses, as the provider charges them: searches, not results."""
+    def __init__(
+        self,
+        *,
+        meter: _builtins.str | None = ...,
+        count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "meter", b"meter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderToolUse: _TypeAlias = ProviderToolUse  # noqa: Y015
 
 @_typing.final
 class ModalityTokens(_message.Message):
@@ -234,7 +271,7 @@ class Cost(_message.Message):
     """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostItem]:
-        """One per meter that counted something."""
+        """One per meter that counted something, and price it was charged by."""
 
     def __init__(
         self,
@@ -262,21 +299,27 @@ class CostItem(_message.Message):
     METER_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     NANO_USD_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
     meter: _builtins.str
     """Same vocabulary as PriceItem.meter."""
     quantity: _builtins.int
     """How many units: tokens, requests, images, ..."""
     nano_usd: _builtins.int
+    price_version: _builtins.str
+    """Price.version it was charged by. A call whose attempts were charged by
+    different prices has an item for each.
+    """
     def __init__(
         self,
         *,
         meter: _builtins.str | None = ...,
         quantity: _builtins.int | None = ...,
         nano_usd: _builtins.int | None = ...,
+        price_version: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter", "nano_usd", b"nano_usd", "quantity", b"quantity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter", "nano_usd", b"nano_usd", "price_version", b"price_version", "quantity", b"quantity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

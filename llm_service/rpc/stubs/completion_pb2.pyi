@@ -353,6 +353,7 @@ class Completion(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     RESPONSE_CACHE_HIT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FINISH_MESSAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The call's id: the same in trailing metadata `llmservice-completion-id`, in
     usage records, and in CompletionFailure.
@@ -363,6 +364,10 @@ class Completion(_message.Message):
     """The provider's own word, for reasons this enum does not have."""
     response_cache_hit: _builtins.bool
     """True: answered from the gateway's own cache, without an attempt."""
+    provider_finish_message: _builtins.str
+    """The provider's own explanation of why the model stopped, as it gave it; at
+    most 4096 characters. It may quote the prompt or the answer. Empty: none.
+    """
     @_builtins.property
     def message(self) -> _content_pb2.Message:
         """What the model said: role ROLE_ASSISTANT. Add it to `messages` unchanged to
@@ -415,10 +420,11 @@ class Completion(_message.Message):
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         response_cache_hit: _builtins.bool | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        provider_finish_message: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content_filter", b"content_filter", "cost", b"cost", "create_time", b"create_time", "message", b"message", "served_by", b"served_by", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "content_filter", b"content_filter", "cost", b"cost", "create_time", b"create_time", "finish_reason", b"finish_reason", "id", b"id", "message", b"message", "provider_finish_reason", b"provider_finish_reason", "response_cache_hit", b"response_cache_hit", "served_by", b"served_by", "timings", b"timings", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "content_filter", b"content_filter", "cost", b"cost", "create_time", b"create_time", "finish_reason", b"finish_reason", "id", b"id", "message", b"message", "provider_finish_message", b"provider_finish_message", "provider_finish_reason", b"provider_finish_reason", "response_cache_hit", b"response_cache_hit", "served_by", b"served_by", "timings", b"timings", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -952,10 +958,12 @@ class CompletionFinished(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     RESPONSE_CACHE_HIT_FIELD_NUMBER: _builtins.int
     COMPLETION_FIELD_NUMBER: _builtins.int
+    PROVIDER_FINISH_MESSAGE_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     provider_finish_reason: _builtins.str
     """As in Completion, like all fields here."""
     response_cache_hit: _builtins.bool
+    provider_finish_message: _builtins.str
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage: ...
     @_builtins.property
@@ -985,10 +993,11 @@ class CompletionFinished(_message.Message):
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         response_cache_hit: _builtins.bool | None = ...,
         completion: Global___Completion | None = ...,
+        provider_finish_message: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "content_filter", b"content_filter", "cost", b"cost", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "completion", b"completion", "content_filter", b"content_filter", "cost", b"cost", "finish_reason", b"finish_reason", "provider_finish_reason", b"provider_finish_reason", "response_cache_hit", b"response_cache_hit", "timings", b"timings", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "completion", b"completion", "content_filter", b"content_filter", "cost", b"cost", "finish_reason", b"finish_reason", "provider_finish_message", b"provider_finish_message", "provider_finish_reason", b"provider_finish_reason", "response_cache_hit", b"response_cache_hit", "timings", b"timings", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,7 +41,8 @@ class EmbedRequest(_message.Message):
     pins one provider. At most 512 characters. Empty: the first target of the
     ModelConfig for the call, whose interaction is "embeddings" unless the
     attribution says otherwise; NO_ROUTE if there is none. An alias may stand
-    for several providers of one model; one that stands for different models is
+    for several providers of one model, whose names for it may differ if
+    EmbeddingInfo.vector_space says so; one that stands for different models is
     refused with NO_ROUTE: their vectors cannot be compared.
     """
     dimensions: _builtins.int

@@ -118,6 +118,7 @@ class Model(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DATED_PRICES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"{provider}/models/{model}"; the id is a slug of provider_model."""
     provider_model: _builtins.str
@@ -156,7 +157,9 @@ class Model(_message.Message):
     def capabilities(self) -> Global___ModelCapabilities: ...
     @_builtins.property
     def price(self) -> Global___Price:
-        """Unset: the built-in price list, if it knows the model."""
+        """Unset: the built-in price list, if it knows the model. One without an
+        effective_time holds from the beginning.
+        """
 
     @_builtins.property
     def rate_limits(self) -> _provider_pb2.RateLimits:
@@ -180,6 +183,14 @@ class Model(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def dated_prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
+        """Further prices, past and announced: each with an effective_time that no
+        other price of the model has. Of these and `price` a call is charged by the
+        one in force when it starts: that with the latest effective_time by then.
+        While none is in force, the built-in price list holds. At most 32.
+        """
+
     def __init__(
         self,
         *,
@@ -206,10 +217,11 @@ class Model(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         etag: _builtins.str | None = ...,
         priority: _builtins.int | None = ...,
+        dated_prices: _abc.Iterable[Global___Price] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "capabilities", b"capabilities", "default_params", b"default_params", "embedding", b"embedding", "price", b"price", "priority", b"priority", "rate_limits", b"rate_limits", "retire_time", b"retire_time", "sync_time", b"sync_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "aliases", b"aliases", "capabilities", b"capabilities", "context_window_tokens", b"context_window_tokens", "default_params", b"default_params", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "embedding", b"embedding", "etag", b"etag", "input_modalities", b"input_modalities", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "name", b"name", "origin", b"origin", "output_modalities", b"output_modalities", "price", b"price", "priority", b"priority", "provider_model", b"provider_model", "rate_limits", b"rate_limits", "replacement_model", b"replacement_model", "retire_time", b"retire_time", "stage", b"stage", "sync_time", b"sync_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "aliases", b"aliases", "capabilities", b"capabilities", "context_window_tokens", b"context_window_tokens", "dated_prices", b"dated_prices", "default_params", b"default_params", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "embedding", b"embedding", "etag", b"etag", "input_modalities", b"input_modalities", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "name", b"name", "origin", b"origin", "output_modalities", b"output_modalities", "price", b"price", "priority", b"priority", "provider_model", b"provider_model", "rate_limits", b"rate_limits", "replacement_model", b"replacement_model", "retire_time", b"retire_time", "stage", b"stage", "sync_time", b"sync_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -316,22 +328,29 @@ class EmbeddingInfo(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     VARIABLE_DIMENSIONS_FIELD_NUMBER: _builtins.int
     MAX_INPUTS_FIELD_NUMBER: _builtins.int
+    VECTOR_SPACE_FIELD_NUMBER: _builtins.int
     dimensions: _builtins.int
     """Length of its vectors."""
     variable_dimensions: _builtins.bool
     """True: the caller may ask for fewer."""
     max_inputs: _builtins.int
     """Texts per call. 0: unknown."""
+    vector_space: _builtins.str
+    """What its vectors can be compared with: those of every model of the same
+    space and length. Say so where one model has another name, as deployments
+    at Azure do: "text-embedding-3-small". Empty: its provider_model.
+    """
     def __init__(
         self,
         *,
         dimensions: _builtins.int | None = ...,
         variable_dimensions: _builtins.bool | None = ...,
         max_inputs: _builtins.int | None = ...,
+        vector_space: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "max_inputs", b"max_inputs", "variable_dimensions", b"variable_dimensions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "max_inputs", b"max_inputs", "variable_dimensions", b"variable_dimensions", "vector_space", b"vector_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,8 +402,9 @@ class PriceItem(_message.Message):
     meter: _builtins.str
     """"input-tokens", "output-tokens", "cache-read-input-tokens",
     "cache-write-input-tokens", "cache-write-1h-input-tokens", "request",
-    "image", "web-search", ... A meter's tokens are charged once: the hour's
-    writes are not in "cache-write-input-tokens".
+    "image", or the meter of a ProviderToolUse: "web-search", ... A meter's
+    tokens are charged once: the hour's writes are not in
+    "cache-write-input-tokens".
     """
     nano_usd_per_million: _builtins.int
     """Nano-USD for a million units: $0.15 per million tokens is 150000000. Of

@@ -126,6 +126,7 @@ models = Table(
     Column("context_window_tokens", BigInteger, nullable=False),
     Column("max_output_tokens", BigInteger, nullable=False),
     Column("price", Json),
+    Column("dated_prices", Json),  # NULL in rows older than the column
     Column("rate_limits", Json, nullable=False),
     Column("embedding", Json),
     Column("default_params", Json, nullable=False),

@@ -41,6 +41,7 @@ usage_records = Table(
     Column("cache_write_1h_input_tokens", BigInteger),  # NULL in rows older than the column, too
     Column("reasoning_output_tokens", BigInteger),
     Column("modality_tokens", Json),
+    Column("provider_tool_uses", Json),  # NULL in rows older than the column, too
     Column("usage_estimated", Boolean),
     # Cost. cost_incomplete NULL: nothing was billed. cost_nano_usd NULL: nothing is known of it.
     Column("cost_nano_usd", BigInteger),
