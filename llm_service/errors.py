@@ -10,6 +10,7 @@ GatewayError
 │   ├── ModelNotFound             the caller named a model nobody serves
 │   ├── ResourceNotFound          no such provider, credential, model or record
 │   ├── AlreadyExists             the id is taken
+│   ├── RequestIdReused           another request was sent under that id
 │   ├── EtagMismatch              the resource changed since it was read
 │   └── ResourceInUse             something still refers to the resource
 ├── the gateway's own limits
@@ -133,6 +134,10 @@ class ResourceNotFound(GatewayError):
 
 class AlreadyExists(GatewayError):
     reason = "ALREADY_EXISTS"
+
+
+class RequestIdReused(GatewayError):
+    reason = "REQUEST_ID_REUSED"
 
 
 class EtagMismatch(GatewayError):

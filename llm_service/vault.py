@@ -2,13 +2,14 @@
 
 A sealed secret is one line of ASCII that describes itself:
 
-    sealed1:<scheme>:<key id>:<payload, url-safe base64>
+    sealed2:<scheme>:<key id>:<payload, url-safe base64>
 
-`sealed1` fixes this layout and the context below; the key id selects the key, so no key is ever
-tried on a ciphertext that is not its own.
+`sealed2` fixes layout and context; the key id selects the key, so no key is ever tried on a
+ciphertext that is not its own.
 
 Context: the fields "llm-service", deployment id, table, column, tenant, provider uid, row uid,
-secret version (decimal), scheme and key id, each as a 4-byte big-endian length and UTF-8 bytes.
+secret version (decimal), scheme, key id and origin, each as a 4-byte big-endian length and UTF-8
+bytes. `sealed1` is the same without the origin: still opened, and sealed where there is none.
 
 fernet-v1, AES-128-CBC with HMAC-SHA256: the payload is a Fernet token of the context (itself
 length-prefixed) followed by the secret. The context is compared after decryption.
@@ -50,7 +51,8 @@ from llm_service.errors import (
 
 MAX_SECRET_BYTES = 16 * 1024
 
-_ENVELOPE = "sealed1"
+_WITHOUT_ORIGIN = "sealed1"
+_WITH_ORIGIN = "sealed2"
 _KEY_BYTES = 32
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -68,7 +70,7 @@ class BadKeyring(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where a ciphertext belongs. All of it is authenticated: elsewhere it does not open."""
+    """Where a ciphertext belongs, authenticated. `origin`: where the secret may go; "" nowhere."""
 
     table: str
     column: str
@@ -76,6 +78,7 @@ class Binding:
     provider_uid: str
     row_uid: str
     secret_version: int
+    origin: str = ""
 
 
 class Keyring:
@@ -144,10 +147,11 @@ class Vault:
         """
         keyring = self._require_keyring()
         key_id, cipher = keyring.primary_id, keyring.primary
-        context = self._context(binding, cipher.scheme, key_id)
+        envelope = _WITH_ORIGIN if binding.origin else _WITHOUT_ORIGIN
+        context = self._context(envelope, binding, cipher.scheme, key_id)
         payload = cipher.seal(_secret_bytes(secret), context)
         text = base64.urlsafe_b64encode(payload).decode()
-        return f"{_ENVELOPE}:{cipher.scheme.value}:{key_id}:{text}"
+        return f"{envelope}:{cipher.scheme.value}:{key_id}:{text}"
 
     def open(self, sealed: str, binding: Binding) -> str:
         """Open what `seal` returned for the same binding.
@@ -158,7 +162,7 @@ class Vault:
             EncryptionKeyMissing: there is no key ring.
         """
         keyring = self._require_keyring()
-        scheme, key_id, payload = _parse(sealed)
+        envelope, scheme, key_id, payload = _parse(sealed)
         cipher = keyring.get(key_id)
         if cipher is None or cipher.scheme is not scheme:
             raise ProviderCredentialUnreadable(
@@ -166,7 +170,7 @@ class Vault:
                 metadata={"keyId": key_id, "scheme": scheme.value},
             )
         try:
-            opened = cipher.open(payload, self._context(binding, scheme, key_id))
+            opened = cipher.open(payload, self._context(envelope, binding, scheme, key_id))
         except (InvalidToken, InvalidTag) as error:
             raise ProviderCredentialUnreadable(
                 "the stored secret was altered or moved since it was sealed",
@@ -181,7 +185,7 @@ class Vault:
         Raises:
             ProviderCredentialUnreadable: it is not a sealed secret, or its scheme is unknown.
         """
-        scheme, key_id, _ = _parse(sealed)
+        _, scheme, key_id, _ = _parse(sealed)
         return scheme, key_id
 
     def _require_keyring(self) -> Keyring:
@@ -189,8 +193,11 @@ class Vault:
             raise EncryptionKeyMissing("no encryption key is configured")
         return self._keyring
 
-    def _context(self, binding: Binding, scheme: Scheme, key_id: str) -> bytes:
-        fields = ("llm-service", self._deployment_id, *map(str, astuple(binding)), scheme, key_id)
+    def _context(self, envelope: str, binding: Binding, scheme: Scheme, key_id: str) -> bytes:
+        *place, origin = map(str, astuple(binding))
+        fields = ["llm-service", self._deployment_id, *place, scheme, key_id]
+        if envelope == _WITH_ORIGIN:
+            fields.append(origin)
         return b"".join(_prefixed(field.encode()) for field in fields)
 
 
@@ -374,11 +381,11 @@ def _secret_bytes(secret: str) -> bytes:
     raise InvalidField(Violation("credential", "a secret must be valid Unicode"))
 
 
-def _parse(sealed: str) -> tuple[Scheme, str, bytes]:
+def _parse(sealed: str) -> tuple[str, Scheme, str, bytes]:
     envelope, _, rest = sealed.partition(":")
     scheme, _, rest = rest.partition(":")
     key_id, _, text = rest.partition(":")
-    if envelope != _ENVELOPE or not _KEY_ID.fullmatch(key_id):
+    if envelope not in (_WITHOUT_ORIGIN, _WITH_ORIGIN) or not _KEY_ID.fullmatch(key_id):
         raise ProviderCredentialUnreadable("the stored secret is not in a known form")
     if scheme not in set(Scheme):
         raise ProviderCredentialUnreadable("the stored secret is sealed by an unknown scheme")
@@ -388,4 +395,4 @@ def _parse(sealed: str) -> tuple[Scheme, str, bytes]:
     # One spelling for each payload: the decoder alone would skip stray characters and bits.
     if not payload or base64.urlsafe_b64encode(payload).decode() != text:
         raise ProviderCredentialUnreadable("the stored secret is not in a known form")
-    return Scheme(scheme), key_id, payload
+    return envelope, Scheme(scheme), key_id, payload

@@ -85,8 +85,9 @@ class Credential:
 
     The secret itself is not here: `sealed` is the vault's text, "" for sources that are pointers,
     and `reference` is the pointer (an environment variable's name). `secret_version` grows with
-    each new secret and is bound into the ciphertext. `obfuscated_secret` shows at most the last
-    four characters.
+    each new secret and is bound into the ciphertext. `origin` is the address it was entered for,
+    and the only one it is sent to; "" in rows older than that rule. `obfuscated_secret` shows at
+    most the last four characters.
     """
 
     provider_uid: str
@@ -100,6 +101,7 @@ class Credential:
     secret_version: int = 1
     sealed: str = field(default="", repr=False)
     reference: str = ""
+    origin: str = ""
     obfuscated_secret: str = ""
     display_name: str = ""
     disabled: bool = False

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from llm_service import providers
 from llm_service.domain.provider import SEALED_SOURCES, Credential, Provider, SourceType
 from llm_service.errors import ProviderCredentialMissing
+from llm_service.gateway.destinations import is_bound_elsewhere
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.egress import Egress
 from llm_service.vault import Binding, Vault
@@ -70,8 +71,8 @@ class ProviderManager:
         """A look-up, but for the first call with this version.
 
         Raises:
-            ProviderCredentialMissing: it points to an environment variable that is not set, or to
-                an identity the operator does not lend.
+            ProviderCredentialMissing: it was entered for another address than the provider has, or
+                points to a variable that is not set, or to an identity the operator does not lend.
             ProviderCredentialUnreadable, EncryptionKeyMissing: the stored secret cannot be opened.
         """
         key = _key(provider, credential)
@@ -116,6 +117,10 @@ class ProviderManager:
         return live
 
     def _connected(self, provider: Provider, credential: Credential | None) -> Adapter:
+        if credential is not None and is_bound_elsewhere(credential, provider):
+            raise ProviderCredentialMissing(
+                f"{credential.name} was entered for another address: it must be rotated"
+            )
         secret = self._secret(provider, credential) if credential else ""
         source = credential.source_type if credential else None
         account = Account(provider.base_uri, provider.settings, secret, source)
@@ -155,6 +160,7 @@ def binding(provider: Provider, credential: Credential) -> Binding:
         provider_uid=provider.uid,
         row_uid=credential.uid,
         secret_version=credential.secret_version,
+        origin=credential.origin,
     )
 
 

@@ -13,6 +13,7 @@ from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.provider import SEALED_SOURCES, Credential, Model, ModelOrigin, Provider
 from llm_service.errors import GatewayError, ModelNotFound, NoRoute, ProviderDisabled
 from llm_service.gateway.configuration import View
+from llm_service.gateway.destinations import is_bound_elsewhere
 
 DEFAULT_PRIORITY = 100
 DEFAULT_MAX_ATTEMPTS = 3
@@ -194,7 +195,7 @@ def _credentials(
 
     Where all are rejected they are tried all the same: a vendor's bad hour must not outlast itself.
     """
-    at_hand = [c for c in view.credentials.get(provider.uid, ()) if _at_hand(c)]
+    at_hand = [c for c in view.credentials.get(provider.uid, ()) if _at_hand(c, provider)]
     usable = [c for c in at_hand if not c.rejected] or at_hand
     if len(usable) > 1:
         usable.sort(key=lambda c: _draw(affinity_key, c.name, c.weight), reverse=True)
@@ -202,9 +203,9 @@ def _credentials(
     return tuple(usable)
 
 
-def _at_hand(credential: Credential) -> bool:
-    """It has a secret, or says where one is, and the operator lets it be used now."""
-    if credential.disabled:
+def _at_hand(credential: Credential, provider: Provider) -> bool:
+    """It has a secret for this address, or says where one is, and may be used now."""
+    if credential.disabled or is_bound_elsewhere(credential, provider):
         return False
     if credential.source_type in SEALED_SOURCES and not credential.sealed:
         return False

@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.config import ConfigVersions
+from llm_service.storage.creations import Creations
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.models import Models
 from llm_service.storage.providers import Providers
@@ -41,6 +42,7 @@ class Transaction:
         self.providers = Providers(connection)
         self.credentials = Credentials(connection)
         self.models = Models(connection)
+        self.creations = Creations(connection)
         self.usage = UsageRecords(connection)
         self.config = ConfigVersions(connection)
 

@@ -208,7 +208,7 @@ def test_a_key_serves_only_the_scheme_the_ring_gives_it() -> None:
         pytest.param("", id="empty"),
         pytest.param("sk-canary-never-sealed", id="plain-secret"),
         pytest.param("sealed1:rot13-v1:k1:AAAA", id="unknown-scheme"),
-        pytest.param("sealed2:fernet-v1:k1:AAAA", id="unknown-envelope"),
+        pytest.param("sealed3:fernet-v1:k1:AAAA", id="unknown-envelope"),
         pytest.param("sealed1:fernet-v1::AAAA", id="no-key-id"),
         pytest.param("sealed1:fernet-v1:" + "k" * 65 + ":AAAA", id="long-key-id"),
         pytest.param("sealed1:fernet-v1:k1\n:AAAA", id="line-break-in-key-id"),

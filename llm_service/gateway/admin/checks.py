@@ -166,10 +166,11 @@ class Checks:
                 if one.credential_id == credential_id:
                     return one
             raise ResourceNotFound(f"{known.provider.name} has no such credential")
+        provider, now = known.provider, self._now()
         usable = [
-            one for one in known.credentials if credential_state(one, self._now()) is State.ACTIVE
+            c for c in known.credentials if credential_state(c, provider, now) is State.ACTIVE
         ]
-        default = known.provider.default_credential
+        default = provider.default_credential
         return next((one for one in usable if one.name == default), next(iter(usable), None))
 
     @asynccontextmanager

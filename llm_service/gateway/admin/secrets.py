@@ -14,6 +14,7 @@ from llm_service.domain.provider import (
 )
 from llm_service.errors import Violation
 from llm_service.gateway.admin.drafts import Source
+from llm_service.gateway.destinations import destination
 from llm_service.gateway.manager import binding
 from llm_service.vault import Vault
 
@@ -69,22 +70,25 @@ class Secrets:
             yield from _check_key(f"{field}.audience", source.reference)
 
     def stored(self, provider: Provider, credential: Credential, source: Source) -> Credential:
-        """The credential with this source in place of any other, sealed to its row and version.
+        """The credential with this source in place of any other, for where the provider is now.
+
+        A secret is sealed to its row, its version and that address.
 
         Raises:
             EncryptionKeyMissing: a secret must be sealed, and there is no key to do it with.
         """
-        sealed = ""
-        if source.type in SEALED_SOURCES:
-            sealed = self._vault.seal(source.secret, binding(provider, credential))
-        return replace(
+        bound = replace(
             credential,
             source_type=source.type,
-            sealed=sealed,
+            sealed="",
             reference=source.reference,
+            origin=destination(provider),
             obfuscated_secret=_obfuscated(source),
             rejected=False,
         )
+        if source.type not in SEALED_SOURCES:
+            return bound
+        return replace(bound, sealed=self._vault.seal(source.secret, binding(provider, bound)))
 
     def copied(self, provider: Provider, credential: Credential, copy: Credential) -> Credential:
         """`copy` with the secret of `credential`, sealed to its own row.
@@ -96,18 +100,6 @@ class Secrets:
             return copy
         secret = self._vault.open(credential.sealed, binding(provider, credential))
         return replace(copy, sealed=self._vault.seal(secret, binding(provider, copy)))
-
-
-def cleared(credential: Credential) -> Credential:
-    """The credential without its secret: unusable until it is rotated."""
-    return replace(
-        credential,
-        sealed="",
-        reference="",
-        obfuscated_secret="",
-        rejected=True,
-        secret_version=credential.secret_version + 1,
-    )
 
 
 def _check_key(field: str, key: str) -> Iterator[Violation]:

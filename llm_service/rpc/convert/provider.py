@@ -209,6 +209,7 @@ def from_credential(view: CredentialView) -> pb.Credential:
     message.source_type = _from_source_type(credential.source_type)
     message.secret_set = bool(credential.sealed)
     message.obfuscated_secret = credential.obfuscated_secret
+    message.origin = credential.origin
     message.state = pb.Credential.State.Value(f"STATE_{view.state.name}")
     message.etag = to_etag(credential.version)
     if credential.source_type is SourceType.ENVIRONMENT_VARIABLE:

@@ -9,6 +9,7 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
+from llm_service.storage.tables.creations import creations
 from llm_service.storage.tables.usage import usage_records
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Time",
     "config_counter",
     "config_versions",
+    "creations",
     "credentials",
     "deployment",
     "models",

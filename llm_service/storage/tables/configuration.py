@@ -82,6 +82,8 @@ credentials = Table(
     Column("secret_version", BigInteger, nullable=False),
     Column("sealed", Text, nullable=False),
     Column("reference", string(4096), nullable=False),
+    # The default is for replicas of an earlier release, which bound secrets to no origin.
+    Column("origin", string(4096), nullable=False, server_default=""),
     Column("obfuscated_secret", string(64), nullable=False),
     Column("display_name", string(256), nullable=False),
     Column("disabled", Boolean, nullable=False),
