@@ -19,7 +19,8 @@ def upgrade() -> None:
     # PostgreSQL adds it without rewriting the table, and a replica of the release before, which
     # does not know it, goes on writing.
     op.add_column(
-        "credentials", sa.Column("origin", string(4096), nullable=False, server_default="")
+        "credentials",
+        sa.Column("origin", string(4096), nullable=False, server_default=sa.text("''")),
     )
     op.create_table(
         "creations",

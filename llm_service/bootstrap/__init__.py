@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from llm_service.bootstrap import parts
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
+from llm_service.bootstrap.secret_stores import secret_stores
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin import seeds
+from llm_service.gateway.admin.upkeep import Upkeep
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
@@ -75,10 +77,11 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         stack.push_async_callback(telemetry.shutdown)
         egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
         stack.push_async_callback(egress.aclose)
-        administration = parts.administration(settings, database, vault, egress)
+        stores = await stack.enter_async_context(secret_stores(settings))
+        administration = parts.administration(settings, database, vault, egress, stores)
         if fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
-        manager = parts.manager(settings, vault, egress)
+        manager = parts.manager(settings, vault, egress, stores)
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
         telemetry.observe_backlog(lambda: ledger.backlog)
@@ -89,7 +92,12 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
         background = _running(
-            ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
+            ledger.run(),
+            verdicts.run(),
+            following,
+            manager.sweep(),
+            telemetry.watch_loop(),
+            Upkeep(database).run(),
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))

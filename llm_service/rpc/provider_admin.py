@@ -131,7 +131,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         scope = (request.parent, request.show_deleted)
         found = await self._providers.list(
             names.parent_tenants(request.parent),
-            listing(request, "ListProviders", PROVIDER_FIELDS, scope),
+            listing(request, "ListProviders", PROVIDER_FIELDS, scope, searchable=True),
             show_deleted=request.show_deleted,
         )
         return pb.ListProvidersResponse(
@@ -244,7 +244,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         found = await self._credentials.list(
             parent.tenant,
             parent.provider_id,
-            listing(request, "ListCredentials", CREDENTIAL_FIELDS, scope),
+            listing(request, "ListCredentials", CREDENTIAL_FIELDS, scope, searchable=True),
         )
         return pb.ListCredentialsResponse(
             credentials=map(from_credential, found.items),

@@ -4,17 +4,23 @@ import dataclasses
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Credential, RateLimits, SourceType
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
+from llm_service.storage.expressions import Position
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
 from llm_service.storage.tables import credentials as table
 from llm_service.storage.tables import providers
+
+
+def _found_by(part: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(Position(t, part) > 0 for t in (table.c.credential_id, table.c.display_name)))
+
 
 _LISTED = Listed(
     {
@@ -32,6 +38,7 @@ _LISTED = Listed(
         "last_check_time": Field(table.c.last_check_time, Kind.TIME, nullable=True),
     },
     key=("credential_id",),
+    found_by=_found_by,
 )
 
 

@@ -27,6 +27,7 @@ from llm_service.gateway.admin.drafts import (
     values,
 )
 from llm_service.gateway.admin.once import NOT_REPEATED, Once
+from llm_service.gateway.admin.search import with_built_in_models
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.states import ProviderView, provider_state
 from llm_service.gateway.destinations import destination
@@ -128,6 +129,10 @@ class Providers:
         self, tenant: str | None, listing: Listing, *, show_deleted: bool = False
     ) -> Page[ProviderView]:
         """One page of a tenant's own providers; None: everybody's."""
+        if listing.filter is not None:
+            # It reads the catalogue, which blocks the first time.
+            tree = await asyncio.to_thread(with_built_in_models, listing.filter)
+            listing = replace(listing, filter=tree)
         async with self._database.read() as tx:
             page = await tx.providers.list(tenant, listing, show_deleted=show_deleted)
             owners = {provider.tenant for provider in page.items}

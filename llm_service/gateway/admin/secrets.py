@@ -5,17 +5,20 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from llm_service.domain.access import CALLER, EVERY_TENANT
 from llm_service.domain.provider import (
     SEALED_SOURCES,
     Credential,
     Provider,
     ProviderKind,
+    SecretReference,
     SourceType,
 )
 from llm_service.errors import Violation
 from llm_service.gateway.admin.drafts import Source
 from llm_service.gateway.destinations import destination
 from llm_service.gateway.manager import binding
+from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.vault import Vault
 
 MAX_KEY_LENGTH = 4096  # characters
@@ -30,7 +33,8 @@ _VENDOR_FORMS = ("sk-ant-", "sk-proj-", "sk-or-", "sk-", "gsk_", "xai-", "AIza",
 class Secrets:
     """The vault, and what the operator lets credentials point to.
 
-    That is environment variables by name, and with `workload_identity` the service's own identity.
+    That is environment variables by name, places in external stores, and with `workload_identity`
+    the service's own identity. All of it is the operator's, so no tenant's own caller may name any.
     """
 
     def __init__(
@@ -39,17 +43,19 @@ class Secrets:
         allowed_environment: Collection[str] = (),
         *,
         workload_identity: bool = False,
+        secret_stores: SecretStores = NO_STORES,
     ) -> None:
         self._vault = vault
         self._allowed = frozenset(allowed_environment)
         self._workload_identity = workload_identity
+        self._secret_stores = secret_stores
 
     def check(self, source: Source, kind: ProviderKind) -> Iterator[Violation]:
         """What is wrong with a source, without a word of the secret."""
         if source.type not in kind.credential_source_types:
             taken = ", ".join(kind.credential_source_types) or "no credentials"
             yield Violation(f"credential.{source.type}", f"kind {kind.kind} takes {taken}")
-        elif source.type in (SourceType.ENVIRONMENT_VARIABLE, SourceType.WORKLOAD_IDENTITY):
+        elif source.type not in SEALED_SOURCES:
             yield from self._check_pointer(source)
         elif source.type is SourceType.AWS_KEY:
             yield from _check_aws_key(source.secret)
@@ -60,11 +66,18 @@ class Secrets:
 
     def _check_pointer(self, source: Source) -> Iterator[Violation]:
         field = f"credential.{source.type}"
+        is_operator = CALLER.get().principal.tenant == EVERY_TENANT
         if source.type is SourceType.ENVIRONMENT_VARIABLE:
             # The same words whether it is unknown or forbidden: which exist is nobody's business.
-            if source.reference not in self._allowed:
+            if source.reference not in self._allowed or not is_operator:
                 yield Violation(field, "is not on the operator's allow-list")
-        elif not self._workload_identity:
+        elif source.type is SourceType.SECRET_REFERENCE:
+            why = self._secret_stores.refuse(SecretReference.of_text(source.reference))
+            if len(source.reference) > MAX_KEY_LENGTH:
+                yield Violation(field, f"is longer than {MAX_KEY_LENGTH} characters")
+            elif why or not is_operator:
+                yield Violation(field, why or "is not lent to a tenant")
+        elif not self._workload_identity or not is_operator:
             yield Violation(field, "is not lent: the operator has LLM_ALLOW_WORKLOAD_IDENTITY off")
         elif source.reference:
             yield from _check_key(f"{field}.audience", source.reference)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
@@ -83,7 +84,7 @@ credentials = Table(
     Column("sealed", Text, nullable=False),
     Column("reference", string(4096), nullable=False),
     # The default is for replicas of an earlier release, which bound secrets to no origin.
-    Column("origin", string(4096), nullable=False, server_default=""),
+    Column("origin", string(4096), nullable=False, server_default=text("''")),
     Column("obfuscated_secret", string(64), nullable=False),
     Column("display_name", string(256), nullable=False),
     Column("disabled", Boolean, nullable=False),
