@@ -16,6 +16,7 @@ from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
@@ -93,7 +94,11 @@ class Administered:
 
 @asynccontextmanager
 async def administered(
-    url: str, *, keyring: bool = True, workload_identity: bool = False
+    url: str,
+    *,
+    keyring: bool = True,
+    workload_identity: bool = False,
+    secret_stores: SecretStores = NO_STORES,
 ) -> AsyncIterator[Administered]:
     ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
     egress = Egress([LOCAL])
@@ -101,7 +106,12 @@ async def administered(
     async with Database.open(url) as database:
         vault = Vault(ring, "deployment")
         vendor, pending = Vendor(), Pending(database)
-        secrets = Secrets(vault, ENVIRONMENT, workload_identity=workload_identity)
+        secrets = Secrets(
+            vault,
+            ENVIRONMENT,
+            workload_identity=workload_identity,
+            secret_stores=secret_stores,
+        )
         administration = Administration(
             Providers(database, secrets, egress),
             Credentials(database, secrets),
