@@ -1,0 +1,86 @@
+"""Lists are searched by bare words, beside the other conditions of a filter."""
+
+import pytest
+
+from llm_service.rpc.stubs import model_service_pb2 as model_pb
+from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
+from llm_service.rpc.stubs.model_pb2 import Model
+from tests.rpc.administered import refusal
+from tests.rpc.provider_calls import KEY, created
+
+
+@pytest.fixture
+async def admin(service):
+    await created(service, "cheap", display_name="Cheap and cheerful", labels={"team": "a"})
+    await created(service, "local", kind="openai-compatible", base_uri="https://local.example")
+    await created(service, "vendor", kind="anthropic", key=KEY)
+    await service.admin.CreateModel(
+        pb.CreateModelRequest(
+            parent="providers/local", model_id="coder", model=Model(provider_model="Qwen3:8b")
+        )
+    )
+    return service.admin
+
+
+async def found(admin, text):
+    answer = await admin.ListProviders(pb.ListProvidersRequest(filter=text))
+    return [provider.name.removeprefix("providers/") for provider in answer.providers]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cheerful", ["cheap"]),
+        ("qwen3:8b", ["local"]),
+        ('"and cheerful"', ["cheap"]),
+        ("'AND'", ["cheap"]),
+        ("claude", ["vendor"]),
+        ("claude OR qwen", ["local", "vendor"]),
+        ("-claude -cheap", ["local"]),
+        ("NOT (claude OR cheap)", ["local"]),
+        ("e disabled = false labels:team", ["cheap"]),
+        ("disabled = false e labels.team = a", ["cheap"]),
+        ("claude cheap", []),
+        ("100%", []),
+    ],
+)
+async def test_a_bare_word_finds_names_texts_and_models(admin, text, expected):
+    assert await found(admin, text) == expected
+
+
+async def test_a_search_goes_on_from_page_to_page(admin):
+    request = pb.ListProvidersRequest(filter="e", page_size=1)
+    names = []
+    while True:
+        answer = await admin.ListProviders(request)
+        names += [provider.name for provider in answer.providers]
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+
+    assert names == ["providers/cheap", "providers/local", "providers/vendor"]
+
+
+@pytest.mark.parametrize("text", ["nosuch = 1", "AND", "a OR", "(a", "= b", "\0", "a\0b"])
+async def test_a_filter_that_cannot_be_read_names_itself(admin, text):
+    refused = await refusal(admin.ListProviders(pb.ListProvidersRequest(filter=text)))
+
+    assert refused.reason == "INVALID_FIELD"
+    assert refused.fields == ("filter",)
+
+
+async def test_models_and_credentials_are_searched_too(service, admin):
+    models = await service.models.ListModels(
+        model_pb.ListModelsRequest(parent="providers/local", filter="QWEN")
+    )
+    credentials = [
+        (
+            await admin.ListCredentials(
+                pb.ListCredentialsRequest(parent="providers/vendor", filter=word)
+            )
+        ).credentials
+        for word in ("DEF", "other")
+    ]
+
+    assert [model.name for model in models.models] == ["providers/local/models/coder"]
+    assert [len(one) for one in credentials] == [1, 0]
