@@ -91,13 +91,9 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
+        sweeps = manager.sweep(), Upkeep(database).run()
         background = _running(
-            ledger.run(),
-            verdicts.run(),
-            following,
-            manager.sweep(),
-            telemetry.watch_loop(),
-            Upkeep(database).run(),
+            ledger.run(), verdicts.run(), following, *sweeps, telemetry.watch_loop()
         )
         await stack.enter_async_context(background)
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))

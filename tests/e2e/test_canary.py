@@ -123,7 +123,7 @@ async def test_no_file_of_the_database_has_a_secret_but_sealed(exercised):
     assert any(MARKER.encode() in content for content in files.values())
     assert {name: leaks(content) for name, content in files.items() if leaks(content)} == {}
     assert MODEL in dump
-    assert "'sealed1:fernet-v1:" in dump
+    assert "'sealed2:fernet-v1:" in dump
     assert leaks(dump) == []
 
 

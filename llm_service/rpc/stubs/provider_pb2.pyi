@@ -140,7 +140,9 @@ class Provider(_message.Message):
     name that leads to one EGRESS_DENIED when it is dialled.
     """
     default_credential: _builtins.str
-    """Resource name of the credential used when nothing narrower names one."""
+    """Resource name of the credential used when nothing narrower names one.
+    Empty: its active credentials share the calls by weight.
+    """
     disabled: _builtins.bool
     """True: no call is routed to it."""
     priority: _builtins.int
