@@ -1,7 +1,6 @@
 """Where a provider's credentials are sent, as text that a secret can be bound to."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from llm_service import providers as kinds
 from llm_service.domain.provider import Credential, Provider, ProviderKind
@@ -17,21 +16,25 @@ def destination(provider: Provider) -> str:
     Like "https://api.openai.com:443" or "default resource=ours", where the kind finds the address
     by its settings. Never "".
     """
-    if provider.kind not in kinds.kinds():
+    kind = _kind(provider.kind)
+    if kind is None:
         return _NOWHERE
-    return of_account(kinds.provider_kind(provider.kind), provider.base_uri, provider.settings)
-
-
-def of_account(kind: ProviderKind, base_uri: str, settings: Mapping[str, str]) -> str:
-    """As `destination`, of an account that is not a provider yet."""
-    origin = _origin(base_uri or kind.default_base_uri)
-    decisive = (f"{name}={settings[name]}" for name in kind.address_settings if settings.get(name))
-    return " ".join((origin, *decisive))
+    origin = _origin(provider.base_uri or kind.default_base_uri)
+    if not kind.address_settings:
+        return origin
+    given = ((name, provider.settings.get(name)) for name in kind.address_settings)
+    return " ".join((origin, *(f"{name}={value}" for name, value in given if value)))
 
 
 def is_bound_elsewhere(credential: Credential, provider: Provider) -> bool:
     """Whether it was entered for another address than the provider has now."""
     return bool(credential.origin) and credential.origin != destination(provider)
+
+
+@cache
+def _kind(name: str) -> ProviderKind | None:
+    """Looked up once: this is asked for every call."""
+    return kinds.provider_kind(name) if name in kinds.kinds() else None
 
 
 @lru_cache(maxsize=4096)

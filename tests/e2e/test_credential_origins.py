@@ -16,6 +16,7 @@ from tests.rpc.administered import refusal
 STATE = provider_pb2.Credential.State
 ENVIRONMENT_KEY = "sk-environment-0123456789abcdef"
 FILE_KEY = "sk-mounted-0123456789abcdef"
+VAULT_KEY = "sk-vault-0123456789abcdef"
 
 
 def answer(asked: Asked) -> Reply:
@@ -142,7 +143,7 @@ async def test_e4_who_writes_to_the_database_sends_no_sealed_secret_elsewhere(
 ):
     name = forged.replace(" ", "-")
     provider = await a_provider(service, name, vendor, "sealed")
-    with sqlite3.connect(service.folder / "llm-service.db") as database:
+    with sqlite3.connect(service.folder / "llm-service.db", timeout=60) as database:
         database.execute(
             "UPDATE providers SET base_uri = ?, version = version + 1 WHERE provider_id = ?",
             (listener.base_uri, name),
@@ -182,3 +183,42 @@ async def test_a_secret_that_is_not_mounted_is_a_missing_credential(service, ven
 
     assert refused.reason == "PROVIDER_CREDENTIAL_MISSING"
     assert not vendor.asked
+
+
+async def test_a_secret_in_vault_is_used_and_no_provider_can_dial_vault(tmp_path, vendor):
+    token = tmp_path / "token"
+    token.write_text("hvs.good")
+
+    def kept(asked: Asked) -> Reply:
+        known = (asked.path, asked.headers.get("x-vault-token"))
+        if known != ("/v1/secret/data/llm/openai", "hvs.good"):
+            return Reply(403, {}, [b"{}"])
+        return Reply(pieces=[json.dumps({"data": {"data": {"key": VAULT_KEY}}}).encode()])
+
+    async with vendor_server() as vault:
+        vault.replies = [kept] * 10
+        environment = {
+            "LLM_VAULT_ADDR": f"http://127.0.0.1:{vault.port}",
+            "LLM_VAULT_PATHS": "secret/llm",
+            "LLM_VAULT_TOKEN_FILE": str(token),
+            "LLM_EGRESS_ALLOW": f"127.0.0.1:{vendor.port}",
+        }
+        async with running(tmp_path, **environment) as service:
+            vendor.replies = [answer] * 10
+            place = provider_pb2.SecretReference(store="vault", path="secret/llm/openai", key="key")
+            await service.admin.CreateProvider(
+                admin_pb.CreateProviderRequest(
+                    provider_id="vaulted",
+                    provider=provider_pb2.Provider(
+                        kind="openai-compatible", base_uri=vendor.base_uri
+                    ),
+                    credential=provider_pb2.Credential(secret_reference=place),
+                )
+            )
+            for _ in range(3):
+                await service.completions.Complete(asking("providers/vaulted/models/m"), timeout=20)
+            refused = await refusal(service.add_provider("thief", f"http://127.0.0.1:{vault.port}"))
+
+        assert keys_of(vendor) == {f"Bearer {VAULT_KEY}"}
+        assert len(vault.asked) == 1, "it is remembered for a minute"
+        assert refused.fields == ("provider.base_uri",)

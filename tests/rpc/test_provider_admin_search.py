@@ -1,10 +1,12 @@
 """Lists are searched by bare words, beside the other conditions of a filter."""
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from llm_service.rpc.stubs import model_service_pb2 as model_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs.model_pb2 import Model
+from llm_service.rpc.stubs.provider_pb2 import Provider
 from tests.rpc.administered import refusal
 from tests.rpc.provider_calls import KEY, created
 
@@ -67,6 +69,29 @@ async def test_a_filter_that_cannot_be_read_names_itself(admin, text):
 
     assert refused.reason == "INVALID_FIELD"
     assert refused.fields == ("filter",)
+
+
+@pytest.mark.parametrize(
+    ("call", "request_", "field"),
+    [
+        ("ListProviders", pb.ListProvidersRequest(order_by="nosuch"), "order_by"),
+        ("ListProviders", pb.ListProvidersRequest(order_by="labels"), "order_by"),
+        ("ListProviders", pb.ListProvidersRequest(page_token="nosuch"), "page_token"),
+        (
+            "UpdateProvider",
+            pb.UpdateProviderRequest(
+                provider=Provider(name="providers/cheap"),
+                update_mask=FieldMask(paths=["nosuch"]),
+            ),
+            "update_mask",
+        ),
+    ],
+)
+async def test_an_unknown_sort_key_token_or_mask_path_names_itself(admin, call, request_, field):
+    refused = await refusal(getattr(admin, call)(request_))
+
+    assert refused.reason == "INVALID_FIELD"
+    assert refused.fields == (field,)
 
 
 async def test_models_and_credentials_are_searched_too(service, admin):
