@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llm_service.domain.provider import SecretReference, SourceType
 from llm_service.errors import ProviderCredentialMissing, ProviderCredentialUnreadable
+from llm_service.gateway import secret_stores
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.secret_stores import SecretStores
 from llm_service.gateway.secret_stores.files import MAX_BYTES, MountedFiles
@@ -144,14 +145,41 @@ async def test_a_failure_is_told_to_all_who_wait_and_remembered_for_a_second():
 
 
 async def test_what_nobody_uses_is_forgotten():
-    shelf = Shelf()
+    shelf, other = Shelf(), SecretReference("nowhere", "a")
     held = await shelf.stores.read(WHERE)
+    with pytest.raises(ProviderCredentialMissing):
+        await shelf.stores.read(other)
 
+    shelf.now = 59
+    shelf.stores.forget_unused()
+    kept = len(shelf.stores._held), len(shelf.stores._failed)
     shelf.now = 60
     shelf.stores.forget_unused()
 
     assert CANARY not in repr(held)
+    assert kept == (1, 1)
     assert not shelf.stores._held
+    assert not shelf.stores._failed
+
+
+async def test_a_store_that_does_not_answer_in_time_is_unreadable(monkeypatch):
+    monkeypatch.setattr(secret_stores, "READ_SECONDS", 0)
+    shelf = Shelf()
+    shelf.safe.open.clear()
+
+    with pytest.raises(ProviderCredentialUnreadable):
+        await shelf.read()
+
+
+async def test_a_store_with_a_bug_fails_its_reader_and_is_asked_again():
+    shelf = Shelf()
+    shelf.safe.failure = KeyError("a bug")
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            await shelf.read()
+
+    assert shelf.safe.reads == 2
 
 
 async def test_a_store_that_is_not_there_lends_nothing():
@@ -235,11 +263,13 @@ async def test_a_secret_mounted_as_kubernetes_does_is_followed_to_its_next_versi
 
 async def test_an_entry_of_a_json_file_is_a_secret(folder):
     (folder / "keys.json").write_text(json.dumps({"openai": "sk-a", "n": 1}))
+    (folder / "plain").write_text("sk-canary")
 
     assert await read(folder, folder / "keys.json", key="openai") == "sk-a"
     for key in ("n", "other"):
         with pytest.raises(ProviderCredentialUnreadable):
             await read(folder, folder / "keys.json", key=key)
+    assert "canary" not in repr(await failure(read(folder, folder / "plain", key="openai")))
 
 
 @pytest.mark.parametrize(
