@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
-    Row,
     Select,
     String,
     and_,
@@ -37,6 +36,7 @@ from llm_service.domain.listing import (
     Value,
 )
 from llm_service.errors import InvalidField, Violation
+from llm_service.storage import reading
 from llm_service.storage.expressions import JsonHas, JsonMember, Position
 from llm_service.storage.tables import Time
 
@@ -127,7 +127,7 @@ class Listed:
 
     async def page(
         self, connection: AsyncConnection, statement: Select[Any], listing: Listing
-    ) -> tuple[Sequence[Row[Any]], After | None]:
+    ) -> tuple[Sequence[Any], After | None]:
         """The rows of one page, and where the next one starts."""
         keys = self._keys(listing.order_by)
         if listing.filter is not None:
@@ -139,11 +139,12 @@ class Listed:
         ).limit(listing.limit + 1)
         for place, (field, _) in enumerate(keys):
             statement = statement.add_columns(field.expression.label(f"sort_{place}"))
-        rows = (await connection.execute(statement)).all()
+        rows = await reading.every(connection, statement)
         if len(rows) <= listing.limit:
             return rows, None
         rows = rows[: listing.limit]
-        return rows, tuple(_scalar(value) for value in rows[-1][-len(keys) :])
+        last = (getattr(rows[-1], f"sort_{place}") for place in range(len(keys)))
+        return rows, tuple(map(_scalar, last))
 
     def _field(self, path: str) -> Field:
         if field := self.fields.get(path):

@@ -11,7 +11,8 @@ from llm_service import catalog
 from llm_service.domain.provider import ModelStage
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import configuration as module
-from llm_service.gateway.configuration import SHARED, Configuration, Owned, models_of, view_of
+from llm_service.gateway.configuration import SHARED, Configuration, Owned, view_of
+from llm_service.gateway.offers import models_of
 from tests.fakes import a_credential, a_model, a_provider
 
 

@@ -6,10 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from llm_service.domain.provider import Credential, Provider, ProviderKind
+from llm_service.gateway.quarantine import broken
 
 
 class State(StrEnum):
-    """A provider is active, disabled, misconfigured or deleted; a credential any of the others."""
+    """A provider is active, disabled, misconfigured, quarantined or deleted.
+
+    A credential is active, disabled, quarantined, rejected or expired.
+    """
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -17,6 +21,7 @@ class State(StrEnum):
     DELETED = "deleted"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ def provider_state(
     """`kind` None: this build no longer has an adapter for it."""
     if provider.delete_time is not None:
         return State.DELETED
+    if broken(provider):
+        return State.QUARANTINED
     if provider.disabled:
         return State.DISABLED
     if kind is None:
@@ -50,6 +57,8 @@ def provider_state(
 
 
 def credential_state(credential: Credential, now: datetime) -> State:
+    if broken(credential):
+        return State.QUARANTINED
     if credential.disabled:
         return State.DISABLED
     if credential.rejected:

@@ -41,6 +41,11 @@ class Provider(_message.Message):
         """No usable credential, or settings the adapter refuses."""
         STATE_DELETED: Provider._State.ValueType  # 4
         """Soft-deleted: UndeleteProvider brings it back."""
+        STATE_QUARANTINED: Provider._State.ValueType  # 5
+        """What is stored of it is broken, or of a kind this release does not know.
+        It is out of every call, and nothing else is. Fields that cannot be read
+        show their default; an update stores all of it anew.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether calls can go to it."""
@@ -52,6 +57,11 @@ class Provider(_message.Message):
     """No usable credential, or settings the adapter refuses."""
     STATE_DELETED: Provider.State.ValueType  # 4
     """Soft-deleted: UndeleteProvider brings it back."""
+    STATE_QUARANTINED: Provider.State.ValueType  # 5
+    """What is stored of it is broken, or of a kind this release does not know.
+    It is out of every call, and nothing else is. Fields that cannot be read
+    show their default; an update stores all of it anew.
+    """
 
     @_typing.final
     class SettingsEntry(_message.Message):
@@ -424,6 +434,10 @@ class Credential(_message.Message):
         """
         STATE_EXPIRED: Credential._State.ValueType  # 4
         """expire_time has passed."""
+        STATE_QUARANTINED: Credential._State.ValueType  # 5
+        """What is stored of it is broken: out of every call until it is rotated or
+        stored anew by an update. Fields that cannot be read show their default.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it is used."""
@@ -437,6 +451,10 @@ class Credential(_message.Message):
     """
     STATE_EXPIRED: Credential.State.ValueType  # 4
     """expire_time has passed."""
+    STATE_QUARANTINED: Credential.State.ValueType  # 5
+    """What is stored of it is broken: out of every call until it is rotated or
+    stored anew by an update. Fields that cannot be read show their default.
+    """
 
     NAME_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
