@@ -262,6 +262,7 @@ class _Cipher(Protocol):
     """One ring key at work. `open` raises InvalidToken or InvalidTag unless all is as sealed."""
 
     scheme: ClassVar[Scheme]
+    snapshot_key: bytes  # 32; for the configuration snapshot on disk, and for nothing else
 
     def __init__(self, key: bytes) -> None: ...
     def seal(self, secret: bytes, context: bytes) -> bytes: ...
@@ -272,6 +273,7 @@ class _FernetCipher:
     scheme: ClassVar[Scheme] = Scheme.FERNET_V1
 
     def __init__(self, key: bytes) -> None:
+        self.snapshot_key = _snapshot_key(key)
         derived = _derive(key, "llm-service fernet-v1 seal")
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
 
@@ -293,6 +295,7 @@ class _Aes256GcmCipher:
     _HEADER = _NONCE + _KEY_BYTES + 16 + _NONCE  # 16: the tag of the wrapped data key
 
     def __init__(self, key: bytes) -> None:
+        self.snapshot_key = _snapshot_key(key)
         self._wrapping = AESGCM(_derive(key, "llm-service aes256gcm-v1 wrap"))
 
     def seal(self, secret: bytes, context: bytes) -> bytes:
@@ -352,6 +355,10 @@ def _choose_primary(key_ids: list[str], primaries: list[str]) -> str:
 
 def _derived_key_id(key: bytes) -> str:
     return hashlib.sha256(_derive(key, "llm-service key id")).hexdigest()[:8]
+
+
+def _snapshot_key(key: bytes) -> bytes:
+    return _derive(key, "llm-service snapshot")
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

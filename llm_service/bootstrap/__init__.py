@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from llm_service.bootstrap import parts
+from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
@@ -24,7 +24,7 @@ from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
-from llm_service.rpc.server import Serving, build_server
+from llm_service.rpc.server import Registration, Serving, build_server
 from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
 from llm_service.settings import Settings
 from llm_service.storage.database import Database
@@ -68,30 +68,32 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
     """
     notes: list[str] = []
     async with AsyncExitStack() as stack:
-        fresh = await prepare_schema(settings, notes)
         database = await stack.enter_async_context(Database.open(settings.database_url))
-        vault = await vault_of(settings, database, notes)
+        start = await snapshots.beginning(settings, database, notes)
+        vault = await vault_of(settings, database, notes, start.deployment)
         telemetry = _telemetry(settings)
         stack.push_async_callback(telemetry.shutdown)
         egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
         stack.push_async_callback(egress.aclose)
         administration = parts.administration(settings, database, vault, egress)
-        if fresh:
+        if start.fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
         manager = parts.manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
         telemetry.observe_backlog(lambda: ledger.backlog)
         stack.push_async_callback(_flush, ledger)
-        configuration = Configuration(database)
+        configuration = snapshots.begun(settings, database, start)
         await _load(configuration)
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
-        background = _running(
-            ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
-        )
-        await stack.enter_async_context(background)
+        background = [ledger.run(), verdicts.run(), following, manager.sweep()]
+        if keeper := await snapshots.keeper(settings, configuration, start.deployment):
+            stack.push_async_callback(keeper.write)
+            background.append(keeper.run())
+        background.append(telemetry.watch_loop())
+        await stack.enter_async_context(_running(*background))
         upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
         registered = services(
             Completions(configuration, upstream, default_model=settings.default_model),
@@ -100,7 +102,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
         )
-        yield build_server(registered, telemetry=telemetry, limits=parts.limits(settings)), notes
+        yield _server(registered, settings, telemetry, configuration), notes
 
 
 async def seed(settings: Settings) -> list[str]:
@@ -117,6 +119,21 @@ async def seed(settings: Settings) -> list[str]:
         providers = parts.administration(settings, database, vault, egress).providers
         lines = await seeds.plant(providers, settings.credential_environment)
     return [*notes, *lines]
+
+
+def _server(
+    registered: list[Registration],
+    settings: Settings,
+    telemetry: Telemetry,
+    configuration: Configuration,
+) -> Serving:
+    telemetry.observe_configuration(lambda: (configuration.quarantined, configuration.age))
+    return build_server(
+        registered,
+        telemetry=telemetry,
+        limits=parts.limits(settings),
+        generation=lambda: configuration.generation,
+    )
 
 
 def _telemetry(settings: Settings) -> Telemetry:

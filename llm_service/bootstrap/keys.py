@@ -11,10 +11,13 @@ from llm_service.vault import BadKeyring, Keyring, Vault, load_or_create_key_fil
 _KEY_FILE = "vault.key"
 
 
-async def vault_of(settings: Settings, database: Database, notes: list[str]) -> Vault:
+async def vault_of(
+    settings: Settings, database: Database, notes: list[str], deployment: str = ""
+) -> Vault:
+    """`deployment` is asked of the database where it is not known."""
     try:
         keyring = await asyncio.to_thread(keyring_of, settings, notes)
-        deployment = await database.deployment_id()
+        deployment = deployment or await database.deployment_id()
     except (BadKeyring, StorageUnavailable) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:

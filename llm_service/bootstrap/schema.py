@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 
-from llm_service.bootstrap.trouble import CannotStart
+from llm_service.bootstrap.trouble import CannotStart, DatabaseAway
 from llm_service.errors import StorageUnavailable
 from llm_service.settings import Settings
 from llm_service.storage import migrations
@@ -37,7 +37,9 @@ async def prepare_schema(settings: Settings, notes: list[str]) -> bool:
             if not settings.embedded:
                 raise CannotStart(str(error)) from error
             made = isinstance(error, migrations.SchemaMissing)
-        except (migrations.SchemaError, StorageUnavailable) as error:
+        except StorageUnavailable as error:
+            raise DatabaseAway(str(error)) from error
+        except migrations.SchemaError as error:
             raise CannotStart(str(error)) from error
         else:
             return False

@@ -80,6 +80,8 @@ class Configuration:
         self._offers: dict[str, Offers] = {}
         self._views: dict[str, View] = {}
         self._resources = 0
+        self.revision = 0
+        """Grows with each change of what is loaded."""
         self._loading = asyncio.Lock()
 
     @property
@@ -190,6 +192,7 @@ class Configuration:
         for name in set(owned.quarantined).difference(known.quarantined if known else ()):
             logger.warning("%s is quarantined: its row is broken", name)
         self._resources += _size(owned) - (_size(known) if known else 0)
+        self.revision += 1
         self._owned[tenant] = owned
         self._offers[tenant] = Offers(owned.providers, owned.models)
         if tenant == SHARED:

@@ -11,7 +11,7 @@ import grpc
 from llm_service.rpc.callers import Authenticate, Callers, anyone
 from llm_service.rpc.health import SERVICE as HEALTH
 from llm_service.rpc.health import Health
-from llm_service.rpc.interceptors import Errors, Spans
+from llm_service.rpc.interceptors import Errors, Generation, Spans
 from llm_service.rpc.reflection import SERVICES as REFLECTION
 from llm_service.rpc.reflection import Reflection
 from llm_service.telemetry import Telemetry
@@ -109,12 +109,16 @@ def build_server(
     telemetry: Telemetry,
     limits: Limits | None = None,
     authenticate: Authenticate = anyone,
+    generation: Generation | None = None,
 ) -> Serving:
-    """A server with these services, health and reflection, not listening yet."""
+    """A server with these services, health and reflection, not listening yet.
+
+    Answers show the `generation` of the configuration they were made with, if there is one.
+    """
     limits = limits or Limits()
-    spans = Spans(telemetry)
+    spans = Spans(telemetry, generation)
     server = grpc.aio.server(
-        interceptors=(spans, Errors(telemetry), Callers(telemetry, authenticate)),
+        interceptors=(spans, Errors(telemetry, generation), Callers(telemetry, authenticate)),
         options=_options(limits),
         maximum_concurrent_rpcs=limits.concurrent_calls,
     )
