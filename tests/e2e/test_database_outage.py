@@ -11,8 +11,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import make_url
 
 from llm_service import bootstrap
-from llm_service.rpc.stubs import completion_pb2, provider_pb2
+from llm_service.gateway.snapshots import Snapshot
+from llm_service.rpc.stubs import common_pb2, provider_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
+from llm_service.storage import engines
 from llm_service.vault import Scheme, generate_key
 from tests.e2e.service import asking, running, settings_in
 from tests.integration.conftest import (  # noqa: F401 - fixtures
@@ -28,11 +30,12 @@ CALLS = 20
 
 
 @pytest.fixture
-async def way(postgresql_url):  # noqa: F811
-    """A road to a database of this test's own, and its URL."""
+async def way(postgresql_url, monkeypatch):  # noqa: F811
+    """A road to a database of this test's own, and its URL, with less patience than usual."""
+    monkeypatch.setattr(engines, "ANSWER_SECONDS", 1.0)
     url = make_url(postgresql_url)
     async with road(Path(url.query["host"]) / ".s.PGSQL.5432") as one:
-        one.url = f"postgresql://postgres@127.0.0.1:{one.port}/{url.database}"
+        one.url = f"postgresql://postgres@127.0.0.1:{one.port}/{url.database}?connect_timeout=1"
         one.database = url.database
         yield one
 
@@ -97,7 +100,7 @@ async def test_d1_a_replica_restarted_during_an_outage_serves_from_its_snapshot(
         await service.completions.Complete(asking("echo-1"), timeout=SECONDS)
         with pytest.raises(grpc.aio.AioRpcError, match="does not answer") as unknown:
             await service.completions.Complete(
-                asking("echo-1", attribution=completion_pb2.Attribution(tenant="tenants/stranger")),
+                asking("echo-1", attribution=common_pb2.Attribution(tenant="tenants/stranger")),
                 timeout=SECONDS,
             )
         assert unknown.value.code() == StatusCode.UNAVAILABLE
@@ -111,7 +114,7 @@ async def test_d1_a_replica_restarted_during_an_outage_serves_from_its_snapshot(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"LLM_SNAPSHOT_MAX_AGE_SECONDS": "1"}, "is older", id="too-old"),
+        pytest.param({}, "is older", id="too-old"),
         pytest.param(
             {"LLM_ENCRYPTION_KEY": generate_key(Scheme.FERNET_V1)}, "key", id="another-key"
         ),
@@ -121,12 +124,12 @@ async def test_d1_a_replica_restarted_during_an_outage_serves_from_its_snapshot(
         ),
     ],
 )
-async def test_d2_an_unusable_snapshot_starts_nothing(change, words, way, tmp_path):
+async def test_d2_an_unusable_snapshot_starts_nothing(change, words, way, tmp_path, monkeypatch):
     async with running(tmp_path, **environment(way)) as service:
         await service.add_provider("main", "", kind="echo", key="")
     await way.refuse()
-    if words == "is older":
-        await asyncio.sleep(1.1)
+    if not change:
+        monkeypatch.setattr(Snapshot, "age", lambda *_: 901.0)
     changed = {name: value.format(folder=tmp_path) for name, value in change.items()}
 
     with pytest.raises(bootstrap.CannotStart, match=words):
