@@ -127,11 +127,15 @@ class Joined(Mapping[str, tuple[Pair, ...]]):
 
     def __init__(self, *owners: Offers) -> None:
         self._owners = owners
+        self._found: dict[str, tuple[Pair, ...]] = {}
 
     def __getitem__(self, name: str) -> tuple[Pair, ...]:
-        found = tuple(pair for offers in self._owners for pair in offers.get(name, ()))
-        if not found:
-            raise KeyError(name)
+        found = self._found.get(name)
+        if found is None:
+            found = tuple(pair for offers in self._owners for pair in offers.get(name, ()))
+            if not found:
+                raise KeyError(name)
+            self._found[name] = found
         return found
 
     def __iter__(self) -> Iterator[str]:

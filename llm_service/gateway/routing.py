@@ -46,6 +46,7 @@ def targets(view: View, request: CompletionRequest, default_model: str) -> tuple
     options = request.routing
     if options.disable_fallback:
         return tuple(_first(view, request.model, default_model, options))[:1]
+    most = options.max_attempts or DEFAULT_MAX_ATTEMPTS
     chain: list[Target] = []
     refusal: GatewayError | None = None
     try:
@@ -55,10 +56,10 @@ def targets(view: View, request: CompletionRequest, default_model: str) -> tuple
     for name in options.fallback_models:
         # A fallback that cannot serve now is passed over: it is there for when others cannot.
         with suppress(ModelNotFound, ProviderDisabled, NoRoute):
-            chain += _serving(view, name, options)
+            chain += _serving(view, name, options, most)
     if refusal is not None and not chain:
         raise refusal
-    return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
+    return tuple(_unique(chain))[:most]
 
 
 def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ...]:
@@ -82,19 +83,23 @@ def embedding_targets(view: View, request: EmbeddingRequest) -> tuple[Target, ..
 
 
 def _first(view: View, model: str, default_model: str, options: RoutingOptions) -> list[Target]:
+    most = options.max_attempts or DEFAULT_MAX_ATTEMPTS
     if model:
-        return _serving(view, model, options)
+        return _serving(view, model, options, most)
     if not default_model:
         raise NoRoute("the request names no model and no default model is configured")
     try:
-        return _serving(view, default_model, options)
+        return _serving(view, default_model, options, most)
     except ModelNotFound as error:
         raise NoRoute(
             "no provider serves the configured default model", metadata={"model": default_model}
         ) from error
 
 
-def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
+def _serving(
+    view: View, name: str, options: RoutingOptions, most: int | None = None
+) -> list[Target]:
+    """Who serves it, best first; `most`: how many of them are enough."""
     pairs = [_pinned(view, name)] if "/models/" in name else list(view.offers.get(name, ()))
     if not pairs:
         raise ModelNotFound(
@@ -107,7 +112,7 @@ def _serving(view: View, name: str, options: RoutingOptions) -> list[Target]:
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
     ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
-    return [_target(view, p, m, options.affinity_key) for p, m in ranked]
+    return [_target(view, p, m, options.affinity_key) for p, m in ranked[:most]]
 
 
 def _target(view: View, provider: Provider, model: Model, affinity_key: str | None) -> Target:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     not_,
     or_,
     true,
+    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
@@ -256,6 +257,14 @@ def _beyond(keys: Sequence[tuple[Field, bool]], after: After) -> ColumnElement[b
     if len(after) != len(keys):
         _refuse("page_token", "is not from this list")
     bounds = [_bound(field, value) for (field, _), value in zip(keys, after, strict=True)]
+    directions = {descending for _, descending in keys}
+    if len(directions) == 1:
+        # As one comparison of rows, which an index answers however far into the list it is.
+        further = lt if directions.pop() else gt
+        return cast(
+            "ColumnElement[bool]",
+            further(tuple_(*(field.expression for field, _ in keys)), tuple_(*bounds)),
+        )
     alternatives = []
     for place, (field, descending) in enumerate(keys):
         further = lt if descending else gt

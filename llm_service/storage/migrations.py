@@ -28,7 +28,7 @@ from llm_service.errors import StorageUnavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0009")
 """Every revision this code knows, oldest first."""
 
 WAIT_SECONDS = 60
