@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.keys import vault_of
-from llm_service.bootstrap.schema import migrate, prepare_schema
+from llm_service.bootstrap.schema import alone, migrate, prepare_schema
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
@@ -68,6 +68,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
     """
     notes: list[str] = []
     async with AsyncExitStack() as stack:
+        stack.enter_context(alone(settings))
         database = await stack.enter_async_context(Database.open(settings.database_url))
         start = await snapshots.beginning(settings, database, notes)
         vault = await vault_of(settings, database, notes, start.deployment)
