@@ -31,8 +31,8 @@ DIALS |= {"urlopen", "insecure_channel", "secure_channel", "create_unix_connecti
 
 # Where an operator says whom to connect to, and nobody else does: the command line's own channel
 # to a service; AWS's way to the identity the service runs as, behind LLM_ALLOW_WORKLOAD_IDENTITY.
-# The collector's exporter (OpenTelemetry's) and PostgreSQL's driver (libpq) dial by themselves, from
-# C, to the addresses of LLM_OTLP_ENDPOINT and LLM_DATABASE_URL.
+# The collector's exporter (OpenTelemetry's) and PostgreSQL's driver (libpq) dial by themselves,
+# from C, to the addresses of LLM_OTLP_ENDPOINT and LLM_DATABASE_URL.
 OPERATORS_OWN = {PACKAGE / "commands" / "console.py", PACKAGE / "providers" / "aws.py"}
 
 ANSWER = (
