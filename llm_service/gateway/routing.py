@@ -111,7 +111,7 @@ def _serving(
     admitted = [(p, m) for p, m in enabled if _admitted(p, options)]
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
-    ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
+    ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key, most)
     return [_target(view, p, m, options.affinity_key) for p, m in ranked[:most]]
 
 
@@ -121,8 +121,12 @@ def _target(view: View, provider: Provider, model: Model, affinity_key: str | No
 
 
 def _ranked(
-    pairs: list[tuple[Provider, Model]], affinity_key: str | None
+    pairs: list[tuple[Provider, Model]], affinity_key: str | None, most: int | None
 ) -> list[tuple[Provider, Model]]:
+    if most is not None and most < len(pairs):
+        # Lots are drawn among equals only, and not for places that nobody will see.
+        last = sorted(_priority(*pair) for pair in pairs)[most - 1]
+        pairs = [pair for pair in pairs if _priority(*pair) <= last]
     return sorted(_shuffled(pairs, affinity_key), key=lambda pair: _priority(*pair))
 
 
