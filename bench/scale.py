@@ -84,6 +84,8 @@ async def fill(database: Database, tenants: int, providers: int) -> None:
                 await connection.execute(insert(tables.credentials), list(map(credential, part)))
             await connection.execute(insert(tables.models), [model(rows[0])])
             await tx.config.bump(f"tenant-{tenant}")
+    async with database.begin() as tx:  # as both do by themselves, or are told to, in time
+        await tx.providers._connection.exec_driver_sql("ANALYZE")  # noqa: SLF001
 
 
 def provider(tenant: int, number: int) -> dict[str, object]:
