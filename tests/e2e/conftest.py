@@ -5,6 +5,14 @@ import pytest
 from tests.contract.vendor_server import vendor_server
 from tests.e2e.process import serving
 from tests.e2e.service import running
+from tests.integration.conftest import (  # noqa: F401 - fixtures
+    database_url,
+    migrated_postgres,
+    migrated_sqlite,
+    postgres,
+    postgresql_url,
+    sqlite_url,
+)
 
 
 @pytest.fixture(scope="session")
