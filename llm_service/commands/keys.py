@@ -82,7 +82,7 @@ def rewrap(
     with _told():
         remaining = _run(lambda rotation: _rewrap(rotation, rate))
     if remaining:
-        raise fail(f"{remaining} values still need another key")
+        raise fail(f"stored values still sealed with another key: {remaining}")
     typer.echo("every stored value is sealed with the primary key")
 
 
