@@ -26,10 +26,12 @@ class File:
 
     text: str = K1
     failure: Exception | None = None
+    reads: int = 0
     refreshed: int = 0
     sealing: list[bool] = field(default_factory=list)
 
     def read(self) -> Keyring:
+        self.reads += 1
         if self.failure:
             raise self.failure
         return Keyring.from_text(self.text)
@@ -161,13 +163,17 @@ async def test_following_outlasts_failures_and_is_forgotten_at_its_end(database,
 async def test_following_goes_on_while_the_database_is_away(tmp_path, caplog):
     file = File()
     async with nowhere(tmp_path) as database:
-        rings, _ = rings_of(database, file)
+        rings, vault = rings_of(database, file)
         following = asyncio.create_task(rings.follow(0.01))
-        await until(lambda: caplog.text.count("keeping the key ring") > 1)
+        await until(lambda: "keeping the key ring" in caplog.text)
+        file.text = K2
+        await until(lambda: file.reads > 3)
         following.cancel()
         [ended] = await asyncio.gather(following, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
+    assert vault.keyring == Keyring.from_text(K1)
+    assert caplog.text.count("keeping the key ring") == 1
 
 
 async def test_no_ring_is_nothing_to_verify(database):
