@@ -108,7 +108,7 @@ async def test_a_key_some_replica_lacks_is_neither_promoted_nor_rewrapped_with(
     later = await keys("rewrap")
 
     assert promoted.exit_code == 1
-    assert "not loaded yet by host-a (uid-1234)" in promoted.output
+    assert "not loaded yet by host-a (-1234567)" in promoted.output
     assert rewrapped.exit_code == 1
     assert "not loaded yet by host-a" in rewrapped.output
     assert later.exit_code == 0
