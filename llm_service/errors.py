@@ -8,10 +8,13 @@ GatewayError
 │   ├── CapabilityNotSupported    the model lacks what the request needs
 │   ├── ProviderRejectedRequest   the provider calls the request wrong
 │   ├── ModelNotFound             the caller named a model nobody serves
-│   ├── ResourceNotFound          no such provider, credential, model or record
+│   ├── ResourceNotFound          no such provider, credential, model, record or key
 │   ├── AlreadyExists             the id is taken
 │   ├── EtagMismatch              the resource changed since it was read
 │   └── ResourceInUse             something still refers to the resource
+├── the caller
+│   ├── CallerUnauthenticated     nobody this service knows
+│   └── PermissionDenied          a role is lacking, or another tenant is named
 ├── the gateway's own limits
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
 │   └── Overloaded                shedding load, or draining
@@ -141,6 +144,14 @@ class EtagMismatch(GatewayError):
 
 class ResourceInUse(GatewayError):
     reason = "RESOURCE_IN_USE"
+
+
+class CallerUnauthenticated(GatewayError):
+    reason = "CALLER_UNAUTHENTICATED"
+
+
+class PermissionDenied(GatewayError):
+    reason = "PERMISSION_DENIED"
 
 
 class CostLimitExceeded(GatewayError):

@@ -21,7 +21,6 @@ A ring key encrypts nothing itself: HKDF-SHA256 derives one key for each purpose
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -51,6 +50,7 @@ from llm_service.errors import (
 MAX_SECRET_BYTES = 16 * 1024
 
 _ENVELOPE = "sealed1"
+_PEPPER = "llm-service client key pepper"
 _KEY_BYTES = 32
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -184,6 +184,12 @@ class Vault:
         scheme, key_id, _ = _parse(sealed)
         return scheme, key_id
 
+    def pepper(self, key_id: str = "") -> tuple[str, bytes] | None:
+        """A ring key's id (by default the primary's) and its pepper, 32 bytes, for client keys."""
+        key_id = key_id or (self._keyring.primary_id if self._keyring else "")
+        cipher = self._keyring.get(key_id) if self._keyring else None
+        return (key_id, cipher.pepper) if cipher else None
+
     def _require_keyring(self) -> Keyring:
         if self._keyring is None:
             raise EncryptionKeyMissing("no encryption key is configured")
@@ -262,6 +268,7 @@ class _Cipher(Protocol):
     """One ring key at work. `open` raises InvalidToken or InvalidTag unless all is as sealed."""
 
     scheme: ClassVar[Scheme]
+    pepper: bytes
 
     def __init__(self, key: bytes) -> None: ...
     def seal(self, secret: bytes, context: bytes) -> bytes: ...
@@ -272,6 +279,7 @@ class _FernetCipher:
     scheme: ClassVar[Scheme] = Scheme.FERNET_V1
 
     def __init__(self, key: bytes) -> None:
+        self.pepper = _derive(key, _PEPPER)
         derived = _derive(key, "llm-service fernet-v1 seal")
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
 
@@ -293,6 +301,7 @@ class _Aes256GcmCipher:
     _HEADER = _NONCE + _KEY_BYTES + 16 + _NONCE  # 16: the tag of the wrapped data key
 
     def __init__(self, key: bytes) -> None:
+        self.pepper = _derive(key, _PEPPER)
         self._wrapping = AESGCM(_derive(key, "llm-service aes256gcm-v1 wrap"))
 
     def seal(self, secret: bytes, context: bytes) -> bytes:
@@ -383,7 +392,7 @@ def _parse(sealed: str) -> tuple[Scheme, str, bytes]:
     if scheme not in set(Scheme):
         raise ProviderCredentialUnreadable("the stored secret is sealed by an unknown scheme")
     payload = b""
-    with suppress(ValueError, binascii.Error):
+    with suppress(ValueError):
         payload = base64.urlsafe_b64decode(text)
     # One spelling for each payload: the decoder alone would skip stray characters and bits.
     if not payload or base64.urlsafe_b64encode(payload).decode() != text:

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts
+from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
@@ -24,7 +25,9 @@ from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
-from llm_service.rpc.server import Serving, build_server
+from llm_service.rpc.callers import Authenticate
+from llm_service.rpc.policy import Unprotected
+from llm_service.rpc.server import Registration, Serving, build_server
 from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
 from llm_service.settings import Settings
 from llm_service.storage.database import Database
@@ -33,7 +36,7 @@ from llm_service.telemetry import Telemetry, logs
 if TYPE_CHECKING:
     from grpc import ServerCredentials
 
-__all__ = ["Announce", "CannotStart", "application", "migrate", "seed", "serve"]
+__all__ = ["Announce", "CannotStart", "application", "client_keys", "migrate", "seed", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ async def serve(settings: Settings, announce: Announce) -> None:
     async with application(settings) as (serving, notes):
         address = _listen(serving, settings)
         await serving.start()
-        announce(address, notes)
+        # Not before: a start that fails would take the only copy of the key with it.
+        announce(address, [*notes, *await first_key(settings)])
         await serving.until_signalled(grace=settings.drain_seconds)
 
 
@@ -78,6 +82,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         administration = parts.administration(settings, database, vault, egress)
         if fresh:
             await seeds.plant(administration.providers, settings.credential_environment)
+        access = await access_of(settings, database, vault, egress, notes)
         manager = parts.manager(settings, vault, egress)
         stack.push_async_callback(manager.aclose)
         ledger = QueuedLedger(database)
@@ -86,7 +91,8 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         configuration = Configuration(database)
         await _load(configuration)
         database.after_change(configuration.refresh)
-        following = configuration.follow(settings.config_poll_seconds)
+        database.after_change(access.known.refresh)
+        following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
         verdicts = Verdicts(database)
         background = _running(
             ledger.run(), verdicts.run(), following, manager.sweep(), telemetry.watch_loop()
@@ -99,8 +105,9 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             administration,
             ModelCatalogue(database),
             UsageReports(database, ledger.flush),
+            access.keys,
         )
-        yield build_server(registered, telemetry=telemetry, limits=parts.limits(settings)), notes
+        yield _server(registered, settings, telemetry, access.authenticate), notes
 
 
 async def seed(settings: Settings) -> list[str]:
@@ -117,6 +124,24 @@ async def seed(settings: Settings) -> list[str]:
         providers = parts.administration(settings, database, vault, egress).providers
         lines = await seeds.plant(providers, settings.credential_environment)
     return [*notes, *lines]
+
+
+def _server(
+    registered: list[Registration],
+    settings: Settings,
+    telemetry: Telemetry,
+    authenticate: Authenticate,
+) -> Serving:
+    try:
+        return build_server(
+            registered,
+            telemetry=telemetry,
+            limits=parts.limits(settings),
+            authenticate=authenticate,
+            reflection=settings.reflection,
+        )
+    except Unprotected as error:
+        raise CannotStart(str(error)) from error
 
 
 def _telemetry(settings: Settings) -> Telemetry:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from llm_service import catalog
+from llm_service.domain.access import as_service
 from llm_service.domain.provider import Credential, Model, ModelStage, Provider
 from llm_service.errors import StorageUnavailable
 from llm_service.storage.database import Database
@@ -83,8 +84,8 @@ class Configuration:
             for tenant in fresh:
                 self._views.pop(tenant, None)
 
-    async def follow(self, poll_seconds: float) -> None:
-        """Refresh whenever something may have changed, until cancelled.
+    async def follow(self, poll_seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
+        """Refresh whenever something may have changed, until cancelled, and `others` with it.
 
         An outage keeps the last snapshot.
         """
@@ -92,7 +93,8 @@ class Configuration:
         async with aclosing(self._database.changes(poll_seconds)) as changes:
             async for _ in changes:
                 try:
-                    await self.refresh()
+                    for refresh in (self.refresh, *others):
+                        await refresh()
                 except StorageUnavailable:
                     if not failing:
                         logger.warning("the database does not answer; serving the last snapshot")
@@ -123,10 +125,12 @@ class Configuration:
             self._views.pop(oldest, None)
 
     async def _read(self, tenant: str) -> Owned:
-        async with self._database.read() as tx:
-            providers = await tx.providers.of_tenant(tenant)
-            credentials = await tx.credentials.of_tenant(tenant)
-            models = await tx.models.of_tenant(tenant)
+        # A snapshot outlives the call that asks for it first, and serves others.
+        with as_service():
+            async with self._database.read() as tx:
+                providers = await tx.providers.of_tenant(tenant)
+                credentials = await tx.credentials.of_tenant(tenant)
+                models = await tx.models.of_tenant(tenant)
         return Owned(
             providers,
             _grouped(credentials, "provider_uid"),

@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from typing import Protocol
 
+from llm_service.domain.access import as_service
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.storage.database import Database
@@ -88,7 +89,9 @@ class QueuedLedger:
         async with self._writing:
             while self._queue:
                 batch = [self._queue[n] for n in range(min(_BATCH, len(self._queue)))]
-                async with self._database.begin() as tx:
-                    await tx.usage.add_many(batch)
+                # Whoever waits for it: the records are everybody's.
+                with as_service():
+                    async with self._database.begin() as tx:
+                        await tx.usage.add_many(batch)
                 for _ in batch:
                     self._queue.popleft()

@@ -15,6 +15,8 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.EtagMismatch: StatusCode.ABORTED,
     errors.ResourceInUse: StatusCode.FAILED_PRECONDITION,
+    errors.CallerUnauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
@@ -38,8 +40,6 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
 WITHOUT_ERROR: dict[str, StatusCode] = {
     "REQUEST_ID_REUSED": StatusCode.INVALID_ARGUMENT,
     "REQUEST_IN_PROGRESS": StatusCode.ABORTED,
-    "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
-    "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
     "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,
     "RATE_LIMITED": StatusCode.RESOURCE_EXHAUSTED,
     "BUDGET_EXCEEDED": StatusCode.RESOURCE_EXHAUSTED,

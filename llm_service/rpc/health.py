@@ -7,8 +7,6 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-SERVICE = "grpc.health.v1.Health"
-
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -26,7 +24,7 @@ class Health:
         self._changed = asyncio.Event()
         self._draining = False
 
-    def register(self, server: grpc.aio.Server) -> None:
+    def register(self, server: Any) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     async def start(self) -> None:

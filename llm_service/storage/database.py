@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, literal, select, text
+from sqlalchemy import func, inspect, literal, select, text
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -15,8 +15,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
+from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.models import Models
@@ -42,6 +44,7 @@ class Transaction:
         self.credentials = Credentials(connection)
         self.models = Models(connection)
         self.usage = UsageRecords(connection)
+        self.client_keys = ClientKeys(connection)
         self.config = ConfigVersions(connection)
 
 
@@ -81,13 +84,14 @@ class Database:
         """
         with _unavailability():
             async with self._writer.begin() as connection:
+                await _confine(connection)
                 transaction = Transaction(connection)
                 yield transaction
         if transaction.config.bumped:
             self._local.announce()
             for follower in self._followers:
                 # The change is committed: a follower that cannot read it now will see it later.
-                with suppress(StorageUnavailable):
+                with suppress(StorageUnavailable), as_service():
                     await follower()
 
     def after_change(self, follower: Follower) -> None:
@@ -102,6 +106,7 @@ class Database:
         """A unit of work that reads, and sees the database as it was at its first statement."""
         with _unavailability():
             async with self._reader.begin() as connection:
+                await _confine(connection)
                 yield Transaction(connection)
 
     async def ping(self) -> None:
@@ -154,6 +159,14 @@ class Database:
         with _unavailability():
             async with self._reader.connect() as connection:
                 await connection.execute(select(literal(1)))
+
+
+async def _confine(connection: "AsyncConnection") -> None:
+    """Tell PostgreSQL for whom this unit of work is: its policies show and take no other's rows."""
+    if connection.dialect.name == "postgresql":
+        tenant = CALLER.get().principal.tenant
+        who = "*" if tenant == EVERY_TENANT else tenant
+        await connection.execute(select(func.set_config("llm.tenant", who, True)))  # noqa: FBT003 - SQL's
 
 
 @contextmanager

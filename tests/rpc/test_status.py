@@ -90,8 +90,12 @@ def test_a_reason_has_the_number_of_its_code(reason, code):
 
 
 def test_nothing_blames_the_caller_for_a_providers_key():
-    assert StatusCode.UNAUTHENTICATED not in STATUS.values()
-    assert StatusCode.PERMISSION_DENIED not in STATUS.values()
+    blaming = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
+
+    assert {error for error, code in STATUS.items() if code in blaming} == {
+        errors.CallerUnauthenticated,
+        errors.PermissionDenied,
+    }
 
 
 @pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)
