@@ -93,6 +93,7 @@ def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -
     tenant = message.tenant.removeprefix("tenants/")
     if message.tenant and (tenant == message.tenant or not TENANT_ID.fullmatch(tenant)):
         checks.refuse(f"{path}.tenant", 'must be "tenants/{tenant}"')
+        tenant = ""
     return Attribution(
         narrowed(tenant, unnamed=DEFAULT_TENANT),
         message.agent,
