@@ -33,12 +33,14 @@ class Principal:
 
     `name` says how and as whom, and holds no secret: "clientKeys/ci", "spiffe://corp/agent",
     "jwt:https://issuer#subject", "anonymous". `tenant` "" may act for every tenant and for what is
-    shared; any other confines it to that one.
+    shared; any other confines it to that one. `expire_time` is its client key's, None if it shows
+    none or one for good.
     """
 
     name: str
     tenant: str = EVERY_TENANT
     roles: frozenset[Role] = frozenset()
+    expire_time: datetime | None = None
 
     def may(self, role: Role) -> bool:
         return role in self.roles
@@ -94,7 +96,7 @@ class ClientKey:
     @property
     def principal(self) -> Principal:
         """Whoever shows this key, while it is active."""
-        return Principal(self.name, self.tenant, self.roles)
+        return Principal(self.name, self.tenant, self.roles, self.expire_time)
 
     def __repr__(self) -> str:
         return f"ClientKey({self.name})"

@@ -53,11 +53,11 @@ class ClientKeys:
 
         Raises:
             InvalidField: names all that is wrong with it.
-            PermissionDenied: it could do what its maker cannot.
+            PermissionDenied: it could do what its maker cannot, or for longer.
             EncryptionKeyMissing: there is no key ring.
         """
         _check(draft)
-        _refuse_gain(tenant, draft.roles)
+        _refuse_gain(tenant, draft.roles, draft.expire_time)
         key, text = self._new(tenant, draft)
         async with self._database.begin() as tx:
             await tx.client_keys.add(key)
@@ -121,7 +121,7 @@ class ClientKeys:
                 expire_time=draft.expire_time,
                 update_time=now,
             )
-            _refuse_gain(tenant, _gained(stored, changed, now))
+            _refuse_gain(tenant, _gained(stored, changed, now), draft.expire_time)
             changed = await tx.client_keys.update(changed, stored.version)
             await tx.config.bump(tenant)
         return changed
@@ -194,20 +194,23 @@ def _gained(before: ClientKey, after: ClientKey, now: datetime) -> frozenset[Rol
     """The roles that a change gives the key, or lets it use again or for longer."""
     if after.state(now) is ClientKeyState.ACTIVE:
         revived = before.state(now) is not ClientKeyState.ACTIVE
-        if revived or _outlives(after, before):
+        if revived or _is_later(after.expire_time, before.expire_time):
             return after.roles
     return after.roles - before.roles
 
 
-def _outlives(after: ClientKey, before: ClientKey) -> bool:
-    if before.expire_time is None:
-        return False
-    return after.expire_time is None or after.expire_time > before.expire_time
+def _is_later(one: datetime | None, other: datetime | None) -> bool:
+    """None is for good."""
+    return other is not None and (one is None or one > other)
 
 
-def _refuse_gain(tenant: str, gained: frozenset[Role]) -> None:
+def _refuse_gain(tenant: str, gained: frozenset[Role], expire_time: datetime | None) -> None:
     giver = CALLER.get().principal
-    if gained and not giver.reaches(tenant):
+    if not gained:
+        return
+    if not giver.reaches(tenant):
         raise PermissionDenied("a client key cannot reach further than its maker")
+    if _is_later(expire_time, giver.expire_time):
+        raise PermissionDenied("a client key cannot outlast its maker's")
     if lacking := sorted(gained - giver.roles):
         raise PermissionDenied(f"only who has a role can give it: {', '.join(lacking)}")
