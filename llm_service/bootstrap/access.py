@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm_service.bootstrap import parts
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import prepare_schema
 from llm_service.bootstrap.trouble import CannotStart
@@ -16,6 +17,7 @@ from llm_service.gateway.access.client_keys import ClientKeys
 from llm_service.gateway.access.identities import BadIdentities, Identities
 from llm_service.gateway.access.known_keys import KnownKeys
 from llm_service.gateway.access.tokens import TokenRules, Tokens
+from llm_service.gateway.admin import seeds
 from llm_service.providers.egress import Egress
 from llm_service.rpc.authentication import Authentication
 from llm_service.rpc.callers import Authenticate, anyone
@@ -79,9 +81,14 @@ async def client_keys(settings: Settings) -> AsyncIterator[ClientKeys]:
         CannotStart: the database or the key ring cannot be used.
     """
     notes: list[str] = []
-    await prepare_schema(settings, notes)
+    fresh = await prepare_schema(settings, notes)
     async with Database.open(settings.database_url) as database:
         vault = await vault_of(settings, database, notes)
+        if fresh:  # whoever makes a new database fills it: the service will not find it new
+            administration = parts.administration(
+                settings, database, vault, Egress(settings.egress_allow)
+            )
+            await seeds.plant(administration.providers, settings.credential_environment)
         yield ClientKeys(database, vault)
 
 
