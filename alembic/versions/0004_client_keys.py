@@ -14,7 +14,9 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-_WHO = "current_setting('llm.tenant', true)"
+# Once a connection has served a transaction it is empty rather than unset; the shared rows' tenant
+# is empty too.
+_WHO = "nullif(current_setting('llm.tenant', true), '')"
 _OWN = f"{_WHO} = '*' OR tenant = {_WHO}"
 _OF_OWN_PROVIDER = (
     f"{_WHO} = '*' OR EXISTS (SELECT 1 FROM providers"  # noqa: S608 - our own words
@@ -31,7 +33,10 @@ _POLICIES = {
     "client_keys": _OWN,
 }
 # A tenant uses what is shared, and so may see it; not its credentials.
-_SHARED = {"providers": "tenant = ''", "models": _OF_SHARED_PROVIDER}
+_SHARED = {
+    "providers": f"{_WHO} IS NOT NULL AND tenant = ''",
+    "models": f"{_WHO} IS NOT NULL AND {_OF_SHARED_PROVIDER}",
+}
 
 
 def string(length: int) -> TypeEngine[str]:

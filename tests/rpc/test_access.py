@@ -1,5 +1,6 @@
 """AccessService, and what stands around every call: policies, tenants, the header, reflection."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -27,8 +28,10 @@ from tests.rpc.test_reflection import ask
 
 
 @pytest.fixture(scope="module")
-async def service(tmp_path_factory):
-    async with guarded(tmp_path_factory.mktemp("guarded")) as one:
+async def service(embedded_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guarded") / "data"
+    shutil.copytree(embedded_folder, folder)
+    async with guarded(folder) as one:
         for tenant in ("", OWN, OTHER):
             await plant(one, tenant)
         yield one

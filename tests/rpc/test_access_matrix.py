@@ -1,5 +1,6 @@
 """Every method, every role, own and other tenant: all of them from the descriptor set."""
 
+import shutil
 from dataclasses import dataclass
 from importlib import resources
 
@@ -85,8 +86,10 @@ METHODS = [
 
 
 @pytest.fixture(scope="module")
-async def service(tmp_path_factory):
-    async with guarded(tmp_path_factory.mktemp("guarded")) as running:
+async def service(embedded_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guarded") / "data"
+    shutil.copytree(embedded_folder, folder)
+    async with guarded(folder) as running:
         for tenant in (OWN, OTHER):
             await plant(running, tenant)
         yield running
