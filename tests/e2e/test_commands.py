@@ -24,6 +24,7 @@ async def test_help_says_a_whole_sentence_about_every_command():
     ran = await command("--help", COLUMNS="80")
 
     names = {each.name or each.callback.__name__ for each in app.registered_commands}
+    names |= {each.name for each in app.registered_groups}
     said = {
         words[0]: words[1].strip()
         for line in ran.out.partition("Commands:")[2].splitlines()

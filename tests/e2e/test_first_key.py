@@ -124,7 +124,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(folder):
     assert "canary" not in called.output
 
 
-async def test_the_embedded_default_is_open_and_says_so(folder):
+async def test_a_service_that_is_open_says_so(folder):
     async with bootstrap.application(settings_in(folder, {})) as (_, notes):
         [note] = [note for note in notes if note.startswith("open")]
 

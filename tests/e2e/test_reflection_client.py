@@ -17,6 +17,7 @@ SERVICES = {
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     COMPLETION,
+    "llmservice.v1.AccessService",
     "llmservice.v1.EmbeddingService",
     "llmservice.v1.ModelService",
     "llmservice.v1.ProviderAdminService",
