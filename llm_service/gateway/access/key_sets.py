@@ -86,12 +86,13 @@ def from_address(uri: str, egress: Egress) -> Fetch:
         EgressDenied, ValueError: the address may not be dialled, or is malformed.
     """
     endpoint = egress.endpoint(uri)
+    path = "" if endpoint.path else "/"
 
     async def fetch() -> bytes:
         by = asyncio.get_running_loop().time() + _FETCH_SECONDS
         accept = (("accept", "application/json"),)
         response = await egress.send(
-            endpoint, "GET", "", accept, b"", connect_timeout=_FETCH_SECONDS, by=by
+            endpoint, "GET", path, accept, b"", connect_timeout=_FETCH_SECONDS, by=by
         )
         try:
             body = await response.read(by=by, limit=_MAX_BYTES)
