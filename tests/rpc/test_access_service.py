@@ -15,7 +15,13 @@ from llm_service.rpc.callers import Permits
 from llm_service.rpc.policy import ROLES, Unprotected, policies
 from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import access_service_pb2 as pb
-from llm_service.rpc.stubs import common_pb2, completion_pb2, content_pb2, usage_service_pb2
+from llm_service.rpc.stubs import (
+    common_pb2,
+    completion_pb2,
+    content_pb2,
+    provider_pb2,
+    usage_service_pb2,
+)
 from llm_service.rpc.stubs import completion_service_pb2_grpc as completion_grpc
 from llm_service.rpc.stubs import model_service_pb2 as model_pb
 from llm_service.rpc.stubs import model_service_pb2_grpc as model_grpc
@@ -209,6 +215,27 @@ async def test_a8_a_model_of_another_tenant_cannot_be_called_by_its_name(service
     assert (one.code, one.reason) == (other.code, other.reason)
     assert one.code is StatusCode.NOT_FOUND
     assert one.details.replace("/p/", "/q/") == other.details
+
+
+async def test_a_tenant_cannot_send_the_operators_own_keys_to_an_address_of_its_choice(service):
+    def request(provider_id: str) -> admin_pb.CreateProviderRequest:
+        return admin_pb.CreateProviderRequest(
+            parent=f"tenants/{OWN}",
+            provider_id=provider_id,
+            provider=provider_pb2.Provider(kind="openai"),
+            credential=provider_pb2.Credential(environment_variable="OPENAI_API_KEY"),
+        )
+
+    tenant = await outcome(
+        service.admin.CreateProvider(request("lent"), metadata=bearer(service.keys[Role.ADMIN]))
+    )
+    operator = await outcome(
+        service.admin.CreateProvider(request("lent"), metadata=bearer(service.operator))
+    )
+
+    assert (tenant.code, tenant.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert "credential.environment_variable" in tenant.details
+    assert operator.code is StatusCode.OK
 
 
 @pytest.mark.parametrize(

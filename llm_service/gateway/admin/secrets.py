@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from llm_service.domain.access import CALLER, EVERY_TENANT
 from llm_service.domain.provider import (
     SEALED_SOURCES,
     Credential,
@@ -59,7 +60,10 @@ class Secrets:
 
     def _check_pointer(self, source: Source) -> Iterator[Violation]:
         field = f"credential.{source.type}"
-        if source.type is SourceType.ENVIRONMENT_VARIABLE:
+        if CALLER.get().principal.tenant != EVERY_TENANT:
+            # It would be shown to whatever address the tenant gives its provider.
+            yield Violation(field, "is the operator's own: a tenant brings its secret itself")
+        elif source.type is SourceType.ENVIRONMENT_VARIABLE:
             # The same words whether it is unknown or forbidden: which exist is nobody's business.
             if source.reference not in self._allowed:
                 yield Violation(field, "is not on the operator's allow-list")
