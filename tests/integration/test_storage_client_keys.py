@@ -18,7 +18,6 @@ from llm_service.storage.tables import METADATA
 from tests.integration.samples import a_credential, a_provider
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-ROLE = "confined"  # the tests' own user is a superuser, whom no policy holds
 TABLES = ("providers", "credentials", "models", "usage_records", "client_keys")
 
 
@@ -92,16 +91,9 @@ async def test_keys_are_listed_by_owner_and_the_newest_read_first(database):
 # --- the second lock -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def confined_role(postgres) -> str:
-    postgres.execute(f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS")
-    return ROLE
-
-
 @pytest.fixture
-async def confined(postgresql_url, confined_role):
+async def confined(postgresql_url, confined_url):
     """A database whose tables belong to a user that policies hold, with rows of three owners."""
-    name = postgresql_url.partition("@/")[2].partition("?")[0]
     async with Database.open(postgresql_url) as superuser, superuser.begin() as tx:
         for tenant in ("", "acme", "other"):
             provider = replace(a_provider("p", tenant), uid=f"provider-of-{tenant}")
@@ -109,13 +101,7 @@ async def confined(postgresql_url, confined_role):
             credential = replace(a_credential(provider), uid=f"credential-of-{tenant}")
             await tx.credentials.add(credential)
             await tx.client_keys.add(a_key(f"{tenant:a<16}", tenant))
-    url = postgresql_url.replace("postgres@", f"{ROLE}@", 1)
-    with psycopg.connect(postgresql_url.replace("+psycopg", "", 1), autocommit=True) as connection:
-        connection.execute(f"ALTER DATABASE {name} OWNER TO {ROLE}")
-        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        for (table,) in found.fetchall():
-            connection.execute(f"ALTER TABLE {table} OWNER TO {ROLE}")
-    async with Database.open(url) as database:
+    async with Database.open(confined_url) as database:
         yield database
 
 
