@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_service import bootstrap
+from llm_service.bootstrap.access import first_key
 from llm_service.commands import app
 from llm_service.domain.access import CALLER, Role
 from llm_service.gateway.access.authenticator import KEPT_SECONDS
@@ -52,12 +53,18 @@ async def test_the_first_key_makes_a_tenants_key_that_ends_when_it_is_revoked(re
             *("--ca-file", str(authority)),
             LLM_API_KEY=key,
         )
+        listed = await command(
+            *("client-keys", "list", "--address", required.address),
+            *("--ca-file", str(authority)),
+            LLM_API_KEY=operator,
+        )
         await revoke_beside_it(required, name)
         await until_refused(stub, key)
 
     assert anonymous.reason == "CALLER_UNAUTHENTICATED"
     assert (called.code, called.out) == (0, "hello\n"), called.err
-    assert key not in called.err + required.log
+    assert f"{name}\tactive\tinvoke\t\n" in listed.out, listed.err
+    assert key not in called.err + listed.out + required.log
     assert required.log.count(operator) == 1
 
 
@@ -143,6 +150,10 @@ ISSUER = {"LLM_JWT_ISSUER": "https://issuer.example", "LLM_JWT_AUDIENCE": "llm"}
         ({"LLM_AUTH_IDENTITIES_FILE": "missing"}, "No such file"),
         ({"LLM_AUTH_IDENTITIES_FILE": "wrong"}, "line 1"),
         ({"LLM_AUTH_IDENTITIES_FILE": "binary"}, "is not text"),
+        (
+            {"LLM_LISTEN": "0.0.0.0:0", "LLM_ALLOW_INSECURE_REMOTE": "yes-i-know"},
+            "nobody could call",  # no key ring, no tokens, no certificates
+        ),
     ],
 )
 async def test_what_cannot_say_who_calls_keeps_the_service_from_starting(
@@ -184,3 +195,19 @@ async def test_a_token_of_a_configured_issuer_is_let_in(folder, tmp_path):
 
     assert good.code is grpc.StatusCode.OK
     assert bad.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_first_key_is_made_only_where_nobody_could_call_without_it(folder, tmp_path):
+    rules = tmp_path / "identities"
+    rules.write_text("spiffe://corp.example/ops * admin")
+    mapped = {"LLM_AUTH_IDENTITIES_FILE": str(rules), **dict.fromkeys(TLS, "unread")}
+    by_certificate = settings_in(folder, {"LLM_AUTH": "required", **mapped})
+    by_key = settings_in(folder, {"LLM_AUTH": "required"})
+
+    async with bootstrap.application(by_certificate):
+        notes = [
+            await first_key(settings)
+            for settings in (settings_in(folder, {}), by_certificate, by_key, by_key)
+        ]
+
+    assert [len(note) for note in notes] == [0, 0, 1, 0]
