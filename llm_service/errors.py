@@ -9,11 +9,14 @@ GatewayError
 │   ├── ProviderRejectedRequest   the provider calls the request wrong
 │   ├── ModelNotFound             the caller named a model nobody serves
 │   ├── ModelNotAllowed           configuration locks the choice
-│   ├── ResourceNotFound          no such provider, credential, model or record
+│   ├── ResourceNotFound          no such provider, credential, model, record or key
 │   ├── AlreadyExists             the id is taken
 │   ├── RequestIdReused           another request was sent under that id
 │   ├── EtagMismatch              the resource changed since it was read
 │   └── ResourceInUse             something still refers to the resource
+├── the caller
+│   ├── CallerUnauthenticated     nobody this service knows
+│   └── PermissionDenied          a role is lacking, or another tenant is named
 ├── the gateway's own limits
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
 │   └── Overloaded                shedding load, or draining
@@ -151,6 +154,14 @@ class EtagMismatch(GatewayError):
 
 class ResourceInUse(GatewayError):
     reason = "RESOURCE_IN_USE"
+
+
+class CallerUnauthenticated(GatewayError):
+    reason = "CALLER_UNAUTHENTICATED"
+
+
+class PermissionDenied(GatewayError):
+    reason = "PERMISSION_DENIED"
 
 
 class CostLimitExceeded(GatewayError):

@@ -1,18 +1,22 @@
 """Fixtures every test may use."""
 
+import asyncio
 import os
 import sys
 
 import pytest
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
+
+from llm_service import bootstrap
+from llm_service.settings import Settings
 
 # As in the Makefile: without the cache every process of a test would compile its libraries anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # A deadline per example fails at random on a busy machine; pytest's own timeout bounds a test.
-settings.register_profile("llm-service", deadline=None)
-settings.load_profile("llm-service")
+hypothesis_settings.register_profile("llm-service", deadline=None)
+hypothesis_settings.load_profile("llm-service")
 
 
 def pytest_collection_modifyitems(items):
@@ -27,3 +31,16 @@ def _has_its_own_loop(item) -> bool:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def embedded_folder(tmp_path_factory):
+    """A data folder as a first start leaves it; copy it, for making one takes a second."""
+    folder = tmp_path_factory.mktemp("embedded") / "data"
+    asyncio.run(_start_once(Settings.from_env({"LLM_DATA_DIR": str(folder)})))
+    return folder
+
+
+async def _start_once(settings: Settings) -> None:
+    async with bootstrap.client_keys(settings):
+        return

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts, snapshots
+from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
@@ -26,11 +27,14 @@ from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
+from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.callers import Authenticate
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
+from llm_service.rpc.policy import Unprotected
 from llm_service.rpc.provider_admin import ProviderAdminServicer
 from llm_service.rpc.server import Registration, Serving, build_server
 from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
@@ -42,7 +46,7 @@ from llm_service.telemetry import logs
 if TYPE_CHECKING:
     from grpc import ServerCredentials
 
-__all__ = ["Announce", "CannotStart", "application", "migrate", "seed", "serve"]
+__all__ = ["Announce", "CannotStart", "application", "client_keys", "migrate", "seed", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +64,8 @@ async def serve(settings: Settings, announce: Announce) -> None:
     async with application(settings) as (serving, notes):
         address = _listen(serving, settings)
         await serving.start()
-        announce(address, notes)
+        # Not before: a start that fails would take the only copy of the key with it.
+        announce(address, [*notes, *await first_key(settings)])
         await serving.until_signalled(grace=settings.drain_seconds)
 
 
@@ -77,12 +82,14 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
     async with AsyncExitStack() as stack:
         base = await open_foundation(settings, stack, notes)
         database, telemetry = base.database, base.telemetry
+        access = await access_of(settings, base, notes)
         ledger, keeping = await stack.enter_async_context(ledger_of(settings, database))
         telemetry.observe_backlog(lambda: ledger.backlog)
         configuration = snapshots.begun(settings, database, base.start)
         await _load(configuration)
         database.after_change(configuration.refresh)
-        following = configuration.follow(settings.config_poll_seconds)
+        database.after_change(access.known.refresh)
+        following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
         if keeper := await snapshots.keeper(settings, configuration, base.start.deployment):
@@ -91,8 +98,9 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         work += [telemetry.watch_loop(), base.audit.run()]
         await stack.enter_async_context(_running(*work))
         upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        registered = services(_servicers(settings, base, configuration, upstream, ledger.flush))
-        serving = _server(registered, settings, base, configuration)
+        servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
+        servicers += (AccessServicer(access.keys),)
+        serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
@@ -142,15 +150,21 @@ def _server(
     settings: Settings,
     base: Foundation,
     configuration: Configuration,
+    authenticate: Authenticate,
 ) -> Serving:
     base.telemetry.observe_configuration(lambda: (configuration.quarantined, configuration.age))
-    return build_server(
-        registered,
-        telemetry=base.telemetry,
-        limits=parts.limits(settings),
-        audit=base.audit,
-        generation=lambda: configuration.generation,
-    )
+    try:
+        return build_server(
+            registered,
+            telemetry=base.telemetry,
+            limits=parts.limits(settings),
+            authenticate=authenticate,
+            audit=base.audit,
+            generation=lambda: configuration.generation,
+            reflection=settings.reflection,
+        )
+    except Unprotected as error:
+        raise CannotStart(str(error)) from error
 
 
 async def _load(configuration: Configuration) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.audit import AuditServicer
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
@@ -11,6 +12,7 @@ from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import ProviderAdminServicer
 from llm_service.rpc.server import Registration
 from llm_service.rpc.stubs import (
+    access_service_pb2_grpc,
     audit_service_pb2_grpc,
     completion_service_pb2_grpc,
     config_service_pb2_grpc,
@@ -23,6 +25,7 @@ from llm_service.rpc.usage import UsageServicer
 
 _ADMIN = provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server
 _REGISTERED: dict[type, Callable[[Any, Any], None]] = {
+    AccessServicer: access_service_pb2_grpc.add_AccessServiceServicer_to_server,
     AuditServicer: audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
     CompletionServicer: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
     ConfigServicer: config_service_pb2_grpc.add_ConfigServiceServicer_to_server,

@@ -11,9 +11,11 @@ from llm_service.commands.console import (
     DEFAULT_ADDRESS,
     FAILED,
     Address,
+    ApiKey,
     CaFile,
     CertFile,
     KeyFile,
+    Target,
     app,
     channel,
     fail,
@@ -38,9 +40,11 @@ def list_entries(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Show entries, newest first, one JSON object a line."""
-    remote(_list(address, (ca_file, cert_file, key_file), tenant, filter_text, limit))
+    target = Target(address, ca_file, cert_file, key_file, key)
+    remote(_list(target, tenant, filter_text, limit))
 
 
 @audit.command()
@@ -53,10 +57,12 @@ def verify(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Verify chains, a line for each; exit 0 if all are intact."""
     kept = _read_anchors(anchors) if anchors else []
-    remote(_verify(address, (ca_file, cert_file, key_file), tenant, kept))
+    target = Target(address, ca_file, cert_file, key_file, key)
+    remote(_verify(target, tenant, kept))
 
 
 @audit.command()
@@ -66,14 +72,14 @@ def anchor(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Print where intact chains have come to, to be kept elsewhere and given to `audit verify`."""
-    remote(_anchor(address, (ca_file, cert_file, key_file), tenant))
+    target = Target(address, ca_file, cert_file, key_file, key)
+    remote(_anchor(target, tenant))
 
 
-async def _list(
-    address: str, tls: tuple[str, str, str], tenant: str, filter_text: str, limit: int
-) -> None:
+async def _list(target: Target, tenant: str, filter_text: str, limit: int) -> None:
     from google.protobuf.json_format import MessageToDict
 
     from llm_service.rpc.stubs import audit_service_pb2 as pb
@@ -82,19 +88,19 @@ async def _list(
     request = pb.ListAuditEntriesRequest(
         parent=_parent(tenant), filter=filter_text, page_size=limit
     )
-    async with channel(address, tls) as opened:
-        answer = await stubs.AuditServiceStub(opened).ListAuditEntries(request, timeout=30)
+    async with channel(target) as opened:
+        answer = await stubs.AuditServiceStub(opened).ListAuditEntries(
+            request, timeout=30, metadata=target.metadata
+        )
     for entry in answer.audit_entries:
         typer.echo(_line(MessageToDict(entry, preserving_proto_field_name=True)))
 
 
-async def _verify(
-    address: str, tls: tuple[str, str, str], tenant: str, anchors: "list[pb.AuditAnchor]"
-) -> None:
+async def _verify(target: Target, tenant: str, anchors: "list[pb.AuditAnchor]") -> None:
     from llm_service.rpc.stubs import audit_service_pb2 as pb
 
     broken = False
-    for verdict in await _verdicts(address, tls, tenant, anchors):
+    for verdict in await _verdicts(target, tenant, anchors):
         chain = verdict.anchor.parent or "shared"
         if verdict.problem:
             broken = True
@@ -107,9 +113,9 @@ async def _verify(
         raise typer.Exit(FAILED)
 
 
-async def _anchor(address: str, tls: tuple[str, str, str], tenant: str) -> None:
+async def _anchor(target: Target, tenant: str) -> None:
     broken = False
-    for verdict in await _verdicts(address, tls, tenant, []):
+    for verdict in await _verdicts(target, tenant, []):
         found = verdict.anchor
         if verdict.problem:
             broken = True
@@ -122,14 +128,14 @@ async def _anchor(address: str, tls: tuple[str, str, str], tenant: str) -> None:
 
 
 async def _verdicts(
-    address: str, tls: tuple[str, str, str], tenant: str, anchors: "list[pb.AuditAnchor]"
+    target: Target, tenant: str, anchors: "list[pb.AuditAnchor]"
 ) -> "list[pb.VerifyAuditResponse]":
     from llm_service.rpc.stubs import audit_service_pb2 as pb
     from llm_service.rpc.stubs import audit_service_pb2_grpc as stubs
 
     request = pb.VerifyAuditRequest(parent=_parent(tenant), anchors=anchors)
-    async with channel(address, tls) as opened:
-        answers = stubs.AuditServiceStub(opened).VerifyAudit(request)
+    async with channel(target) as opened:
+        answers = stubs.AuditServiceStub(opened).VerifyAudit(request, metadata=target.metadata)
         return [verdict async for verdict in answers]
 
 

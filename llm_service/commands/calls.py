@@ -10,9 +10,11 @@ from llm_service.commands.console import (
     DEFAULT_ADDRESS,
     FAILED,
     Address,
+    ApiKey,
     CaFile,
     CertFile,
     KeyFile,
+    Target,
     app,
     channel,
     output,
@@ -37,11 +39,12 @@ def call(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Stream one completion to the terminal."""
     request = _request(sys.stdin.read() if prompt == "-" else prompt, model, system, max_tokens)
-    tls = (ca_file, cert_file, key_file)
-    remote(_stream(address, tls, request, timeout))
+    target = Target(address, ca_file, cert_file, key_file, key)
+    remote(_stream(target, request, timeout))
 
 
 @app.command()
@@ -53,11 +56,12 @@ def usage(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Show what was used and what it cost, by day."""
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
-    tls = (ca_file, cert_file, key_file)
-    remote(_report(address, tls, f"tenants/{tenant}", days, dimensions))
+    target = Target(address, ca_file, cert_file, key_file, key)
+    remote(_report(target, f"tenants/{tenant}", days, dimensions))
 
 
 @app.command()
@@ -67,10 +71,11 @@ def health(
     ca_file: CaFile = "",
     cert_file: CertFile = "",
     key_file: KeyFile = "",
+    key: ApiKey = "",
 ) -> None:
     """Ask whether the service is serving; exit 0 if so. Without --address: the configured one."""
-    target = address or own_address()
-    remote(_health(target, (ca_file, cert_file, key_file), service))
+    target = Target(address or own_address(), ca_file, cert_file, key_file, key)
+    remote(_health(target, service))
 
 
 def _request(
@@ -90,17 +95,14 @@ def _request(
 
 
 async def _stream(
-    address: str,
-    tls: tuple[str, str, str],
-    request: "completion_pb2.CompletionRequest",
-    timeout: float,
+    target: Target, request: "completion_pb2.CompletionRequest", timeout: float
 ) -> None:
     from llm_service.rpc.stubs import completion_service_pb2_grpc as stubs
 
     provider = ""
-    async with channel(address, tls) as opened:
+    async with channel(target) as opened:
         stub = stubs.CompletionServiceStub(opened)
-        async for event in stub.StreamComplete(request, timeout=timeout):
+        async for event in stub.StreamComplete(request, timeout=timeout, metadata=target.metadata):
             if event.HasField("started"):
                 provider = event.started.served_by.model
             if event.HasField("part_delta"):
@@ -134,9 +136,7 @@ def money(nano_usd: int, *, incomplete: bool = False) -> str:
     return f"${whole}.{digits}" + (" + unknown" if incomplete else "")
 
 
-async def _report(
-    address: str, tls: tuple[str, str, str], parent: str, days: int, dimensions: list[str]
-) -> None:
+async def _report(target: Target, parent: str, days: int, dimensions: list[str]) -> None:
     from llm_service.rpc.stubs import usage_service_pb2 as pb
     from llm_service.rpc.stubs import usage_service_pb2_grpc as stubs
 
@@ -146,8 +146,10 @@ async def _report(
     )
     request.start_time.FromDatetime(end - timedelta(days=days))
     request.end_time.FromDatetime(end + timedelta(seconds=1))
-    async with channel(address, tls) as opened:
-        answer = await stubs.UsageServiceStub(opened).QueryUsage(request, timeout=30)
+    async with channel(target) as opened:
+        answer = await stubs.UsageServiceStub(opened).QueryUsage(
+            request, timeout=30, metadata=target.metadata
+        )
     output().print(_table(answer, dimensions))
 
 
@@ -185,12 +187,14 @@ def _total(total: "usage_service_pb2.UsageMetrics") -> str:
     return f"{total.request_count} calls, {cost}"
 
 
-async def _health(address: str, tls: tuple[str, str, str], service: str) -> None:
+async def _health(target: Target, service: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with channel(address, tls) as opened:
+    async with channel(target) as opened:
         stub = health_pb2_grpc.HealthStub(opened)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = await stub.Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=5, metadata=target.metadata
+        )
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     typer.echo(status)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:

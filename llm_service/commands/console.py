@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,17 @@ CaFile = Annotated[
 ]
 CertFile = Annotated[str, typer.Option("--cert-file", help="Client certificate, for mutual TLS.")]
 KeyFile = Annotated[str, typer.Option("--key-file", help="Client key, for mutual TLS.")]
+
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        envvar="LLM_API_KEY",
+        show_envvar=True,
+        show_default=False,
+        help="Client key or token to call with. Better in the variable: others see an option.",
+    ),
+]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
@@ -94,11 +106,35 @@ def told(error: "grpc.aio.AioRpcError") -> str:
     return f"{error.code().name}:{reason} {details}".rstrip(" :")
 
 
-def channel(address: str, tls: tuple[str, str, str]) -> "grpc.aio.Channel":
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to call, and what to show there. The repr shows no key."""
+
+    address: str
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    api_key: str = field(default="", repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries.
+
+        Raises:
+            typer.Exit: the key has characters that no header can carry.
+        """
+        if not self.api_key:
+            return ()
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise fail("the key is not printable ASCII", USAGE_ERROR)
+        return (("authorization", f"Bearer {self.api_key}"),)
+
+
+def channel(target: Target) -> "grpc.aio.Channel":
     import grpc
 
-    ca_file, cert_file, key_file = tls
-    if not ca_file:
-        return grpc.aio.insecure_channel(address)
-    read = [Path(name).read_bytes() if name else None for name in (ca_file, key_file, cert_file)]
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*read))
+    if not target.ca_file:
+        return grpc.aio.insecure_channel(target.address)
+    names = (target.ca_file, target.key_file, target.cert_file)
+    read = [Path(name).read_bytes() if name else None for name in names]
+    return grpc.aio.secure_channel(target.address, grpc.ssl_channel_credentials(*read))

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
+from llm_service.domain.access import as_service
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.errors import StorageUnavailable
@@ -148,8 +149,8 @@ class Configuration:
             self._generation = max((generation for _, generation in found), default=0)
             self._confirmed = asked
 
-    async def follow(self, poll_seconds: float) -> None:
-        """Refresh whenever something may have changed, until cancelled.
+    async def follow(self, poll_seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
+        """Refresh whenever something may have changed, until cancelled, and `others` with it.
 
         An outage keeps the last snapshot.
         """
@@ -157,7 +158,8 @@ class Configuration:
         async with aclosing(self._database.changes(poll_seconds)) as changes:
             async for _ in changes:
                 try:
-                    await self.refresh()
+                    for refresh in (self.refresh, *others):
+                        await refresh()
                 except StorageUnavailable:
                     if not failing:
                         logger.warning("the database does not answer; serving the last snapshot")
@@ -213,11 +215,13 @@ class Configuration:
             self._views.pop(oldest, None)
 
     async def _read(self, tenant: str) -> Owned:
-        async with self._database.read() as tx:
-            providers = await tx.providers.of_tenant(tenant)
-            credentials = await tx.credentials.of_tenant(tenant)
-            models = await tx.models.of_tenant(tenant)
-            model_configs = await tx.model_configs.of_tenant(tenant)
+        # A snapshot outlives the call that asks for it first, and serves others.
+        with as_service():
+            async with self._database.read() as tx:
+                providers = await tx.providers.of_tenant(tenant)
+                credentials = await tx.credentials.of_tenant(tenant)
+                models = await tx.models.of_tenant(tenant)
+                model_configs = await tx.model_configs.of_tenant(tenant)
         return owned_of(providers, credentials, models, model_configs)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import socket
+import platform
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -49,7 +49,7 @@ class KeyRings:
         self._ring = vault.keyring
         self._leaving: list[tuple[float, Keyring]] = []
         self._problem = ""
-        self._reported = ReplicaKeys(new_id(), socket.gethostname(), "", (), "", datetime.now(UTC))
+        self._reported = ReplicaKeys(new_id(), platform.node(), "", (), "", datetime.now(UTC))
         self._report_due = 0.0
 
     async def follow(self, poll_seconds: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from llm_service.domain.access import as_service
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.gateway.ids import first_id, new_id
@@ -120,8 +121,10 @@ class Uploads:
         async with self._writing:
             while self._queue:
                 batch = [self._queue[n] for n in range(min(_BATCH, len(self._queue)))]
-                async with self._database.begin() as tx:
-                    await self.store(tx, _in_order(batch))
+                # Whoever waits for it: the records are everybody's.
+                with as_service():
+                    async with self._database.begin() as tx:
+                        await self.store(tx, _in_order(batch))
                 for _ in batch:
                     self._queue.popleft()
                 self.stored(batch)

@@ -68,7 +68,7 @@ class ConfigServicer(ConfigServiceServicer):
     async def GetModelConfig(
         self, request: pb.GetModelConfigRequest, context: Context
     ) -> pb.GetModelConfigResponse:
-        config = await self._configs.get(*names.model_config(request.name))
+        config = await self._configs.get(*names.model_config(request.name, shared=True))
         return pb.GetModelConfigResponse(model_config=from_model_config(config))
 
     async def ListModelConfigs(

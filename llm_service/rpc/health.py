@@ -7,8 +7,6 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-SERVICE = "grpc.health.v1.Health"
-
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -27,7 +25,7 @@ class Health:
         self._draining = False
         self._ailing: set[str] = set()
 
-    def register(self, server: grpc.aio.Server) -> None:
+    def register(self, server: Any) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     async def start(self) -> None:

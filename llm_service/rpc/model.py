@@ -11,6 +11,7 @@ from llm_service.rpc.convert.model import from_model
 from llm_service.rpc.listing import Fields, FieldType, listing, next_token
 from llm_service.rpc.stubs import model_pb2, model_service_pb2_grpc
 from llm_service.rpc.stubs import model_service_pb2 as pb
+from llm_service.rpc.tenancy import narrowed
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,20 +50,20 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         if names.is_model(request.name):
-            name = names.model(request.name)
+            name = names.model(request.name, shared=True)
             provider = name.provider
             model = await self._models.named(provider.tenant, provider.provider_id, name.child_id)
         else:
             alias = _alias(request.name)
-            model = await self._models.called(names.DEFAULT_TENANT, alias)
+            model = await self._models.called(_own_tenant(), alias)
         return pb.GetModelResponse(model=from_model(model))
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        parent = names.provider(request.parent, "parent") if request.parent else None
+        parent = names.provider(request.parent, "parent", shared=True) if request.parent else None
         page = await self._models.list(
-            names.DEFAULT_TENANT,
+            _own_tenant(),
             listing(request, "ListModels", MODEL_FIELDS, (request.parent,), searchable=True),
             (parent.tenant, parent.provider_id) if parent else None,
         )
@@ -70,6 +71,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             models=map(from_model, page.items),
             next_page_token=next_token(request, "ListModels", page, (request.parent,)),
         )
+
+
+def _own_tenant() -> str:
+    return narrowed("", unnamed=names.DEFAULT_TENANT)
 
 
 def _alias(text: str) -> str:

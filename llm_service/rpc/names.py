@@ -1,16 +1,18 @@
-"""Resource names: read into their parts, or refused."""
+"""Resource names: read into their parts, or refused; another tenant's look as if not there."""
 
 import re
 from dataclasses import dataclass
 
+from llm_service.domain.access import TENANT_ID
 from llm_service.errors import InvalidField, Violation
-from llm_service.rpc.convert.checks import TENANT_ID
+from llm_service.rpc.tenancy import narrowed, require_reach, widest
 
 ALL_TENANTS = "tenants/-"
 DEFAULT_TENANT = "default"
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
+_KEY_ID = re.compile(r"[a-z2-7]{16}")
 _PROVIDER_FORM = '"providers/{provider}" or "tenants/{tenant}/providers/{provider}"'
 
 
@@ -39,15 +41,17 @@ class ChildName:
         return self.provider.tenant, self.provider.provider_id, self.child_id
 
 
-def provider(text: str, field: str = "name") -> ProviderName:
-    """The parts of a provider's name.
+def provider(text: str, field: str = "name", *, shared: bool = False) -> ProviderName:
+    """The parts of a provider's name. `shared`: a tenant may name one that it shares.
 
     Raises:
         InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's.
     """
     found = _provider(text)
     if found is None:
         raise InvalidField(Violation(field, f"must be {_PROVIDER_FORM}"))
+    require_reach(found.tenant, "provider", shared=shared)
     return found
 
 
@@ -56,37 +60,66 @@ def credential(text: str, field: str = "name") -> ChildName:
     return _child(text, "credentials", field)
 
 
-def model(text: str, field: str = "name") -> ChildName:
-    """The parts of "{provider}/models/{model}"."""
-    return _child(text, "models", field)
+def model(text: str, field: str = "name", *, shared: bool = False) -> ChildName:
+    """The parts of "{provider}/models/{model}". `shared`: as in `provider`."""
+    return _child(text, "models", field, shared=shared)
 
 
-def model_config(text: str, field: str = "name") -> tuple[str, str]:
-    """The tenant, "" for everybody's, and the id of a model configuration's name."""
+def client_key(text: str, field: str = "name") -> tuple[str, str]:
+    """Tenant and id of "clientKeys/{}" or "tenants/{}/clientKeys/{}".
+
+    Raises:
+        InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's.
+    """
+    tenant, _, key_id = text.rpartition("clientKeys/")
+    owner = re.fullmatch(r"(?:tenants/([^/]+)/)?", tenant)
+    known = owner is not None and (owner[1] is None or TENANT_ID.fullmatch(owner[1]))
+    if owner is None or not known or not _KEY_ID.fullmatch(key_id):
+        form = '"clientKeys/{client_key}" or "tenants/{tenant}/clientKeys/{client_key}"'
+        raise InvalidField(Violation(field, f"must be {form}"))
+    require_reach(owner[1] or "", "client key")
+    return owner[1] or "", key_id
+
+
+def model_config(text: str, field: str = "name", *, shared: bool = False) -> tuple[str, str]:
+    """The tenant, "" for everybody's, and the id of a model configuration's name.
+
+    Raises:
+        InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's, nor `shared` with it.
+    """
+    found: tuple[str, str] | None = None
     match text.split("/"):
         case ["modelConfigs", config_id] if ID.fullmatch(config_id):
-            return "", config_id
+            found = "", config_id
         case ["tenants", tenant, "modelConfigs", config_id] if TENANT_ID.fullmatch(
             tenant
         ) and ID.fullmatch(config_id):
-            return tenant, config_id
+            found = tenant, config_id
+    if found is not None:
+        require_reach(found[0], "model configuration", shared=shared)
+        return found
     form = '"modelConfigs/{model_config}" or "tenants/{tenant}/modelConfigs/{model_config}"'
     raise InvalidField(Violation(field, f"must be {form}"))
 
 
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:
-    """The tenant of "tenants/{tenant}"; `empty` for ""."""
-    if not text:
-        return empty
+    """The tenant of "tenants/{tenant}"; for "" the caller's own, `empty` if it has none.
+
+    Raises:
+        InvalidField: on `field`.
+        PermissionDenied: it is not the caller's.
+    """
     tenant = text.removeprefix("tenants/")
-    if tenant == text or not TENANT_ID.fullmatch(tenant):
+    if text and (tenant == text or not TENANT_ID.fullmatch(tenant)):
         raise InvalidField(Violation(field, 'must be "" or "tenants/{tenant}"'))
-    return tenant
+    return narrowed(tenant, unnamed=empty)
 
 
 def parent_tenants(text: str, *, empty: str = "") -> str | None:
-    """As `parent_tenant`, and None for "tenants/-": every tenant."""
-    return None if text == ALL_TENANTS else parent_tenant(text, empty=empty)
+    """As `parent_tenant`, and None for "tenants/-": every tenant, or the caller's own."""
+    return widest() if text == ALL_TENANTS else parent_tenant(text, empty=empty)
 
 
 def new_id(text: str, field: str) -> str:
@@ -113,11 +146,12 @@ def _provider(text: str) -> ProviderName | None:
     return None
 
 
-def _child(text: str, collection: str, field: str) -> ChildName:
+def _child(text: str, collection: str, field: str, *, shared: bool = False) -> ChildName:
     head, _, child_id = text.rpartition(f"/{collection}/")
     parent = _provider(head)
     if parent is None or not ID.fullmatch(child_id):
         singular = collection.removesuffix("s")
         form = f'"{{provider}}/{collection}/{{{singular}}}"'
         raise InvalidField(Violation(field, f"must be {form}"))
+    require_reach(parent.tenant, "provider", shared=shared)
     return ChildName(parent, child_id)

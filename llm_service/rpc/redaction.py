@@ -18,6 +18,7 @@ SHOWN = frozenset(
     f"llmservice.v1.{name}"
     for name in (
         "AwsKey",
+        "ClientKey",
         "Credential",
         "EmbeddingInfo",
         "GenerationParams",

@@ -33,7 +33,7 @@ class Reflection:
         # Several megabytes that a server nobody asks need not carry.
         return _Index(_descriptors())
 
-    def register(self, server: grpc.aio.Server) -> None:
+    def register(self, server: Any) -> None:
         handler: Any = grpc.stream_stream_rpc_method_handler(
             self._answer_all,
             request_deserializer=pb.ServerReflectionRequest.FromString,
@@ -42,6 +42,7 @@ class Reflection:
         for service in SERVICES:
             generic = grpc.method_handlers_generic_handler(service, {_METHOD: handler})
             server.add_generic_rpc_handlers((generic,))
+            server.add_registered_method_handlers(service, {_METHOD: handler})
 
     async def _answer_all(
         self, requests: AsyncIterator[pb.ServerReflectionRequest], context: Any

@@ -2,19 +2,20 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from llm_service.domain.access import Role
 from llm_service.gateway.audit.log import AuditLog
 from llm_service.rpc.audits import Admitted, Audits
-from llm_service.rpc.callers import Authenticate, Callers, anyone
+from llm_service.rpc.callers import Authenticate, Callers, Permits, anyone
 from llm_service.rpc.door import Door
-from llm_service.rpc.health import SERVICE as HEALTH
 from llm_service.rpc.health import Health
 from llm_service.rpc.interceptors import Errors, Generation, Spans
+from llm_service.rpc.policy import Unprotected, policies
 from llm_service.rpc.reflection import SERVICES as REFLECTION
 from llm_service.rpc.reflection import Reflection
 from llm_service.telemetry import Telemetry
@@ -22,7 +23,7 @@ from llm_service.telemetry import Telemetry
 SETTLE_SECONDS = 10.0
 """How long calls cut off by a drain get for their `finally` blocks."""
 
-Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]
+Registration = tuple[Callable[[Any, Any], None], object]
 """A generated `add_…Servicer_to_server`, and the servicer."""
 
 
@@ -121,7 +122,7 @@ class Serving:
                 loop.remove_signal_handler(number)
 
 
-def build_server(
+def build_server(  # noqa: PLR0913 - the parts, by name
     services: Iterable[Registration],
     *,
     telemetry: Telemetry,
@@ -129,13 +130,26 @@ def build_server(
     authenticate: Authenticate = anyone,
     audit: AuditLog | None = None,
     generation: Generation | None = None,
+    reflection: bool = True,
 ) -> Serving:
-    """A server with these services, health and reflection, not listening yet.
+    """A server with these services, health and maybe reflection, not listening yet.
 
     `audit` is told of administrative calls; without one they leave no trace. Answers show the
     `generation` of the configuration they were made with, if there is one.
+
+    Raises:
+        Unprotected: a method has no access policy.
     """
     limits = limits or Limits()
+    registered = _Registered()
+    for add, servicer in services:
+        add(servicer, registered)
+    health = Health(registered.names)
+    health.register(registered)
+    mirror = Reflection([*registered.names, *REFLECTION])
+    if reflection:
+        mirror.register(registered)
+    roles = registered.roles()
     spans, door = Spans(telemetry, generation), Door()
     server = grpc.aio.server(
         interceptors=(
@@ -143,18 +157,17 @@ def build_server(
             Errors(telemetry, generation),
             door,
             *([Audits(audit, telemetry)] if audit else []),
-            Callers(telemetry, authenticate),
+            Callers(telemetry, roles, authenticate),
             *([Admitted()] if audit else []),
+            Permits(roles),
         ),
         options=_options(limits),
         maximum_concurrent_rpcs=limits.concurrent_calls,
     )
-    names = [_register(add, servicer, server) for add, servicer in services]
-    health = Health(names)
-    health.register(server)
-    reflection = Reflection([*names, HEALTH, *REFLECTION])
-    reflection.register(server)
-    return Serving(server, (health, reflection), (spans, door))
+    server.add_generic_rpc_handlers(registered.generic)
+    for name, handlers in registered.by_service.items():
+        server.add_registered_method_handlers(name, dict(handlers))
+    return Serving(server, (health, mirror), (spans, door))
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
@@ -185,19 +198,39 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _register(add: Callable[[Any, Any], None], servicer: object, server: grpc.aio.Server) -> str:
-    """Register a servicer; returns its service's full name, which only its handler knows."""
-    names: list[str] = []
+class _Registered:
+    """Stands in for a server while services register: what they add, and under which names."""
 
-    class Recorder:
-        def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
-            handlers = tuple(handlers)
-            names.extend(handler.service_name() for handler in handlers)
-            server.add_generic_rpc_handlers(handlers)
+    def __init__(self) -> None:
+        self.generic: list[Any] = []
+        self.by_service: dict[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
-        def add_registered_method_handlers(self, name: str, handlers: Any) -> None:
-            server.add_registered_method_handlers(name, handlers)
+    @property
+    def names(self) -> list[str]:
+        return [handler.service_name() for handler in self.generic]
 
-    add(servicer, Recorder())
-    (name,) = names
-    return name
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        self.generic.extend(handlers)
+
+    def add_registered_method_handlers(
+        self, name: str, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
+    ) -> None:
+        self.by_service[name] = handlers
+
+    def roles(self) -> dict[str, Role | None]:
+        """Which role each method needs.
+
+        Raises:
+            Unprotected: some have no policy, or one that nothing would enforce.
+        """
+        methods = {
+            f"/{name}/{method}": handler
+            for name in self.names
+            for method, handler in self.by_service[name].items()
+        }
+        roles = policies(methods)
+        # Interceptors do not see into a stream of requests.
+        open_ended = [m for m, one in methods.items() if one.request_streaming and roles[m]]
+        if open_ended:
+            raise Unprotected(f"nothing guards the request stream of {', '.join(open_ended)}")
+        return roles

@@ -145,6 +145,7 @@ def _query_scope(request: pb.QueryUsageRequest, query: UsageQuery) -> Sequence[o
 
 
 def _to_query(request: pb.QueryUsageRequest) -> UsageQuery:
+    tenant = names.parent_tenants(request.parent, empty=names.DEFAULT_TENANT)
     start, end = _range(request, open_end=datetime.now(UTC))
     violations = [*_query_violations(request)]
     if start is None:
@@ -154,7 +155,7 @@ def _to_query(request: pb.QueryUsageRequest) -> UsageQuery:
     if violations or start is None or end is None:
         raise InvalidField(*violations)
     return UsageQuery(
-        tenant=names.parent_tenants(request.parent, empty=names.DEFAULT_TENANT),
+        tenant=tenant,
         start_time=start,
         end_time=end,
         time_bucket=TIME_BUCKETS[request.time_bucket],
@@ -200,6 +201,7 @@ def _conditions(tree: Filter | None) -> Iterator[tuple[str, str]]:
 
 
 def _to_feed(request: pb.StreamUsageRecordsRequest, scope: Sequence[object]) -> FeedRequest:
+    tenant = names.parent_tenants(request.parent, empty=names.DEFAULT_TENANT)
     start, end = _range(request, open_end=None)
     if start is not None and end is not None and start >= end:
         raise InvalidField(Violation("end_time", "must be after start_time"))
@@ -207,7 +209,7 @@ def _to_feed(request: pb.StreamUsageRecordsRequest, scope: Sequence[object]) -> 
     if after is not None and not (len(after) == 1 and _RECORD_ID.fullmatch(str(after[0]))):
         raise InvalidField(Violation("resume_token", "is not one that this service gave out"))
     return FeedRequest(
-        tenant=names.parent_tenants(request.parent, empty=names.DEFAULT_TENANT),
+        tenant=tenant,
         start_time=start,
         end_time=end,
         filter=parse_filter(request.filter, RECORD_FIELDS),

@@ -9,10 +9,18 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from llm_service.settings import legacy, values
-from llm_service.settings.values import Address, DatabaseUrl, LedgerPlace, LogFormat, LogLevel
+from llm_service.settings.values import (
+    Address,
+    Auth,
+    DatabaseUrl,
+    LedgerPlace,
+    LogFormat,
+    LogLevel,
+)
 
 __all__ = [
     "Address",
+    "Auth",
     "DatabaseUrl",
     "LedgerPlace",
     "LogFormat",
@@ -96,6 +104,19 @@ class Settings:
     allow_insecure_remote: bool = _setting(
         "LLM_ALLOW_INSECURE_REMOTE", values.override, default=False
     )
+
+    # Who may call: by default everybody when embedded, else whoever shows a client key, a token of
+    # the issuer, or a certificate that the identities file knows. Reflection is by default on
+    # where everybody may call.
+    auth: Auth = _derived("LLM_AUTH", values.auth)
+    auth_identities_file: Path | None = _setting("LLM_AUTH_IDENTITIES_FILE", values.path, None)
+    jwt_issuer: str = _setting("LLM_JWT_ISSUER", values.text, "")
+    jwt_audience: str = _setting("LLM_JWT_AUDIENCE", values.text, "")
+    jwt_keys: str = _setting("LLM_JWT_KEYS", values.key_set, "")
+    jwt_algorithms: tuple[str, ...] = _setting("LLM_JWT_ALGORITHMS", values.algorithms, ("RS256",))
+    jwt_tenant_claim: str = _setting("LLM_JWT_TENANT_CLAIM", values.text, "tenant")
+    jwt_roles_claim: str = _setting("LLM_JWT_ROLES_CLAIM", values.text, "roles")
+    reflection: bool = _derived("LLM_REFLECTION", values.switch)
 
     # Keys. At most one of the two is set; neither: the embedded default makes a key file.
     keyring_file: Path | None = _setting("LLM_KEYRING_FILE", values.path, None)
@@ -219,12 +240,12 @@ class Settings:
             yield "LLM_TLS_KEY_FILE", "must be set when LLM_TLS_CERT_FILE is"
         if self.tls_client_ca_file and not self.tls_cert_file:
             yield "LLM_TLS_CLIENT_CA_FILE", "needs LLM_TLS_CERT_FILE and LLM_TLS_KEY_FILE"
-        authenticated = self.tls_cert_file and self.tls_key_file and self.tls_client_ca_file
-        if not (self.is_loopback or authenticated or self.allow_insecure_remote):
+        guarded = self.tls_cert_file and self.tls_key_file and self.auth == "required"
+        if not (self.is_loopback or guarded or self.allow_insecure_remote):
             yield (
                 "LLM_LISTEN",
-                "is reachable from other machines: set LLM_TLS_CERT_FILE, LLM_TLS_KEY_FILE and "
-                "LLM_TLS_CLIENT_CA_FILE, or listen on 127.0.0.1 (to serve anybody, unencrypted: "
+                "is reachable from other machines: set LLM_TLS_CERT_FILE and LLM_TLS_KEY_FILE, and "
+                "LLM_AUTH=required, or listen on 127.0.0.1 (to serve unencrypted, or anybody: "
                 f"LLM_ALLOW_INSECURE_REMOTE={values.OVERRIDE})",
             )
         if self.vault_addr and bool(self.vault_token_file) == bool(self.vault_kubernetes_role):
@@ -234,8 +255,23 @@ class Settings:
             )
         if self.vault_addr and not self.vault_paths:
             yield "LLM_VAULT_PATHS", "must say below which paths credentials may point"
+        yield from self._access_contradictions()
         if IGNORED.union(self.variables()).intersection(self.credential_env_allow):
             yield "LLM_CREDENTIAL_ENV_ALLOW", "must not name a variable of this service itself"
+
+    def _access_contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.auth_identities_file and not self.tls_client_ca_file:
+            yield "LLM_AUTH_IDENTITIES_FILE", "needs LLM_TLS_CLIENT_CA_FILE"
+        tokens = {
+            "LLM_JWT_ISSUER": self.jwt_issuer,
+            "LLM_JWT_AUDIENCE": self.jwt_audience,
+            "LLM_JWT_KEYS": self.jwt_keys,
+        }
+        if any(tokens.values()):
+            for name in (name for name, value in tokens.items() if not value):
+                yield name, f"must be set with {', '.join(one for one in tokens if one != name)}"
+        if self.auth == "open" and (self.auth_identities_file or any(tokens.values())):
+            yield "LLM_AUTH", "must be required for certificates and tokens to be looked at"
 
 
 def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -247,6 +283,8 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     found.setdefault("snapshot_file", None if url.is_sqlite else data_dir / "snapshot")
     on_loopback = "listen" not in found or found["listen"].is_loopback
     found.setdefault("log_format", "text" if url.is_sqlite and on_loopback else "json")
+    found.setdefault("auth", "open" if url.is_sqlite and on_loopback else "required")
+    found.setdefault("reflection", found["auth"] == "open")
     # Set to nothing, it allows nothing.
     usual = url.is_sqlite and "LLM_CREDENTIAL_ENV_ALLOW" not in environment
     allowed = found.setdefault("credential_env_allow", EMBEDDED_CREDENTIALS if usual else ())

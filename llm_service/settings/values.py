@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
 LedgerPlace = Literal["journal", "database"]
+Auth = Literal["open", "required"]
 
 OVERRIDE = "yes-i-know"
 
 _MAX_PORT = 65535
 _MAX_TEXT = 255
+_ALGORITHM = re.compile(r"(?:RS|PS|ES)(?:256|384|512)|EdDSA")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SECRET_PATH = re.compile(
     r"(?!.*(?:\A|/)\.+(?:/|\Z))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", re.ASCII
@@ -115,6 +117,26 @@ def ledger_place(value: str) -> LedgerPlace:
     if value not in get_args(LedgerPlace):
         raise ValueError("must be journal or database")
     return cast("LedgerPlace", value)
+
+
+def auth(value: str) -> Auth:
+    if value not in get_args(Auth):
+        raise ValueError("must be open or required")
+    return cast("Auth", value)
+
+
+def key_set(value: str) -> str:
+    """Where an issuer of tokens publishes its keys."""
+    if "://" in value and not value.startswith("https://"):
+        raise ValueError("must be an https:// address or a file")
+    return text(value)
+
+
+def algorithms(value: str) -> tuple[str, ...]:
+    names = tuple(_items(value))
+    if not names or not all(map(_ALGORITHM.fullmatch, names)):
+        raise ValueError("must be of RS256, PS256, ES256 (or 384, 512) and EdDSA, between commas")
+    return names
 
 
 def override(value: str) -> bool:

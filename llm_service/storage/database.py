@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, literal, select, text
+from sqlalchemy import func, inspect, literal, select, text
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -15,9 +15,11 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.creations import Creations
 from llm_service.storage.credentials import Credentials
@@ -53,6 +55,7 @@ class Transaction:
         self.creations = Creations(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
+        self.client_keys = ClientKeys(connection, self.audit)
         self.config = ConfigVersions(connection)
         self.keys = EncryptionKeys(connection)
         self.sealed = SealedRows(connection)
@@ -95,6 +98,7 @@ class Database:
         """
         with _unavailability():
             async with self._writer.begin() as connection:
+                await _confine(connection)
                 transaction = Transaction(connection)
                 yield transaction
                 for witness in self._witnesses:
@@ -103,7 +107,7 @@ class Database:
             self._local.announce()
             for follower in self._followers:
                 # The change is committed: a follower that cannot read it now will see it later.
-                with suppress(StorageUnavailable):
+                with suppress(StorageUnavailable), as_service():
                     await follower()
 
     def before_commit(self, witness: Witness) -> None:
@@ -125,6 +129,7 @@ class Database:
         """A unit of work that reads, and sees the database as it was at its first statement."""
         with _unavailability():
             async with self._reader.begin() as connection:
+                await _confine(connection)
                 yield Transaction(connection)
 
     async def ping(self) -> None:
@@ -177,6 +182,14 @@ class Database:
         with _unavailability():
             async with self._reader.connect() as connection:
                 await connection.execute(select(literal(1)))
+
+
+async def _confine(connection: "AsyncConnection") -> None:
+    """Tell PostgreSQL for whom this unit of work is: its policies show and take no other's rows."""
+    if connection.dialect.name == "postgresql":
+        tenant = CALLER.get().principal.tenant
+        who = "*" if tenant == EVERY_TENANT else tenant
+        await connection.execute(select(func.set_config("llm.tenant", who, True)))  # noqa: FBT003 - SQL's
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from llm_service.errors import StorageUnavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every revision this code knows, oldest first."""
 
 WAIT_SECONDS = 60
@@ -173,6 +173,7 @@ def _on_postgresql(target: URL) -> Iterator[Connection]:
         connection.exec_driver_sql(f"SET lock_timeout = '{WAIT_SECONDS}s'")
         connection.execute(select(func.pg_advisory_lock(_ADVISORY_LOCK)))
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        connection.exec_driver_sql("SET llm.tenant = '*'")  # a migration changes everybody's rows
         connection.commit()
         yield connection
 

@@ -128,7 +128,8 @@ async def _explain(connection: AsyncConnection, table: Table, key: ColumnElement
 
 
 def _noun(table: Table) -> str:
-    return table.name.removesuffix("s")
+    """What an operator calls one row of the table."""
+    return str(table.info.get("noun") or table.name.removesuffix("s"))
 
 
 def _problem(kind: object, value: object) -> str:

@@ -11,7 +11,8 @@ from llm_service.errors import EncryptionKeyMissing
 from llm_service.storage.tables import METADATA, credentials, encryption_keys, providers
 from llm_service.storage.tables.columns import RingKeyId, Sealed
 
-_ENVELOPE = "sealed2:"  # as long as that of every other form
+_ENVELOPES = ("sealed1:", "sealed2:")
+_ENVELOPE_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class SealedRows:
         """The third field of a sealed value."""
         postgresql = self._connection.dialect.name == "postgresql"
         position = func.strpos if postgresql else func.instr
-        tail: ColumnElement[str] = func.substr(sealed, len(_ENVELOPE) + 1)
+        tail: ColumnElement[str] = func.substr(sealed, _ENVELOPE_LENGTH + 1)
         tail = func.substr(tail, position(tail, ":") + 1)
         return func.substr(tail, 1, position(tail, ":") - 1)
 
@@ -155,7 +156,7 @@ async def refuse_retired(
     if not columns:
         return
     written = (await connection.execute(select(*columns).where(key))).one()
-    named = {text.split(":")[2] if text.startswith(_ENVELOPE) else text for text in written if text}
+    named = {_key_id_in(text) for text in written if text}
     if not named:
         return
     statement = (
@@ -169,6 +170,11 @@ async def refuse_retired(
             raise EncryptionKeyMissing(
                 "the primary encryption key was retired", metadata={"keyId": row.key_id}
             )
+
+
+def _key_id_in(text: str) -> str:
+    """The id itself, or that in a sealed value."""
+    return text.split(":")[2] if text.startswith(_ENVELOPES) else text
 
 
 def kept(column: SealedColumn, secret_version: int, sealed: str) -> "ColumnElement[str] | str":

@@ -71,6 +71,15 @@ class Vault:
         keys = {key_id: ring.purpose_key("audit seal", key_id)[1] for key_id in ring.schemes}
         return ring.primary_id, keys
 
+    def pepper(self, key_id: str = "") -> tuple[str, bytes] | None:
+        """A ring key's id (by default the primary's) and its pepper, 32 bytes, for client keys."""
+        if self.keyring is None:
+            return None
+        try:
+            return self.keyring.purpose_key("client key pepper", key_id or None)
+        except EncryptionKeyMissing:
+            return None
+
     @property
     def trouble(self) -> str:
         """Why nothing can be sealed, in words for an operator; "" if it can."""

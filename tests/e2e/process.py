@@ -117,7 +117,11 @@ async def command(
 def environment_in(folder: Path | None, more: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process without what configures a service, and what a test sets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
-    ours = {"LLM_LISTEN": "127.0.0.1:0", "LLM_EGRESS_ALLOW": "127.0.0.1"}
+    ours = {
+        "LLM_LISTEN": "127.0.0.1:0",
+        "LLM_EGRESS_ALLOW": "127.0.0.1",
+        "LLM_AUTH": "open",
+    }
     if folder is not None:
         ours["LLM_DATA_DIR"] = str(folder / "data")
     return {**kept, **ours, **more}

@@ -82,6 +82,7 @@ def settings_in(folder, environment: Mapping[str, str]) -> Settings:
             "LLM_DATA_DIR": str(folder),
             "LLM_LISTEN": "127.0.0.1:0",
             "LLM_EGRESS_ALLOW": "127.0.0.1",
+            "LLM_AUTH": "open",
             **environment,
         }
     )

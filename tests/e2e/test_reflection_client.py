@@ -19,6 +19,7 @@ SERVICES = {
     COMPLETION,
     "llmservice.v1.ConfigService",
     "llmservice.v1.AuditService",
+    "llmservice.v1.AccessService",
     "llmservice.v1.EmbeddingService",
     "llmservice.v1.ModelService",
     "llmservice.v1.ProviderAdminService",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from llm_service.storage import migrations
@@ -55,6 +56,25 @@ def sqlite_url(migrated_sqlite, tmp_path) -> str:
     path = tmp_path / "test.db"
     shutil.copyfile(migrated_sqlite, path)
     return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def ordinary_user(postgres) -> str:
+    """The tests' own user is a superuser, whom no policy holds."""
+    postgres.execute("CREATE ROLE ordinary LOGIN NOSUPERUSER NOBYPASSRLS")
+    return "ordinary"
+
+
+@pytest.fixture
+def confined_url(postgresql_url, ordinary_user) -> str:
+    """The database of `postgresql_url`, as the ordinary user that owns it and its tables."""
+    name = postgresql_url.partition("@/")[2].partition("?")[0]
+    with psycopg.connect(postgresql_url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} OWNER TO {ordinary_user}")
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (table,) in found.fetchall():
+            connection.execute(f"ALTER TABLE {table} OWNER TO {ordinary_user}")
+    return postgresql_url.replace("postgres@", f"{ordinary_user}@", 1)
 
 
 @pytest.fixture(params=DIALECTS)

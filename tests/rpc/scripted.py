@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from llm_service.rpc.callers import anyone
 from llm_service.rpc.server import Limits, Serving, build_server
 from llm_service.rpc.stubs import completion_pb2 as pb
 from llm_service.rpc.stubs import completion_service_pb2 as service_pb
@@ -73,7 +74,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*, limits: Limits | None = None, credentials=None) -> AsyncIterator[Running]:
+async def running(
+    *, limits: Limits | None = None, credentials=None, authenticate=anyone, reflection=True
+) -> AsyncIterator[Running]:
     exported, metrics = InMemorySpanExporter(), InMemoryMetricReader()
     telemetry = Telemetry.start(
         service_version="test",
@@ -82,7 +85,13 @@ async def running(*, limits: Limits | None = None, credentials=None) -> AsyncIte
     )
     servicer = Scripted()
     registration = (service_grpc.add_CompletionServiceServicer_to_server, servicer)
-    serving = build_server([registration], telemetry=telemetry, limits=limits)
+    serving = build_server(
+        [registration],
+        telemetry=telemetry,
+        limits=limits,
+        authenticate=authenticate,
+        reflection=reflection,
+    )
     port = serving.listen("127.0.0.1:0", credentials)
     await serving.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

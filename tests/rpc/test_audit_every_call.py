@@ -8,6 +8,7 @@ import pytest
 from llm_service.domain.access import ANYONE, Principal, Role
 from llm_service.errors import EtagMismatch
 from llm_service.rpc import audits
+from llm_service.rpc.stubs import access_service_pb2 as access_pb
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
@@ -31,13 +32,16 @@ from tests.rpc.audit_cases import (
     prepared,
 )
 
+CLIENT_KEY_METHODS = {"CreateClientKey", "UpdateClientKey", "RevokeClientKey"}
+"""Tried in test_audit_access.py: their resources have names of the service's own choice."""
+
 EVERY = pytest.mark.parametrize("method", sorted(CASES))
 
 
 def test_every_method_that_does_not_only_read_is_audited_and_tried_here():
     services = [
         service
-        for file in (pb, config_pb, usage_service_pb2, audit_pb)
+        for file in (pb, config_pb, access_pb, usage_service_pb2, audit_pb)
         for service in file.DESCRIPTOR.services_by_name.values()
     ]
 
@@ -48,7 +52,7 @@ def test_every_method_that_does_not_only_read_is_audited_and_tried_here():
         if audits.is_audited(f"/{service.full_name}/{method.name}")
     }
 
-    assert audited == set(CASES)
+    assert audited == set(CASES) | CLIENT_KEY_METHODS
 
 
 @EVERY
@@ -109,7 +113,7 @@ async def test_a_call_refused_within_its_transaction_leaves_one_entry(service, r
 
 
 async def test_a_call_that_is_turned_away_is_nobodys(database_url):
-    def nobody(called, context):
+    async def nobody(called, context):
         if SERVICE in called or CONFIGS in called:
             raise EtagMismatch("stands in for whatever an authenticator raises")
         return ANYONE
@@ -126,7 +130,7 @@ async def test_a_call_that_is_turned_away_is_nobodys(database_url):
 
 
 async def test_a_refused_call_is_in_the_chain_of_its_callers_tenant(database_url):
-    def of_umbrella(called, context):
+    async def of_umbrella(called, context):
         return Principal("clientKeys/mallory", "umbrella", frozenset(Role))
 
     async with administered(database_url, authenticate=of_umbrella) as service:

@@ -96,9 +96,11 @@ async def test_without_a_key_ring_nothing_is_rewrapped(database_url):
 
 async def test_to_a_tenants_caller_there_are_no_keys(database_url):
     principal = Principal("clientKeys/acme", "acme", frozenset(Role))
-    async with administered(
-        database_url, authenticate=lambda _method, _context: principal
-    ) as service:
+
+    async def authenticate(method, context):
+        return principal
+
+    async with administered(database_url, authenticate=authenticate) as service:
         for call in (
             service.admin.GetKeyringStatus(pb.GetKeyringStatusRequest()),
             service.admin.RewrapSecrets(pb.RewrapSecretsRequest()),

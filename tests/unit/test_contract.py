@@ -12,9 +12,14 @@ NOT_SECRET = {
     "AuditEntry.sealing_key_id",  # names the key
     "AwsKey.access_key_id",  # names the key
     "CallError.provider_code",
+    "CreateClientKeyRequest.client_key",  # the resource; its text is redacted
+    "CreateClientKeyResponse.client_key",
     "Credential.obfuscated_secret",  # made to be shown
     "Credential.secret_reference",  # a place, not the secret
     "Credential.secret_set",
+    "GetClientKeyResponse.client_key",
+    "ListClientKeysResponse.client_keys",
+    "RevokeClientKeyResponse.client_key",
     "RoutingOptions.affinity_key",
     "SecretReference.key",
     "TokenLogprob.token",
@@ -26,6 +31,8 @@ NOT_SECRET = {
     "UpstreamTimeouts.first_token_timeout",
     "ProviderHealth.first_token_p50",
     "Timings.first_token_duration",
+    "UpdateClientKeyRequest.client_key",
+    "UpdateClientKeyResponse.client_key",
     "UsageMetrics.first_token_p50",
     "UsageMetrics.first_token_p95",
 }

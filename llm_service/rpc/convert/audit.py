@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from llm_service.domain.access import ClientKey, ClientKeyState
 from llm_service.domain.audit import Anchor, AuditEntry, FieldChange, Hidden, Verdict
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
@@ -13,6 +14,7 @@ from llm_service.gateway.admin.states import CredentialView, State
 from llm_service.gateway.audit.log import Fields
 from llm_service.rpc import redaction
 from llm_service.rpc.codes import code_for
+from llm_service.rpc.convert.client_key import from_client_key
 from llm_service.rpc.convert.model import from_model
 from llm_service.rpc.convert.model_config import from_model_config
 from llm_service.rpc.convert.provider import (
@@ -21,8 +23,8 @@ from llm_service.rpc.convert.provider import (
     set_times,
 )
 from llm_service.rpc.convert.times import to_timestamp
+from llm_service.rpc.stubs import access_service_pb2, common_pb2, provider_pb2
 from llm_service.rpc.stubs import audit_service_pb2 as pb
-from llm_service.rpc.stubs import common_pb2, provider_pb2
 
 _SERVERS_OWN = frozenset({"name", "uid", "etag", "create_time", "update_time", "last_use_time"})
 """Fields that every change changes, or that none does."""
@@ -50,9 +52,15 @@ def _credential(credential: Credential) -> provider_pb2.Credential:
     return from_credential(CredentialView(credential, state))
 
 
+def _client_key(key: ClientKey) -> access_service_pb2.ClientKey:
+    ended = key.revoke_time is not None
+    return from_client_key(key, ClientKeyState.REVOKED if ended else ClientKeyState.ACTIVE)
+
+
 _MESSAGES: dict[type, Callable[[Any], Message]] = {
     Provider: _provider,
     Credential: _credential,
+    ClientKey: _client_key,
     Model: from_model,
     ModelConfig: from_model_config,
 }

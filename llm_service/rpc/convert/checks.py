@@ -11,8 +11,6 @@ from google.protobuf.message import Message
 from llm_service.errors import InvalidField, Violation
 from llm_service.rpc.convert.times import from_duration
 
-TENANT_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-
 
 class Checks:
     """Violations found so far; `done` raises them together.

@@ -3,6 +3,7 @@
 import re
 import uuid
 
+from llm_service.domain.access import TENANT_ID
 from llm_service.domain.completion import (
     Attribution,
     CompletionRequest,
@@ -10,7 +11,7 @@ from llm_service.domain.completion import (
     MidStreamFailure,
     RoutingOptions,
 )
-from llm_service.rpc.convert.checks import TENANT_ID, Checks
+from llm_service.rpc.convert.checks import Checks
 from llm_service.rpc.convert.content import (
     to_message,
     to_response_format,
@@ -20,6 +21,7 @@ from llm_service.rpc.convert.content import (
 from llm_service.rpc.convert.generation import to_params, to_routing
 from llm_service.rpc.stubs import common_pb2
 from llm_service.rpc.stubs import completion_pb2 as pb
+from llm_service.rpc.tenancy import narrowed
 
 DEFAULT_TENANT = "default"
 MAX_MODEL = 512
@@ -91,8 +93,9 @@ def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -
     tenant = message.tenant.removeprefix("tenants/")
     if message.tenant and (tenant == message.tenant or not TENANT_ID.fullmatch(tenant)):
         checks.refuse(f"{path}.tenant", 'must be "tenants/{tenant}"')
+        tenant = ""
     return Attribution(
-        tenant or DEFAULT_TENANT,
+        narrowed(tenant, unnamed=DEFAULT_TENANT),
         message.agent,
         message.user,
         message.interaction,

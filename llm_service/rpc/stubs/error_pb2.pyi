@@ -58,11 +58,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     The caller.
     """
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
-    """The caller has no credentials, or bad ones. Not sent by this version."""
+    """The caller has no credentials, or bad ones."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
-    """The caller lacks a role, or asks for another tenant. Not sent by this
-    version.
-    """
+    """The caller lacks a role, or asks for another tenant."""
     ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 22
     """Configuration locks the choice: the request may not set model, params or
     routing. Metadata: modelConfig, fields.
@@ -163,11 +161,9 @@ ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 12
 The caller.
 """
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
-"""The caller has no credentials, or bad ones. Not sent by this version."""
+"""The caller has no credentials, or bad ones."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
-"""The caller lacks a role, or asks for another tenant. Not sent by this
-version.
-"""
+"""The caller lacks a role, or asks for another tenant."""
 ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 22
 """Configuration locks the choice: the request may not set model, params or
 routing. Metadata: modelConfig, fields.

@@ -1,5 +1,6 @@
 """The tables. Alembic compares `METADATA` with what the migrations make."""
 
+from llm_service.storage.tables.access import client_keys
 from llm_service.storage.tables.audit import audit_chains, audit_entries
 from llm_service.storage.tables.columns import METADATA, Time
 from llm_service.storage.tables.configuration import (
@@ -21,6 +22,7 @@ __all__ = [
     "attempt_owners",
     "audit_chains",
     "audit_entries",
+    "client_keys",
     "config_counter",
     "config_versions",
     "creations",

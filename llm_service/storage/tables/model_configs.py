@@ -27,4 +27,5 @@ model_configs = Table(
     Column("update_time", Time, nullable=False),
     UniqueConstraint("tenant", "config_id"),
     UniqueConstraint("tenant", "agent", "user_id", "interaction"),
+    info={"noun": "model configuration"},
 )

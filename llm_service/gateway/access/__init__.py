@@ -1,0 +1,1 @@
+"""Who calls: client keys, certificates and tokens, and what each may do."""
