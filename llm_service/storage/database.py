@@ -104,6 +104,16 @@ class Database:
                 with suppress(StorageUnavailable):
                     await follower()
 
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator["Database"]:
+        """This database as the block changes it; at its end all of that is taken back.
+
+        No one is told of the changes. Others who write may have to wait for the end of the block.
+        """
+        with _unavailability():
+            async with self._writer.connect() as connection:
+                yield _Rehearsal(self._writer, self._reader, connection)
+
     def before_commit(self, witness: Witness) -> None:
         """Await `witness` as the last of each unit of work that writes; if it raises, so does that.
 
@@ -175,6 +185,27 @@ class Database:
         with _unavailability():
             async with self._reader.connect() as connection:
                 await connection.execute(select(literal(1)))
+
+
+class _Rehearsal(Database):
+    """All its units of work are savepoints of one transaction, which is never committed."""
+
+    def __init__(
+        self, writer: "AsyncEngine", reader: "AsyncEngine", connection: "AsyncConnection"
+    ) -> None:
+        super().__init__(writer, reader)
+        self._connection = connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        with _unavailability():
+            async with self._connection.begin_nested():
+                yield Transaction(self._connection)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        with _unavailability():
+            yield Transaction(self._connection)
 
 
 @contextmanager
