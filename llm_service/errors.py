@@ -11,6 +11,7 @@ GatewayError
 │   ├── ModelNotAllowed           configuration locks the choice
 │   ├── ResourceNotFound          no such provider, credential, model or record
 │   ├── AlreadyExists             the id is taken
+│   ├── RequestIdReused           another request was sent under that id
 │   ├── EtagMismatch              the resource changed since it was read
 │   └── ResourceInUse             something still refers to the resource
 ├── the gateway's own limits
@@ -138,6 +139,10 @@ class ResourceNotFound(GatewayError):
 
 class AlreadyExists(GatewayError):
     reason = "ALREADY_EXISTS"
+
+
+class RequestIdReused(GatewayError):
+    reason = "REQUEST_ID_REUSED"
 
 
 class EtagMismatch(GatewayError):

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts
+from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
@@ -16,6 +16,7 @@ from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin.model_configs import ModelConfigs
+from llm_service.gateway.admin.upkeep import Upkeep
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
@@ -36,7 +37,7 @@ from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
 from llm_service.rpc.usage import UsageServicer
 from llm_service.settings import Settings
 from llm_service.storage.database import Database
-from llm_service.telemetry import Telemetry, logs
+from llm_service.telemetry import logs
 
 if TYPE_CHECKING:
     from grpc import ServerCredentials
@@ -74,19 +75,8 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
     """
     notes: list[str] = []
     async with AsyncExitStack() as stack:
-        fresh = await prepare_schema(settings, notes)
-        database = await stack.enter_async_context(Database.open(settings.database_url))
-        vault = await vault_of(settings, database, notes)
-        audit = parts.audit(database, vault)
-        telemetry = _telemetry(settings)
-        stack.push_async_callback(telemetry.shutdown)
-        egress = Egress(settings.egress_allow, ca_file=str(settings.egress_ca_file or ""))
-        stack.push_async_callback(egress.aclose)
-        administration = parts.administration(settings, database, vault, egress)
-        if fresh:
-            await parts.seeds(settings, database, administration).plant()
-        manager = parts.manager(settings, vault, egress)
-        stack.push_async_callback(manager.aclose)
+        base = await open_foundation(settings, stack, notes)
+        database, telemetry = base.database, base.telemetry
         ledger, keeping = await stack.enter_async_context(ledger_of(settings, database))
         telemetry.observe_backlog(lambda: ledger.backlog)
         configuration = Configuration(database)
@@ -94,27 +84,38 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
-        work = (*keeping, verdicts.run(), following, manager.sweep(), telemetry.watch_loop())
-        await stack.enter_async_context(_running(*work, audit.run()))
-        upstream = Upstream(manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        default_model = parts.default_model(settings)
-        explanations = Explanations(configuration, default_model)
-        completions = Completions(configuration, upstream, default_model=default_model)
-        most_bytes = settings.max_message_bytes
-        servicers = (
-            CompletionServicer(completions),
-            EmbeddingServicer(Embeddings(configuration, upstream, most_bytes=most_bytes)),
-            ProviderAdminServicer(administration),
-            ModelServicer(ModelCatalogue(database)),
-            ConfigServicer(ModelConfigs(database), explanations),
-            UsageServicer(UsageReports(database, ledger.flush)),
-            AuditServicer(audit),
-        )
+        sweeps = base.manager.sweep(), Upkeep(database).run()
+        work = (*keeping, verdicts.run(), following, *sweeps, telemetry.watch_loop())
+        await stack.enter_async_context(_running(*work, base.audit.run()))
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
+        registered = services(_servicers(settings, base, configuration, upstream, ledger.flush))
         limits = parts.limits(settings)
-        serving = build_server(services(servicers), telemetry=telemetry, limits=limits, audit=audit)
-        rings = key_rings(settings, vault, database, configuration, serving)
+        serving = build_server(registered, telemetry=telemetry, limits=limits, audit=base.audit)
+        rings = key_rings(settings, base.vault, database, configuration, serving)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
+
+
+def _servicers(
+    settings: Settings,
+    base: Foundation,
+    configuration: Configuration,
+    upstream: Upstream,
+    flush: Callable[[], Awaitable[None]],
+) -> tuple[object, ...]:
+    default_model = parts.default_model(settings)
+    completions = Completions(configuration, upstream, default_model=default_model)
+    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
+    explanations = Explanations(configuration, default_model)
+    return (
+        CompletionServicer(completions),
+        EmbeddingServicer(embeddings),
+        ProviderAdminServicer(base.administration),
+        ModelServicer(ModelCatalogue(base.database)),
+        ConfigServicer(ModelConfigs(base.database), explanations),
+        UsageServicer(UsageReports(base.database, flush)),
+        AuditServicer(base.audit),
+    )
 
 
 async def seed(settings: Settings) -> list[str]:
@@ -132,20 +133,6 @@ async def seed(settings: Settings) -> list[str]:
         administration = parts.administration(settings, database, vault, egress)
         lines = await parts.seeds(settings, database, administration).plant_registry()
     return [*notes, *lines]
-
-
-def _telemetry(settings: Settings) -> Telemetry:
-    listen = settings.prometheus_listen
-    try:
-        return Telemetry.start(
-            service_version=metadata.version("llm-service"),
-            otlp_endpoint=settings.otlp_endpoint,
-            sample_ratio=settings.trace_sample_ratio,
-            prometheus_listen=str(listen) if listen else "",
-            environment=settings.deployment_environment,
-        )
-    except OSError as error:
-        raise CannotStart(f"cannot serve metrics on {listen}: {error.strerror}") from error
 
 
 async def _load(configuration: Configuration) -> None:

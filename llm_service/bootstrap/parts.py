@@ -12,6 +12,7 @@ from llm_service.gateway.admin.seeds import Seeds
 from llm_service.gateway.audit.log import AuditLog
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.resolution import DefaultModel
+from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.gateway.upstream import CallLimits
 from llm_service.providers.egress import Egress
 from llm_service.rpc.convert.audit import render
@@ -25,25 +26,44 @@ from llm_service.vault import Vault
 _SPARE_CALLS = 1.1
 
 
-def manager(settings: Settings, vault: Vault, egress: Egress) -> ProviderManager:
+def manager(
+    settings: Settings, vault: Vault, egress: Egress, secret_stores: SecretStores
+) -> ProviderManager:
     return ProviderManager(
         vault,
         egress,
         settings.credential_environment,
         workload_identity=settings.allow_workload_identity,
+        secret_stores=secret_stores,
     )
 
 
 def administration(
-    settings: Settings, database: Database, vault: Vault, egress: Egress
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    egress: Egress,
+    secret_stores: SecretStores = NO_STORES,
 ) -> Administration:
     lent = settings.allow_workload_identity
-    secrets = Secrets(vault, settings.credential_env_allow, workload_identity=lent)
+    secrets = Secrets(
+        vault,
+        settings.credential_env_allow,
+        workload_identity=lent,
+        secret_stores=secret_stores,
+    )
     return Administration(
         Providers(database, secrets, egress),
         Credentials(database, secrets),
         Models(database),
-        Checks(database, vault, egress, settings.credential_environment, workload_identity=lent),
+        Checks(
+            database,
+            vault,
+            egress,
+            settings.credential_environment,
+            workload_identity=lent,
+            secret_stores=secret_stores,
+        ),
         Keys(database, vault),
         Rewrap(database, vault),
     )

@@ -91,6 +91,7 @@ class SealedRow:
     secret_version: int
     version: int
     sealed: str = field(repr=False)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

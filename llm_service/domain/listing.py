@@ -30,6 +30,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """A bare word: somewhere in the resource's texts, whatever the case of A to Z."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class And:
     """Every term holds."""
 
@@ -50,7 +57,7 @@ class Not:
     term: "Filter"
 
 
-Filter = Comparison | And | Or | Not
+Filter = Comparison | Search | And | Or | Not
 
 
 @dataclass(frozen=True, slots=True)

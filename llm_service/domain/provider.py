@@ -1,5 +1,6 @@
 """What operators configure: providers, their credentials, their models and prices."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,13 +81,41 @@ SEALED_SOURCES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class SecretReference:
+    """A place in an external store, in that store's own form.
+
+    `key` "": the secret is one value. `version` "": the latest.
+    """
+
+    store: str
+    path: str
+    key: str = ""
+    version: str = ""
+
+    @property
+    def text(self) -> str:
+        """As it stands in `Credential.reference`."""
+        return json.dumps([self.store, self.path, self.key, self.version])
+
+    @classmethod
+    def of_text(cls, text: str) -> "SecretReference":
+        """Of what `text` gave; of anything else, a place in no store."""
+        try:
+            return cls(*json.loads(text))
+        except (ValueError, TypeError):
+            return cls("", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """A way to authenticate with a provider.
 
     The secret itself is not here: `sealed` is the vault's text, "" for sources that are pointers,
-    and `reference` is the pointer (an environment variable's name). `secret_version` grows with
-    each new secret and is bound into the ciphertext. `obfuscated_secret` shows at most the last
-    four characters.
+    and `reference` is the pointer (an environment variable's name, a `SecretReference.text`, the
+    audience of an identity). `secret_version` grows with
+    each new secret and is bound into the ciphertext. `origin` is the address it was entered for,
+    and the only one it is sent to; "" in rows older than that rule. `obfuscated_secret` shows at
+    most the last four characters.
     """
 
     provider_uid: str
@@ -100,6 +129,7 @@ class Credential:
     secret_version: int = 1
     sealed: str = field(default="", repr=False)
     reference: str = ""
+    origin: str = ""
     obfuscated_secret: str = ""
     display_name: str = ""
     disabled: bool = False

@@ -63,7 +63,7 @@ class ModelCatalogue:
         """
         offers = await (self._of_provider(*parent) if parent else self._reachable(tenant))
         owners = {model.name: provider for provider, model in offers}
-        found = page((model for _, model in offers), listing, ("name",), attribute)
+        found = page((m for _, m in offers), listing, ("name",), attribute, texts_of)
         priced = [await self._priced(owners[model.name], model) for model in found.items]
         return Page(tuple(priced), found.after)
 
@@ -91,6 +91,12 @@ class ModelCatalogue:
             return model
         await asyncio.to_thread(pricing.load)
         return replace(model, price=pricing.price_of(provider.kind, model, now))
+
+
+def texts_of(model: Model) -> tuple[str, ...]:
+    """Where a model is searched."""
+    names = (model.model_id, model.provider_model, *model.aliases)
+    return (*names, model.display_name, model.description)
 
 
 def _offers(provider: Provider, rows: Sequence[Model]) -> list[Offer]:

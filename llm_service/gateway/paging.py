@@ -1,5 +1,6 @@
 """Lists that are in memory: filtered, ordered and cut into pages as the database does its own."""
 
+import string
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -17,13 +18,16 @@ from llm_service.domain.listing import (
     Or,
     Order,
     Page,
+    Search,
 )
 from llm_service.errors import InvalidField, Violation
 
 T = TypeVar("T")
 ValueOf = Callable[[T, str], object]
+TextsOf = Callable[[T], Iterable[str]]
 Scalar = str | int | float | bool | None
 
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
     Operator.EQ: eq,
     Operator.NE: ne,
@@ -35,9 +39,15 @@ _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
 
 
 def page(
-    items: Iterable[T], listing: Listing, key: tuple[str, ...], value_of: ValueOf[T]
+    items: Iterable[T],
+    listing: Listing,
+    key: tuple[str, ...],
+    value_of: ValueOf[T],
+    texts_of: TextsOf[T] | None = None,
 ) -> Page[T]:
     """One page of `items`. The fields of `key` make the order total; unset values come last.
+
+    `texts_of` gives the texts a bare word of the filter is looked for in; None: nowhere.
 
     Raises:
         InvalidField: the page token fits another order.
@@ -51,7 +61,7 @@ def page(
         return _compare(left, right, order)
 
     tree = listing.filter
-    kept = [item for item in items if tree is None or matches(tree, item, value_of)]
+    kept = [item for item in items if tree is None or matches(tree, item, value_of, texts_of)]
     ordered = cmp_to_key(compare)
     placed = sorted(
         ((place(item), item) for item in kept),
@@ -66,17 +76,27 @@ def page(
     return Page(tuple(item for _, item in shown), place(shown[-1][1]) if more else None)
 
 
-def matches(tree: Filter, item: T, value_of: ValueOf[T]) -> bool:
+def matches(
+    tree: Filter, item: T, value_of: ValueOf[T], texts_of: TextsOf[T] | None = None
+) -> bool:
     """Whether a filter holds for an item. An unset value equals nothing."""
     match tree:
         case And(terms):
-            return all(matches(term, item, value_of) for term in terms)
+            return all(matches(term, item, value_of, texts_of) for term in terms)
         case Or(terms):
-            return any(matches(term, item, value_of) for term in terms)
+            return any(matches(term, item, value_of, texts_of) for term in terms)
         case Not(term):
-            return not matches(term, item, value_of)
+            return not matches(term, item, value_of, texts_of)
+        case Search(text):
+            return found_in(text, texts_of(item) if texts_of else ())
         case Comparison(field, operator, wanted):
             return _holds(value_of(item, field), operator, wanted, field)
+
+
+def found_in(text: str, texts: Iterable[str]) -> bool:
+    """Whether it is a part of one of them, whatever the case of A to Z."""
+    part = text.translate(_ASCII_LOWER)
+    return any(part in one.translate(_ASCII_LOWER) for one in texts)
 
 
 def attribute(item: object, path: str) -> object:

@@ -19,6 +19,7 @@ from llm_service.errors import (
     ProviderDisabled,
 )
 from llm_service.gateway.configuration import View
+from llm_service.gateway.destinations import is_bound_elsewhere
 from llm_service.gateway.resolution import REQUEST, Choice, Resolution
 
 DEFAULT_PRIORITY = 100
@@ -160,7 +161,7 @@ def _target(
 ) -> Target:
     if name := choice.spec.credential:
         held = view.credentials.get(provider.uid, ())
-        credential = next((c for c in held if c.name == name and _at_hand(c)), None)
+        credential = next((c for c in held if c.name == name and _at_hand(c, provider)), None)
         return Target(provider, model, credential, choice=choice)
     usable = _credentials(view, provider, affinity_key)
     return Target(provider, model, usable[0] if usable else None, usable[1:], choice)
@@ -245,7 +246,7 @@ def _credentials(
 
     Where all are rejected they are tried all the same: a vendor's bad hour must not outlast itself.
     """
-    at_hand = [c for c in view.credentials.get(provider.uid, ()) if _at_hand(c)]
+    at_hand = [c for c in view.credentials.get(provider.uid, ()) if _at_hand(c, provider)]
     usable = [c for c in at_hand if not c.rejected] or at_hand
     if len(usable) > 1:
         usable.sort(key=lambda c: _draw(affinity_key, c.name, c.weight), reverse=True)
@@ -253,9 +254,9 @@ def _credentials(
     return tuple(usable)
 
 
-def _at_hand(credential: Credential) -> bool:
-    """It has a secret, or says where one is, and the operator lets it be used now."""
-    if credential.disabled:
+def _at_hand(credential: Credential, provider: Provider) -> bool:
+    """It has a secret for this address, or says where one is, and may be used now."""
+    if credential.disabled or is_bound_elsewhere(credential, provider):
         return False
     if credential.source_type in SEALED_SOURCES and not credential.sealed:
         return False

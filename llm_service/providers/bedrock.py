@@ -31,6 +31,7 @@ KIND = ProviderKind(
     ),
     discovers_models=True,
     telemetry_name="aws.bedrock",
+    address_settings=("region",),
 )
 
 _SERVICE = "bedrock"

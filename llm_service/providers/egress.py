@@ -22,7 +22,7 @@ from llm_service.providers.addresses import HTTPS_PORT, AllowList, literal, to_p
 from llm_service.providers.connection import Connection
 from llm_service.providers.http import MAX_BODY_BYTES, Response, exchange, request_head
 
-__all__ = ["MAX_BODY_BYTES", "Egress", "Endpoint", "Resolve", "Response"]
+__all__ = ["MAX_BODY_BYTES", "Egress", "Endpoint", "Resolve", "Response", "parse"]
 
 MAX_IDLE_PER_ORIGIN = 100
 MAX_URI_LENGTH = 2048
@@ -55,7 +55,7 @@ class Endpoint:
 
     @property
     def origin(self) -> Origin:
-        """What connections are pooled by, and what a stored secret is bound to."""
+        """What connections are pooled by."""
         return (self.scheme, self.host, self.port)
 
 
@@ -90,7 +90,7 @@ class Egress:
                 stands for is checked at each dial.
             ValueError: it is malformed, or plain http to what is not on the allow-list.
         """
-        endpoint = _parse(base_uri)
+        endpoint = parse(base_uri)
         address = literal(endpoint.host)
         if address is not None:
             if not self._allow.permits(endpoint.scheme, endpoint.host, address, endpoint.port):
@@ -259,7 +259,12 @@ class Egress:
         return connection
 
 
-def _parse(base_uri: str) -> Endpoint:
+def parse(base_uri: str) -> Endpoint:
+    """The endpoint a base URI spells, whether or not it may be dialled.
+
+    Raises:
+        ValueError: it is malformed.
+    """
     _refuse_oddities(base_uri)
     match = _BASE_URI.fullmatch(base_uri)
     if match is None:

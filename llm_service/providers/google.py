@@ -31,6 +31,7 @@ KIND = ProviderKind(
     ),
     discovers_models=True,
     telemetry_name="gcp.gemini",
+    address_settings=("project", "location"),
 )
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]{0,62}")

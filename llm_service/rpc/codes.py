@@ -14,6 +14,7 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.ModelNotAllowed: StatusCode.PERMISSION_DENIED,
     errors.ResourceNotFound: StatusCode.NOT_FOUND,
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
+    errors.RequestIdReused: StatusCode.INVALID_ARGUMENT,
     errors.EtagMismatch: StatusCode.ABORTED,
     errors.ResourceInUse: StatusCode.FAILED_PRECONDITION,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
@@ -37,7 +38,6 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
 }
 
 WITHOUT_ERROR: dict[str, StatusCode] = {
-    "REQUEST_ID_REUSED": StatusCode.INVALID_ARGUMENT,
     "REQUEST_IN_PROGRESS": StatusCode.ABORTED,
     "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,

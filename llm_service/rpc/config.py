@@ -8,7 +8,7 @@ from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.admin.drafts import ModelConfigDraft
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.explanations import Explanations
-from llm_service.rpc import field_mask, names
+from llm_service.rpc import field_mask, names, repeats
 from llm_service.rpc.convert.model_config import (
     from_explanation,
     from_model_config,
@@ -18,7 +18,6 @@ from llm_service.rpc.convert.model_config import (
 )
 from llm_service.rpc.convert.provider import from_etag
 from llm_service.rpc.listing import Fields, FieldType, attempt, listing, next_token
-from llm_service.rpc.provider_admin_requests import refuse_request_id
 from llm_service.rpc.stubs import config_service_pb2 as pb
 from llm_service.rpc.stubs.config_service_pb2_grpc import ConfigServiceServicer
 
@@ -48,16 +47,23 @@ class ConfigServicer(ConfigServiceServicer):
         self, request: pb.CreateModelConfigRequest, context: Context
     ) -> pb.CreateModelConfigResponse:
         wrong: list[Violation] = []
-        attempt(wrong, lambda: refuse_request_id(request.request_id))
+        attempt(wrong, lambda: repeats.check(request.request_id))
         tenant = attempt(wrong, lambda: names.parent_tenant(request.parent))
         config_id = attempt(wrong, lambda: names.new_id(request.model_config_id, "model_config_id"))
         draft = attempt(wrong, lambda: to_model_config_draft(request.model_config))
         if tenant is None or config_id is None or draft is None or wrong:
             raise InvalidField(*wrong)
-        config = await self._configs.create(
-            tenant, config_id, draft, validate_only=request.validate_only
+        return await repeats.answer_once(
+            request,
+            tenant,
+            pb.CreateModelConfigResponse,
+            create=lambda once: self._configs.create(
+                tenant, config_id, draft, validate_only=request.validate_only, once=once
+            ),
+            answer=lambda config: pb.CreateModelConfigResponse(
+                model_config=from_model_config(config)
+            ),
         )
-        return pb.CreateModelConfigResponse(model_config=from_model_config(config))
 
     async def GetModelConfig(
         self, request: pb.GetModelConfigRequest, context: Context

@@ -63,7 +63,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         parent = names.provider(request.parent, "parent") if request.parent else None
         page = await self._models.list(
             names.DEFAULT_TENANT,
-            listing(request, "ListModels", MODEL_FIELDS, (request.parent,)),
+            listing(request, "ListModels", MODEL_FIELDS, (request.parent,), searchable=True),
             (parent.tenant, parent.provider_id) if parent else None,
         )
         return pb.ListModelsResponse(

@@ -15,7 +15,7 @@ from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.paging import attribute, page
-from llm_service.rpc import field_mask, names
+from llm_service.rpc import field_mask, names, repeats
 from llm_service.rpc import provider_admin_requests as requests
 from llm_service.rpc.convert.encryption import from_key_status, from_rewrapped
 from llm_service.rpc.convert.model import from_model, to_model
@@ -104,20 +104,26 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self, request: pb.CreateProviderRequest, context: Context
     ) -> pb.CreateProviderResponse:
         wrong: list[Violation] = []
-        attempt(wrong, lambda: requests.refuse_request_id(request.request_id))
+        attempt(wrong, lambda: repeats.check(request.request_id))
         tenant = attempt(wrong, lambda: names.parent_tenant(request.parent))
         provider_id = attempt(wrong, lambda: names.new_id(request.provider_id, "provider_id"))
         credential = attempt(wrong, lambda: requests.new_credential(request))
         if tenant is None or provider_id is None or wrong:
             raise InvalidField(*wrong)
-        view = await self._providers.create(
+        return await repeats.answer_once(
+            request,
             tenant,
-            provider_id,
-            to_provider_draft(request.provider),
-            credential,
-            validate_only=request.validate_only,
+            pb.CreateProviderResponse,
+            create=lambda once: self._providers.create(
+                tenant,
+                provider_id,
+                to_provider_draft(request.provider),
+                credential,
+                validate_only=request.validate_only,
+                once=once,
+            ),
+            answer=lambda view: pb.CreateProviderResponse(provider=from_provider(view)),
         )
-        return pb.CreateProviderResponse(provider=from_provider(view))
 
     async def GetProvider(
         self, request: pb.GetProviderRequest, context: Context
@@ -132,7 +138,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         scope = (request.parent, request.show_deleted)
         found = await self._providers.list(
             names.parent_tenants(request.parent),
-            listing(request, "ListProviders", PROVIDER_FIELDS, scope),
+            listing(request, "ListProviders", PROVIDER_FIELDS, scope, searchable=True),
             show_deleted=request.show_deleted,
         )
         return pb.ListProvidersResponse(
@@ -208,21 +214,27 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self, request: pb.CreateCredentialRequest, context: Context
     ) -> pb.CreateCredentialResponse:
         wrong: list[Violation] = []
-        attempt(wrong, lambda: requests.refuse_request_id(request.request_id))
+        attempt(wrong, lambda: repeats.check(request.request_id))
         parent = attempt(wrong, lambda: names.provider(request.parent, "parent"))
         credential_id = attempt(wrong, lambda: names.new_id(request.credential_id, "credential_id"))
         source = attempt(wrong, lambda: to_source(request.credential, "credential"))
         if parent is None or credential_id is None or source is None or wrong:
             raise InvalidField(*wrong)
-        view = await self._credentials.create(
+        return await repeats.answer_once(
+            request,
             parent.tenant,
-            parent.provider_id,
-            credential_id,
-            to_credential_draft(request.credential),
-            source,
-            validate_only=request.validate_only,
+            pb.CreateCredentialResponse,
+            create=lambda once: self._credentials.create(
+                parent.tenant,
+                parent.provider_id,
+                credential_id,
+                to_credential_draft(request.credential),
+                source,
+                validate_only=request.validate_only,
+                once=once,
+            ),
+            answer=lambda view: pb.CreateCredentialResponse(credential=from_credential(view)),
         )
-        return pb.CreateCredentialResponse(credential=from_credential(view))
 
     async def GetCredential(
         self, request: pb.GetCredentialRequest, context: Context
@@ -239,7 +251,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         found = await self._credentials.list(
             parent.tenant,
             parent.provider_id,
-            listing(request, "ListCredentials", CREDENTIAL_FIELDS, scope),
+            listing(request, "ListCredentials", CREDENTIAL_FIELDS, scope, searchable=True),
         )
         return pb.ListCredentialsResponse(
             credentials=map(from_credential, found.items),
@@ -295,6 +307,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         self, request: pb.CreateModelRequest, context: Context
     ) -> pb.CreateModelResponse:
         wrong: list[Violation] = []
+        attempt(wrong, lambda: repeats.check(request.request_id))
         parent = attempt(wrong, lambda: names.provider(request.parent, "parent"))
         model_id = attempt(wrong, lambda: names.new_id(request.model_id, "model_id"))
         draft = attempt(
@@ -302,8 +315,15 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
         )
         if parent is None or draft is None or wrong:
             raise InvalidField(*wrong)
-        model = await self._models.create(parent.tenant, parent.provider_id, draft)
-        return pb.CreateModelResponse(model=from_model(model))
+        return await repeats.answer_once(
+            request,
+            parent.tenant,
+            pb.CreateModelResponse,
+            create=lambda once: self._models.create(
+                parent.tenant, parent.provider_id, draft, once=once
+            ),
+            answer=lambda model: pb.CreateModelResponse(model=from_model(model)),
+        )
 
     async def UpdateModel(
         self, request: pb.UpdateModelRequest, context: Context

@@ -29,7 +29,7 @@ from llm_service.rpc.stubs import provider_pb2
 _SOURCES = {
     field.name for field in provider_pb2.Credential.DESCRIPTOR.oneofs_by_name["source"].fields
 }
-_POINTERS = ("environment_variable", "workload_identity")
+_POINTERS = ("secret_reference", "environment_variable", "workload_identity")
 """Sources that are returned, and so may come back in a resource that was read."""
 
 MAX_REWRAP = 1000
@@ -45,14 +45,6 @@ class Batch(Generic[Change]):
 
     items: tuple[Change, ...]
     validate_only: bool
-
-
-def refuse_request_id(request_id: str) -> None:
-    """Accepting one would promise that a repeat creates nothing, which nothing keeps yet."""
-    if request_id:
-        raise InvalidField(
-            Violation("request_id", "is not available in this version; leave it empty")
-        )
 
 
 def rewrap_count(request: pb.RewrapSecretsRequest) -> int:

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 DATA_DIR = Path(".data")
+KUBERNETES_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 KEY_VARIABLES = ("LLM_ENCRYPTION_KEY", "ENCRYPTION_KEY")
 EMBEDDED_CREDENTIALS = (
     "OPENAI_API_KEY",
@@ -107,6 +108,21 @@ class Settings:
     # Credentials may be the identity this process runs as, which every tenant then shares.
     allow_workload_identity: bool = _setting(
         "LLM_ALLOW_WORKLOAD_IDENTITY", values.switch, default=False
+    )
+
+    # Where external secrets are: folders of mounted files, and a Vault server with the paths below
+    # which credentials may point. Of token file and Kubernetes role one is set with the address.
+    secret_folders: tuple[Path, ...] = _setting("LLM_SECRET_FOLDERS", values.folders, ())
+    vault_addr: str = _setting("LLM_VAULT_ADDR", values.store_address, "")
+    vault_paths: tuple[str, ...] = _setting("LLM_VAULT_PATHS", values.secret_paths, ())
+    vault_namespace: str = _setting("LLM_VAULT_NAMESPACE", values.secret_path, "")
+    vault_token_file: Path | None = _setting("LLM_VAULT_TOKEN_FILE", values.path, None)
+    vault_kubernetes_role: str = _setting("LLM_VAULT_KUBERNETES_ROLE", values.text, "")
+    vault_kubernetes_mount: str = _setting(
+        "LLM_VAULT_KUBERNETES_MOUNT", values.secret_path, "kubernetes"
+    )
+    vault_kubernetes_token_file: Path = _setting(
+        "LLM_VAULT_KUBERNETES_TOKEN_FILE", values.path, KUBERNETES_TOKEN_FILE
     )
 
     # The model of last resort. The variable is the one that names it: embedded, also an older one.
@@ -204,6 +220,13 @@ class Settings:
                 "LLM_TLS_CLIENT_CA_FILE, or listen on 127.0.0.1 (to serve anybody, unencrypted: "
                 f"LLM_ALLOW_INSECURE_REMOTE={values.OVERRIDE})",
             )
+        if self.vault_addr and bool(self.vault_token_file) == bool(self.vault_kubernetes_role):
+            yield (
+                "LLM_VAULT_ADDR",
+                "needs one of LLM_VAULT_TOKEN_FILE and LLM_VAULT_KUBERNETES_ROLE",
+            )
+        if self.vault_addr and not self.vault_paths:
+            yield "LLM_VAULT_PATHS", "must say below which paths credentials may point"
         if IGNORED.union(self.variables()).intersection(self.credential_env_allow):
             yield "LLM_CREDENTIAL_ENV_ALLOW", "must not name a variable of this service itself"
 

@@ -22,6 +22,9 @@ OVERRIDE = "yes-i-know"
 _MAX_PORT = 65535
 _MAX_TEXT = 255
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SECRET_PATH = re.compile(
+    r"(?!.*(?:\A|/)\.+(?:/|\Z))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", re.ASCII
+)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # Not "127.1" or "0x7f000001": resolvers read those as addresses.
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!(?:0x[0-9a-f]*|[0-9]+)\Z){_LABEL}")
@@ -165,6 +168,36 @@ def endpoint(value: str) -> str:
         if plain and parts.scheme in {"http", "https"} and parts.hostname and parts.port:
             return value
     raise ValueError("must be http://host:port or https://host:port, without a user or a query")
+
+
+def store_address(value: str) -> str:
+    """The address of a server that is trusted with secrets: encrypted, or on this machine."""
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        bare = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username)
+        host = parts.hostname or ""
+        port = parts.port or 0  # raises unless it is one
+        local = parts.scheme == "http" and Address(host, port).is_loopback
+        if value.isprintable() and bare and host and (parts.scheme == "https" or local):
+            return value.rstrip("/")
+    raise ValueError("must be https://host:port, or http://127.0.0.1:port")
+
+
+def folders(value: str) -> tuple[Path, ...]:
+    found = tuple(map(path, _items(value)))
+    if not all(folder.is_absolute() and ".." not in folder.parts for folder in found):
+        raise ValueError("must be absolute paths of folders, separated by commas")
+    return found
+
+
+def secret_paths(value: str) -> tuple[str, ...]:
+    return tuple(map(secret_path, _items(value)))
+
+
+def secret_path(value: str) -> str:
+    if not _SECRET_PATH.fullmatch(value):
+        raise ValueError("must be paths like secret/llm, of letters, digits, '.', '_' and '-'")
+    return value
 
 
 def variable_names(value: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
@@ -12,11 +12,17 @@ from llm_service.domain.provider import Credential, RateLimits, SourceType
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.expressions import Position
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.providers import DEFAULT_WEIGHT, resource_name
 from llm_service.storage.sealed import CREDENTIAL_SECRETS, kept
 from llm_service.storage.tables import credentials as table
 from llm_service.storage.tables import providers
+
+
+def _found_by(part: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(Position(t, part) > 0 for t in (table.c.credential_id, table.c.display_name)))
+
 
 _LISTED = Listed(
     {
@@ -34,6 +40,7 @@ _LISTED = Listed(
         "last_check_time": Field(table.c.last_check_time, Kind.TIME, nullable=True),
     },
     key=("credential_id",),
+    found_by=_found_by,
 )
 
 
@@ -150,6 +157,7 @@ def _to_values(credential: Credential) -> rows.Values:
         "secret_version": credential.secret_version,
         "sealed": credential.sealed,
         "reference": credential.reference,
+        "origin": credential.origin,
         "obfuscated_secret": credential.obfuscated_secret,
         "display_name": credential.display_name,
         "disabled": credential.disabled,
@@ -177,6 +185,7 @@ def _to_credential(row: Row[Any]) -> Credential:
         secret_version=row.secret_version,
         sealed=row.sealed,
         reference=row.reference,
+        origin=row.origin,
         obfuscated_secret=row.obfuscated_secret,
         display_name=row.display_name,
         disabled=row.disabled,

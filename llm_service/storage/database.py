@@ -19,6 +19,7 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.config import ConfigVersions
+from llm_service.storage.creations import Creations
 from llm_service.storage.credentials import Credentials
 from llm_service.storage.keys import EncryptionKeys
 from llm_service.storage.model_configs import ModelConfigs
@@ -49,6 +50,7 @@ class Transaction:
         self.credentials = Credentials(connection, self.audit)
         self.models = Models(connection, self.audit)
         self.model_configs = ModelConfigs(connection, self.audit)
+        self.creations = Creations(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.config = ConfigVersions(connection)

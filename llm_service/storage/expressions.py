@@ -32,6 +32,14 @@ class JsonHas(FunctionElement[bool]):
     inherit_cache = True
 
 
+class JsonFinds(FunctionElement[bool]):
+    """Whether a text of a JSON list of texts has a lower-case part, in any case (A to Z)."""
+
+    name = "json_finds"
+    type = Boolean()
+    inherit_cache = True
+
+
 class Position(FunctionElement[int]):
     """Where a lower-case text starts in another of any case (A to Z), from 1; 0: nowhere."""
 
@@ -88,3 +96,18 @@ def _sqlite_position(element: Position, compiler: SQLCompiler, **kw: Any) -> str
 def _postgresql_position(element: Position, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     text, part = _arguments(element, compiler, **kw)
     return f"strpos(lower({text}), {part})"
+
+
+@compiles(JsonFinds, "sqlite")
+def _sqlite_finds(element: JsonFinds, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, part = _arguments(element, compiler, **kw)
+    found = f"instr(lower(value), {part}) > 0"
+    return f"EXISTS (SELECT 1 FROM json_each({document}) WHERE {found})"  # noqa: S608 - bound
+
+
+@compiles(JsonFinds, "postgresql")
+def _postgresql_finds(element: JsonFinds, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    document, part = _arguments(element, compiler, **kw)
+    elements = f"jsonb_array_elements_text({document})"
+    found = f'strpos(lower(item COLLATE "C"), {part}) > 0'
+    return f"EXISTS (SELECT 1 FROM {elements} AS items (item) WHERE {found})"  # noqa: S608 - bound

@@ -1,6 +1,6 @@
 """Lists: a filter tree, an order and a place to go on from, as bound SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
@@ -34,6 +34,7 @@ from llm_service.domain.listing import (
     Operator,
     Or,
     Order,
+    Search,
     Value,
 )
 from llm_service.errors import InvalidField, Violation
@@ -107,10 +108,15 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """What may be asked of one resource's lists. `key`: the fields that make any order total."""
+    """What may be asked of one resource's lists.
+
+    `key`: the fields that make any order total. `found_by`: whether a lower-case text is somewhere
+    in the resource; None: nothing is searched.
+    """
 
     fields: Mapping[str, Field]
     key: tuple[str, ...]
+    found_by: Callable[[ColumnElement[str]], ColumnElement[bool]] | None = None
 
     def where(self, condition: Filter, depth: int = 0) -> ColumnElement[bool]:
         """The filter as a condition that is true or false, never NULL."""
@@ -123,7 +129,14 @@ class Listed:
                 return or_(false(), *(self.where(term, depth + 1) for term in terms))
             case Not(term):
                 return not_(self.where(term, depth + 1))
+            case Search(text):
+                return self._found(text)
         return _comparison(condition, self._field(condition.field))
+
+    def _found(self, text: str) -> ColumnElement[bool]:
+        if self.found_by is None:
+            _refuse("filter", "needs a field and an operator")
+        return self.found_by(_lowered("filter", text))
 
     async def page(
         self, connection: AsyncConnection, statement: Select[Any], listing: Listing
@@ -204,9 +217,12 @@ def _has(path: str, field: Field, value: Value) -> ColumnElement[bool]:
             return JsonHas(expression, literal(_operand(path, field, value), String()))
     if value == "*":
         return expression.is_not(None) if field.nullable else expression != literal("", String())
-    part = literal(_text(path, value).translate(_ASCII_LOWER), String())
-    found = Position(expression, part) > 0
+    found = Position(expression, _lowered(path, value)) > 0
     return func.coalesce(found, false()) if field.nullable else found
+
+
+def _lowered(path: str, value: Value) -> ColumnElement[str]:
+    return literal(_text(path, value).translate(_ASCII_LOWER), String())
 
 
 def _operand(path: str, field: Field, value: Value) -> Value:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, and_, delete, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
@@ -13,11 +13,32 @@ from llm_service.domain.provider import Provider, RateLimits, UpstreamTimeouts
 from llm_service.errors import ResourceNotFound
 from llm_service.storage import rows
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.expressions import JsonFinds, Position
 from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.tables import models
 from llm_service.storage.tables import providers as table
 
 DEFAULT_PRIORITY = 100
 DEFAULT_WEIGHT = 1
+MAX_PURGED = 500
+"""Of one call, so that no transaction grows without bound."""
+
+
+def _found_by(part: ColumnElement[str]) -> ColumnElement[bool]:
+    """In its own texts, or in those of a model of it."""
+    own = (table.c.provider_id, table.c.display_name, table.c.description)
+    of_model = (
+        models.c.model_id,
+        models.c.provider_model,
+        models.c.display_name,
+        models.c.description,
+    )
+    in_model = or_(
+        JsonFinds(models.c.aliases, part), *(Position(text, part) > 0 for text in of_model)
+    )
+    has_model = exists().where(models.c.provider_uid == table.c.uid, in_model)
+    return or_(has_model, *(Position(text, part) > 0 for text in own))
+
 
 _LISTED = Listed(
     {
@@ -40,6 +61,7 @@ _LISTED = Listed(
         "labels": Field(table.c.labels, Kind.MAP),
     },
     key=("tenant", "provider_id"),
+    found_by=_found_by,
 )
 
 
@@ -122,10 +144,27 @@ class Providers:
         )
         return tuple(_to_provider(row) for row in await self._connection.execute(statement))
 
-    async def purge_expired(self, now: datetime) -> int:
-        """Destroy soft-deleted providers past their purge time, with all under them. How many."""
-        expired = and_(table.c.delete_time.is_not(None), table.c.purge_time <= now)
-        return (await self._connection.execute(delete(table).where(expired))).rowcount
+    async def purge_expired(self, now: datetime) -> tuple[str, ...]:
+        """Destroy soft-deleted providers past their purge time, with all under them. Their names.
+
+        In one order for all callers, so that no two wait for each other; what another has taken
+        already is left to it.
+        """
+        expired = (
+            select(table.c.uid)
+            .where(table.c.delete_time.is_not(None), table.c.purge_time <= now)
+            .order_by(table.c.uid)
+            .limit(MAX_PURGED)
+            .with_for_update(skip_locked=True)
+        )
+        uids = [row.uid for row in await self._connection.execute(expired)]
+        purged = delete(table).where(table.c.uid.in_(uids))
+        gone = [
+            _to_provider(row) for row in await self._connection.execute(purged.returning(table))
+        ]
+        for provider in gone:
+            self._audit.changed(provider, None)
+        return tuple(sorted(provider.name for provider in gone))
 
 
 def resource_name(row: Row[Any]) -> str:

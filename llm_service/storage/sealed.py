@@ -11,7 +11,7 @@ from llm_service.errors import EncryptionKeyMissing
 from llm_service.storage.tables import METADATA, credentials, encryption_keys, providers
 from llm_service.storage.tables.columns import RingKeyId, Sealed
 
-_ENVELOPE = "sealed1:"
+_ENVELOPE = "sealed2:"  # as long as that of every other form
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class SealedColumn:
     source: FromClause
     tenant: ColumnElement[str]
     provider_uid: ColumnElement[str]
+    origin: ColumnElement[str]
 
     @property
     def value(self) -> ColumnElement[str]:
@@ -35,6 +36,7 @@ CREDENTIAL_SECRETS = SealedColumn(
     credentials.join(providers),
     providers.c.tenant,
     credentials.c.provider_uid,
+    credentials.c.origin,
 )
 
 COLUMNS: tuple[SealedColumn, ...] = (CREDENTIAL_SECRETS,)
@@ -76,6 +78,7 @@ class SealedRows:
                 column.value.label("sealed"),
                 column.tenant.label("tenant"),
                 column.provider_uid.label("provider_uid"),
+                column.origin.label("origin"),
             )
             .select_from(column.source)
             .where(table.c.uid > after, column.value != "")
@@ -93,6 +96,7 @@ class SealedRows:
                 row.secret_version,
                 row.version,
                 row.sealed,
+                row.origin,
             )
             for row in await self._connection.execute(statement)
         ]

@@ -2,13 +2,14 @@
 
 A sealed secret is one line of ASCII that describes itself:
 
-    sealed1:<scheme>:<key id>:<payload, url-safe base64>
+    sealed2:<scheme>:<key id>:<payload, url-safe base64>
 
-`sealed1` fixes this layout and the context below; the key id selects the key, so no key is ever
-tried on a ciphertext that is not its own.
+`sealed2` fixes layout and context; the key id selects the key, so no key is ever tried on a
+ciphertext that is not its own.
 
 Context: the fields "llm-service", deployment id, table, column, tenant, provider uid, row uid,
-secret version (decimal), scheme and key id, each as a 4-byte big-endian length and UTF-8 bytes.
+secret version (decimal), scheme, key id and origin, each as a 4-byte big-endian length and UTF-8
+bytes. `sealed1` is the same without the origin: still opened, and sealed where there is none.
 
 fernet-v1, AES-128-CBC with HMAC-SHA256: the payload is a Fernet token of the context (itself
 length-prefixed) followed by the secret. The context is compared after decryption.

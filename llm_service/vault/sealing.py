@@ -20,12 +20,13 @@ from llm_service.vault.keyring import KEY_ID, Keyring
 
 MAX_SECRET_BYTES = 16 * 1024
 
-_ENVELOPE = "sealed1"
+_WITHOUT_ORIGIN = "sealed1"
+_WITH_ORIGIN = "sealed2"
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where a ciphertext belongs. All of it is authenticated: elsewhere it does not open."""
+    """Where a ciphertext belongs, authenticated. `origin`: where the secret may go; "" nowhere."""
 
     table: str
     column: str
@@ -33,6 +34,7 @@ class Binding:
     provider_uid: str
     row_uid: str
     secret_version: int
+    origin: str = ""
 
 
 class Vault:
@@ -94,10 +96,11 @@ class Vault:
             raise EncryptionKeyMissing(
                 f"the primary encryption key {why}", metadata={"keyId": key_id}
             )
-        context = self._context(binding, cipher.scheme, key_id)
+        envelope = _WITH_ORIGIN if binding.origin else _WITHOUT_ORIGIN
+        context = self._context(envelope, binding, cipher.scheme, key_id)
         payload = cipher.seal(_secret_bytes(secret), context)
         text = base64.urlsafe_b64encode(payload).decode()
-        return f"{_ENVELOPE}:{cipher.scheme.value}:{key_id}:{text}"
+        return f"{envelope}:{cipher.scheme.value}:{key_id}:{text}"
 
     def open(self, sealed: str, binding: Binding) -> str:
         """Open what `seal` returned for the same binding.
@@ -110,7 +113,7 @@ class Vault:
         keyring = self.keyring
         if keyring is None:
             raise EncryptionKeyMissing(self.trouble)
-        scheme, key_id, payload = _parse(sealed)
+        envelope, scheme, key_id, payload = _parse(sealed)
         cipher = keyring.get(key_id)
         if cipher is None or cipher.scheme is not scheme:
             raise ProviderCredentialUnreadable(
@@ -118,7 +121,7 @@ class Vault:
                 metadata={"keyId": key_id, "scheme": scheme.value},
             )
         try:
-            opened = cipher.open(payload, self._context(binding, scheme, key_id))
+            opened = cipher.open(payload, self._context(envelope, binding, scheme, key_id))
         except (InvalidToken, InvalidTag) as error:
             raise ProviderCredentialUnreadable(
                 "the stored secret was altered or moved since it was sealed",
@@ -133,11 +136,14 @@ class Vault:
         Raises:
             ProviderCredentialUnreadable: it is not a sealed secret, or its scheme is unknown.
         """
-        scheme, key_id, _ = _parse(sealed)
+        _, scheme, key_id, _ = _parse(sealed)
         return scheme, key_id
 
-    def _context(self, binding: Binding, scheme: Scheme, key_id: str) -> bytes:
-        fields = ("llm-service", self.deployment_id, *map(str, astuple(binding)), scheme, key_id)
+    def _context(self, envelope: str, binding: Binding, scheme: Scheme, key_id: str) -> bytes:
+        *place, origin = map(str, astuple(binding))
+        fields = ["llm-service", self.deployment_id, *place, scheme, key_id]
+        if envelope == _WITH_ORIGIN:
+            fields.append(origin)
         return b"".join(prefixed(field.encode()) for field in fields)
 
 
@@ -153,11 +159,11 @@ def _secret_bytes(secret: str) -> bytes:
     raise InvalidField(Violation("credential", "a secret must be valid Unicode"))
 
 
-def _parse(sealed: str) -> tuple[Scheme, str, bytes]:
+def _parse(sealed: str) -> tuple[str, Scheme, str, bytes]:
     envelope, _, rest = sealed.partition(":")
     scheme, _, rest = rest.partition(":")
     key_id, _, text = rest.partition(":")
-    if envelope != _ENVELOPE or not KEY_ID.fullmatch(key_id):
+    if envelope not in (_WITHOUT_ORIGIN, _WITH_ORIGIN) or not KEY_ID.fullmatch(key_id):
         raise ProviderCredentialUnreadable("the stored secret is not in a known form")
     if scheme not in set(Scheme):
         raise ProviderCredentialUnreadable("the stored secret is sealed by an unknown scheme")
@@ -167,4 +173,4 @@ def _parse(sealed: str) -> tuple[Scheme, str, bytes]:
     # One spelling for each payload: the decoder alone would skip stray characters and bits.
     if not payload or base64.urlsafe_b64encode(payload).decode() != text:
         raise ProviderCredentialUnreadable("the stored secret is not in a known form")
-    return Scheme(scheme), key_id, payload
+    return envelope, Scheme(scheme), key_id, payload

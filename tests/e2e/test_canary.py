@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from llm_service import bootstrap
+from llm_service.bootstrap import foundation
 from llm_service.providers.base import Account
 from llm_service.settings import Settings
 from llm_service.telemetry import Telemetry
@@ -125,7 +125,7 @@ async def test_no_file_of_the_database_has_a_secret_but_sealed(exercised):
     assert any(MARKER.encode() in content for content in files.values())
     assert {name: leaks(content) for name, content in files.items() if leaks(content)} == {}
     assert MODEL in dump
-    assert "'sealed1:fernet-v1:" in dump
+    assert "'sealed2:fernet-v1:" in dump
     assert leaks(dump) == []
 
 
@@ -163,7 +163,7 @@ async def test_no_span_metric_or_log_record_has_a_secret(data_folder, vendor, mo
             service_version="0", span_processor=SimpleSpanProcessor(spans), metric_reader=metrics
         )
 
-    monkeypatch.setattr(bootstrap, "_telemetry", telemetry)
+    monkeypatch.setattr(foundation, "telemetry_of", telemetry)
     async with running(data_folder) as service:
         exercise = Exercise(service, vendor)
         await exercise.provider()

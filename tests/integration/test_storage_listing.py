@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_service.domain.listing import And, Comparison, Listing, Not, Operator, Or, Order
+from llm_service.domain.listing import And, Comparison, Listing, Not, Operator, Or, Order, Search
 from llm_service.errors import InvalidField
 from tests.integration.samples import NOW, NUMBERS, a_provider
 
@@ -34,6 +34,7 @@ def comparisons():
         of("delete_time", ORDERED, TIMES),
         of("labels", [Operator.HAS], KEYS),
         st.builds(Comparison, KEYS.map("labels.{}".format), st.sampled_from(list(Operator)), TEXTS),
+        st.builds(Search, TEXTS | st.sampled_from(["P00", "1"])),
     )
 
 
@@ -49,6 +50,7 @@ FILTERS = st.recursive(
 ROWS = st.fixed_dictionaries(
     {
         "display_name": TEXTS,
+        "description": TEXTS,
         "priority": st.none() | NUMBER,
         "disabled": st.booleans(),
         "create_time": TIMES,
@@ -82,6 +84,9 @@ def holds(condition, provider) -> bool:
             return any(holds(term, provider) for term in terms)
         case Not(term):
             return not holds(term, provider)
+        case Search(text):
+            texts = (provider.provider_id, provider.display_name, provider.description)
+            return any(compares(one, Operator.HAS, text) for one in texts)
         case Comparison(field, operator, expected):
             return compares(value_of(provider, field), operator, expected)
 

@@ -51,7 +51,9 @@ async def test_a_deleted_providers_id_stays_taken_until_it_is_purged(database):
     async with database.begin() as tx:
         with pytest.raises(AlreadyExists):
             await tx.providers.add(a_provider("main"))
-        assert await tx.providers.purge_expired(NOW + timedelta(days=31)) == 1
+        assert await tx.providers.purge_expired(NOW + timedelta(days=31)) == (
+            "tenants/acme/providers/main",
+        )
         await tx.providers.add(a_provider("main"))
 
 
@@ -210,7 +212,7 @@ async def test_purging_takes_what_is_under_a_provider_and_spares_what_is_not_due
             await tx.models.add(provider.uid, a_model(provider))
 
     async with database.begin() as tx:
-        assert await tx.providers.purge_expired(NOW) == 1
+        assert await tx.providers.purge_expired(NOW) == (due.name,)
 
     async with database.read() as tx:
         left = await tx.providers.list("acme", Listing(5), show_deleted=True)

@@ -23,6 +23,7 @@ from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.resolution import DefaultModel
+from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
@@ -112,6 +113,7 @@ async def administered(
     keyring: bool = True,
     workload_identity: bool = False,
     authenticate: Authenticate = anyone,
+    secret_stores: SecretStores = NO_STORES,
 ) -> AsyncIterator[Administered]:
     ring = Keyring.from_text(generate_key(Scheme.FERNET_V1)) if keyring else None
     egress = Egress([LOCAL])
@@ -120,7 +122,12 @@ async def administered(
         vault = Vault(ring, "deployment")
         audit = parts.audit(database, vault)
         vendor, pending = Vendor(), Pending(database)
-        secrets = Secrets(vault, ENVIRONMENT, workload_identity=workload_identity)
+        secrets = Secrets(
+            vault,
+            ENVIRONMENT,
+            workload_identity=workload_identity,
+            secret_stores=secret_stores,
+        )
         administration = Administration(
             Providers(database, secrets, egress),
             Credentials(database, secrets),

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, make_url, text
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.storage import tables
 from tests.rpc.administered import refusal
-from tests.rpc.test_audit_every_call import CASES, calling, entries, prepared
+from tests.rpc.audit_cases import CASES, calling, entries, prepared
 
 NO_TABLE = (
     "ALTER TABLE audit_entries RENAME TO elsewhere",

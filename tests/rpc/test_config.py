@@ -162,7 +162,7 @@ async def test_a_bad_request_names_all_that_is_wrong(service):
         parent="acme",
         model_config_id="Not An Id",
         model_config=pb.ModelConfig(selector=pb.Selector(user=" ")),
-        request_id="b9a58c5e-7f43-4b53-9d4e-1df0a3b0e1c7",
+        request_id="once",
     )
 
     refused = await refusal(service.configs.CreateModelConfig(request))

@@ -205,26 +205,3 @@ async def test_the_kinds_are_listed_with_their_settings(service):
     assert {"echo", "openai", "openai-compatible"} <= kinds.keys()
     assert "tokens_per_second" in kinds["echo"].settings_schema_json
     assert Credential.SOURCE_TYPE_API_KEY in kinds["openai"].credential_source_types
-
-
-async def test_a_promise_of_idempotence_is_refused_while_nothing_keeps_it(service):
-    await created(service, "there", kind="openai")
-    request_id = "0199d2a8-7d2e-7c0a-8f4e-000000000001"
-    provider = pb.CreateProviderRequest(
-        provider_id="never", provider=Provider(kind="echo"), request_id=request_id
-    )
-    credential = pb.CreateCredentialRequest(
-        parent="providers/there",
-        credential_id="main",
-        credential=Credential(api_key="sk-0123456789"),
-        request_id=request_id,
-    )
-
-    for call, request in (
-        (service.admin.CreateProvider, provider),
-        (service.admin.CreateCredential, credential),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await call(request)
-        assert failure.value.code() is CODE.INVALID_ARGUMENT
-        assert "request_id" in failure.value.details()

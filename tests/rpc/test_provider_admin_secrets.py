@@ -1,12 +1,14 @@
 """A provider's secret stays unseen, and at the origin it was entered for."""
 
 import json
+from dataclasses import replace
 
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from llm_service import providers as kinds
+from llm_service.gateway.manager import binding
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 from tests.rpc.administered import administered, as_text, refusal
@@ -40,18 +42,78 @@ async def test_a_secret_does_not_follow_its_provider_to_another_origin(service, 
     changed = await updated(service, Provider(name="providers/one", base_uri=base_uri))
 
     (credential,) = await credentials_of(service, "providers/one")
-    assert credential.secret_set is kept
+    assert credential.origin == "https://api.openai.com:443"
     if kept:
+        assert credential.state == Credential.STATE_ACTIVE
         return
-    assert changed.state == Provider.STATE_MISCONFIGURED
-    assert credential.state == Credential.STATE_REJECTED
+    assert changed.state == Provider.STATE_NEEDS_CREDENTIAL
+    assert credential.state == Credential.STATE_NEEDS_CREDENTIAL
     await service.admin.UpdateCredential(
         pb.UpdateCredentialRequest(
             credential=Credential(name=credential.name, disabled=False),
             update_mask=FieldMask(paths=["disabled", "state"]),
         )
     )
-    assert (await got(service, "providers/one")).state == Provider.STATE_MISCONFIGURED
+    assert (await got(service, "providers/one")).state == Provider.STATE_NEEDS_CREDENTIAL
+
+
+async def test_a_secret_is_usable_again_where_it_was_entered_for(service):
+    await created(service, kind="openai", key=KEY)
+    await updated(service, Provider(name="providers/one", base_uri="https://evil.example/v1"))
+
+    back = await updated(service, Provider(name="providers/one"), "base_uri")
+
+    assert back.state == Provider.STATE_ACTIVE
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.state == Credential.STATE_ACTIVE
+
+
+async def test_a_pointer_does_not_follow_its_provider_either(service):
+    await created(service, kind="openai")
+    await service.admin.CreateCredential(
+        pb.CreateCredentialRequest(
+            parent="providers/one",
+            credential_id="pointer",
+            credential=Credential(environment_variable="OPENAI_API_KEY"),
+        )
+    )
+
+    changed = await updated(
+        service, Provider(name="providers/one", base_uri="https://evil.example/v1")
+    )
+
+    (credential,) = await credentials_of(service, "providers/one")
+    assert credential.state == Credential.STATE_NEEDS_CREDENTIAL
+    assert changed.state == Provider.STATE_NEEDS_CREDENTIAL
+
+
+async def test_a_secret_older_than_the_binding_is_bound_when_its_provider_moves(service):
+    await created(service, kind="openai", key=KEY)
+    await unbound(service)
+
+    assert (await got(service, "providers/one")).state == Provider.STATE_ACTIVE
+    moved = await updated(
+        service, Provider(name="providers/one", base_uri="https://evil.example/v1")
+    )
+    back = await updated(service, Provider(name="providers/one"), "base_uri")
+
+    assert moved.state == Provider.STATE_NEEDS_CREDENTIAL
+    assert back.state == Provider.STATE_ACTIVE
+    async with service.database.read() as tx:
+        provider = await tx.providers.get("", "one")
+        (stored,) = await tx.credentials.of_provider(provider.uid)
+    assert stored.origin == "https://api.openai.com:443"
+    assert service.vault.open(stored.sealed, binding(provider, stored)) == KEY
+
+
+async def unbound(service):
+    """Seal the provider's secret as it was before secrets were bound to an origin."""
+    async with service.database.begin() as tx:
+        provider = await tx.providers.get("", "one")
+        (stored,) = await tx.credentials.of_provider(provider.uid)
+        old = replace(stored, origin="")
+        old = replace(old, sealed=service.vault.seal(KEY, binding(provider, old)))
+        await tx.credentials.update(old, stored.version)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +136,8 @@ async def test_a_secret_does_not_follow_settings_that_lead_elsewhere(service, se
     changed = await updated(service, Provider(name="providers/one", settings=settings), "settings")
 
     (credential,) = await credentials_of(service, "providers/one")
-    assert credential.secret_set is kept
-    assert (changed.state == Provider.STATE_MISCONFIGURED) is not kept
+    assert (credential.state == Credential.STATE_ACTIVE) is kept
+    assert (changed.state == Provider.STATE_NEEDS_CREDENTIAL) is not kept
 
 
 @pytest.mark.parametrize("kind", [*kinds.kinds()])
@@ -95,7 +157,7 @@ async def test_an_origin_change_that_is_only_validated_keeps_the_secret(service)
     )
 
     (credential,) = await credentials_of(service, "providers/one")
-    assert credential.secret_set
+    assert credential.state == Credential.STATE_ACTIVE
 
 
 async def test_a_secret_entered_after_the_origin_changed_is_usable(service):

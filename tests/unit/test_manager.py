@@ -335,6 +335,31 @@ async def test_a_secret_that_cannot_be_opened_is_unreadable(changes):
     assert opener.opened == []
 
 
+@pytest.mark.parametrize("source", [SourceType.API_KEY, SourceType.ENVIRONMENT_VARIABLE])
+async def test_a_credential_entered_for_another_address_is_missing_and_not_opened(source):
+    vault = sealing_vault()
+    opener = Opener(vault)
+    bound = replace(
+        CREDENTIAL, source_type=source, origin="https://vendor.example:443", reference="THE_KEY"
+    )
+    bound = replace(bound, sealed=vault.seal(SECRET, binding(PROVIDER, bound)))
+
+    with pytest.raises(ProviderCredentialMissing) as failure:
+        await opener.open(replace(PROVIDER, base_uri="https://evil.example/v1"), bound)
+    await opener.open(PROVIDER, bound)
+
+    assert "another address" in str(failure.value)
+    assert [account.base_uri for _, account, _ in opener.opened] == [PROVIDER.base_uri]
+
+
+@pytest.mark.parametrize("reference", ["", "THE_KEY", "[1]", "{}", '["a"]'])
+async def test_a_reference_that_is_none_is_a_missing_credential(reference):
+    pointer = replace(CREDENTIAL, source_type=SourceType.SECRET_REFERENCE, reference=reference)
+
+    with pytest.raises(ProviderCredentialMissing):
+        await Opener().open(PROVIDER, pointer)
+
+
 async def test_a_secret_of_another_tenants_provider_is_unreadable():
     vault = sealing_vault()
 

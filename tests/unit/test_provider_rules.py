@@ -13,11 +13,12 @@ from llm_service.gateway.admin import rules
 from llm_service.gateway.admin.drafts import Source
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.paging import page
-from llm_service.vault import Vault
+from llm_service.vault import Keyring, Scheme, Vault, generate_key
 from tests.fakes import a_credential, a_provider
 
 EVERY_SOURCE = ProviderKind("k", "K", "", "", tuple(SourceType), False, "k")  # noqa: FBT003
 SECRETS = Secrets(Vault(None, "deployment"), ["ALLOWED"])
+SEALING = Secrets(Vault(Keyring.from_text(generate_key(Scheme.FERNET_V1)), "deployment"))
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -159,3 +160,22 @@ def test_pages_put_together_are_the_whole_list(found, size_down, kind_down, limi
 def test_a_place_in_another_order_is_refused(after):
     with pytest.raises(InvalidField, match="page_token"):
         page([], Listing(1, order_by=(Order("size"),), after=after), ("name",), dict.get)
+
+
+PUBLIC = ("", "sk-", "sk-ant-", "sk-proj-", "sk-or-", "gsk_", "xai-", "AIza", "AKIA", "ASIA")
+
+
+@given(
+    form=st.sampled_from(PUBLIC),
+    rest=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60),
+)
+def test_s8_of_any_key_at_most_four_secret_characters_are_shown(form, rest):
+    provider, key = a_provider(kind="openai"), form + rest
+    source = Source(SourceType.API_KEY, secret=key)
+
+    stored = SEALING.stored(provider, a_credential(provider), source)
+
+    beginnings = [public for public in PUBLIC if key.startswith(public)]
+    shown = {f"{public}...{key[-4:]}" for public in beginnings} if len(key) >= 20 else {""}
+    assert stored.obfuscated_secret in shown
+    assert len(rest) < 20 or rest not in repr(stored)

@@ -25,6 +25,7 @@ MESSAGES = [
 SHOWN_TEXTS = {
     "AwsKey": {"access_key_id"},
     "Credential": {"name", "uid", "display_name", "environment_variable", "obfuscated_secret"}
+    | {"origin"}
     | {"etag"},
     "EmbeddingInfo": {"vector_space"},
     "GenerationParams": {"stop_sequences"},

@@ -256,6 +256,47 @@ def test_the_default_credential_is_used_while_it_is_usable():
         assert chain[0].credential.credential_id == expected
 
 
+def test_the_keys_of_a_pool_share_the_calls_by_weight():
+    keys = [a_credential(OPENAI, f"w{weight}", weight=weight) for weight in (3, 1, 0)]
+    away = a_credential(OPENAI, "away", weight=9, disabled=True)
+    view = a_view(OPENAI, models=[a_model(OPENAI)], credentials=[*keys, away])
+
+    firsts = Counter(
+        targets(view, a_request("m"), "")[0].credential.credential_id for _ in range(4000)
+    )
+
+    assert firsts.keys() == {"w3", "w1"}
+    assert 0.70 < firsts["w3"] / 4000 < 0.80
+
+
+def test_one_caller_keeps_to_one_key_of_a_pool():
+    keys = [a_credential(OPENAI, name) for name in ("a", "b", "c")]
+    view = a_view(OPENAI, models=[a_model(OPENAI)], credentials=keys)
+
+    met = {
+        asked: {targets(view, request(asked), "")[0].credential.credential_id for _ in range(20)}
+        for asked in map(str, range(30))
+    }
+
+    assert all(len(names) == 1 for names in met.values())
+    assert set.union(*met.values()) == {"a", "b", "c"}
+
+
+def request(affinity_key):
+    return a_request("m", routing=RoutingOptions(affinity_key=affinity_key))
+
+
+def test_a_key_entered_for_another_address_is_passed_over():
+    here = a_credential(OPENAI, "here")
+    elsewhere = a_credential(OPENAI, "elsewhere", origin="https://old.example:443")
+    view = a_view(OPENAI, models=[a_model(OPENAI)], credentials=[elsewhere, here])
+
+    (target,) = targets(view, a_request("m"), "")
+
+    assert target.credential is here
+    assert target.other_credentials == ()
+
+
 def test_rejected_credentials_are_tried_when_there_are_no_others():
     hopeful = a_credential(OPENAI, "hopeful", rejected=True)
     cleared = a_credential(

@@ -158,6 +158,12 @@ def test_a_variable_sets_its_field(variable: str, text: str, field: str, value: 
                 "127.0.0.1,gpu",
             ],
         ),
+        ("LLM_SECRET_FOLDERS", ["secrets", "/run/../etc", "/run,secrets", "/run\x07"]),
+        (
+            "LLM_VAULT_PATHS",
+            ["/secret", "secret/", "secret//a", "secret/../b", "..", "a b", "secret/ä"],
+        ),
+        ("LLM_VAULT_NAMESPACE", ["a/../b", "a b"]),
         ("LLM_CREDENTIAL_ENV_ALLOW", ["A-B", "1A", "A B", "OPENAI_API_KEY,$X", "ÄPFEL"]),
         (
             "LLM_DATABASE_URL",

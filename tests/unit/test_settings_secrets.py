@@ -98,3 +98,51 @@ def test_an_allowed_credential_name_is_not_taken_for_a_typo() -> None:
     environment = {"LLM_CREDENTIAL_ENV_ALLOW": "LLM_ENCRYPTION_KEY_2", "LLM_ENCRYPTION_KEY_2": "a"}
 
     assert Settings.from_env(environment).credential_environment == {"LLM_ENCRYPTION_KEY_2": "a"}
+
+
+VAULT = {"LLM_VAULT_ADDR": "https://vault.internal:8200", "LLM_VAULT_PATHS": "secret/llm, team"}
+
+
+def test_a_vault_is_known_by_its_address_its_paths_and_who_asks() -> None:
+    by_token = Settings.from_env({**VAULT, "LLM_VAULT_TOKEN_FILE": "/run/token"})
+    by_role = Settings.from_env({**VAULT, "LLM_VAULT_KUBERNETES_ROLE": "llm"})
+
+    assert by_token.vault_addr == "https://vault.internal:8200"
+    assert by_token.vault_paths == ("secret/llm", "team")
+    assert by_role.vault_kubernetes_token_file.name == "token"
+    assert by_role.vault_kubernetes_mount == "kubernetes"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://vault",
+        "https://vault.internal:8200/",
+        "http://127.0.0.1:8200",
+        "http://[::1]:8200",
+        "http://localhost:8200",
+    ],
+)
+def test_a_vault_is_called_encrypted_or_on_this_machine(address: str) -> None:
+    environment = {**VAULT, "LLM_VAULT_ADDR": address, "LLM_VAULT_TOKEN_FILE": "/run/token"}
+
+    assert Settings.from_env(environment).vault_addr == address.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"LLM_VAULT_ADDR": "http://vault.internal:8200"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_ADDR": "https://user:pass@vault:8200"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_ADDR": "https://vault:8200/v1"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_ADDR": "https://vault:port"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_ADDR": "vault:8200"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_TOKEN_FILE": ""}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_KUBERNETES_ROLE": "llm"}, "LLM_VAULT_ADDR"),
+        ({"LLM_VAULT_PATHS": ""}, "LLM_VAULT_PATHS"),
+    ],
+)
+def test_a_vault_that_is_half_configured_is_refused(changes: dict[str, str], variable: str) -> None:
+    environment = {**VAULT, "LLM_VAULT_TOKEN_FILE": "/run/token", **changes}
+
+    assert problems(environment).keys() == {variable}

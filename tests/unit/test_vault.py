@@ -96,6 +96,33 @@ def test_a_moved_secret_does_not_open(scheme: Scheme, elsewhere: Binding) -> Non
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("origin", ["", "https://evil.example:443"])
+def test_a_secret_does_not_open_for_another_origin(scheme: Scheme, origin: str) -> None:
+    bound = replace(BINDING, origin="https://api.example:443")
+    sealed = VAULTS[scheme].seal(SECRET, bound)
+
+    assert VAULTS[scheme].open(sealed, bound) == SECRET
+    elsewhere = replace(bound, origin=origin)
+    assert_unreadable(VAULTS[scheme], sealed, elsewhere)
+    # Nor when it is made to look older than the rule.
+    older = sealed.replace("sealed2:", "sealed1:")
+    assert older != sealed
+    assert_unreadable(VAULTS[scheme], older, bound)
+    assert_unreadable(VAULTS[scheme], older, elsewhere)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_secret_sealed_before_origins_were_opens_for_the_one_it_is_given_since(
+    scheme: Scheme,
+) -> None:
+    sealed = VAULTS[scheme].seal(SECRET, BINDING)
+
+    assert sealed.startswith("sealed1:")
+    since = replace(BINDING, origin="https://api.example:443")
+    assert VAULTS[scheme].open(sealed, since) == SECRET
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_secret_of_another_deployment_does_not_open(scheme: Scheme) -> None:
     keyring = new_keyring(scheme)
     sealed = Vault(keyring, "deployment-1").seal(SECRET, BINDING)
@@ -208,7 +235,7 @@ def test_a_key_serves_only_the_scheme_the_ring_gives_it() -> None:
         pytest.param("", id="empty"),
         pytest.param("sk-canary-never-sealed", id="plain-secret"),
         pytest.param("sealed1:rot13-v1:k1:AAAA", id="unknown-scheme"),
-        pytest.param("sealed2:fernet-v1:k1:AAAA", id="unknown-envelope"),
+        pytest.param("sealed3:fernet-v1:k1:AAAA", id="unknown-envelope"),
         pytest.param("sealed1:fernet-v1::AAAA", id="no-key-id"),
         pytest.param("sealed1:fernet-v1:" + "k" * 65 + ":AAAA", id="long-key-id"),
         pytest.param("sealed1:fernet-v1:k1\n:AAAA", id="line-break-in-key-id"),
@@ -250,8 +277,9 @@ def test_without_a_key_ring_nothing_is_sealed_or_opened() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_golden_ciphertext_opens(scheme: Scheme) -> None:
-    golden = json.loads((GOLDEN / f"vault-{scheme}.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("form", ["", "-origin"])
+def test_the_golden_ciphertext_opens(scheme: Scheme, form: str) -> None:
+    golden = json.loads((GOLDEN / f"vault-{scheme}{form}.json").read_text(encoding="utf-8"))
     vault = Vault(Keyring.from_text(golden["keyring"]), golden["deployment_id"])
 
     opened = vault.open(golden["sealed"], Binding(**golden["binding"]))

@@ -34,6 +34,7 @@ from llm_service.gateway.admin.states import State, credential_state
 from llm_service.gateway.admin.sync import Synced, plan
 from llm_service.gateway.configuration import models_of
 from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.providers.base import Account, Adapter, Call, Deadlines
 from llm_service.providers.egress import Egress
 from llm_service.storage.database import Database
@@ -70,6 +71,7 @@ class Checks:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         workload_identity: bool = False,
+        secret_stores: SecretStores = NO_STORES,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -78,6 +80,7 @@ class Checks:
         self._connect = connect
         self._now = now
         self._workload_identity = workload_identity
+        self._secret_stores = secret_stores
 
     async def check(
         self,
@@ -166,10 +169,11 @@ class Checks:
                 if one.credential_id == credential_id:
                     return one
             raise ResourceNotFound(f"{known.provider.name} has no such credential")
+        provider, now = known.provider, self._now()
         usable = [
-            one for one in known.credentials if credential_state(one, self._now()) is State.ACTIVE
+            c for c in known.credentials if credential_state(c, provider, now) is State.ACTIVE
         ]
-        default = known.provider.default_credential
+        default = provider.default_credential
         return next((one for one in usable if one.name == default), next(iter(usable), None))
 
     @asynccontextmanager
@@ -185,6 +189,7 @@ class Checks:
             self._environment,
             self._connect,
             workload_identity=self._workload_identity,
+            secret_stores=self._secret_stores,
         )
         try:
             async with asyncio.timeout(seconds):

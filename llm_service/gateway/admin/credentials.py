@@ -15,6 +15,7 @@ from llm_service.gateway.admin.drafts import (
     Source,
     values,
 )
+from llm_service.gateway.admin.once import NOT_REPEATED, Once
 from llm_service.gateway.admin.providers import expect, new_credential
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.states import CredentialView, credential_state
@@ -39,7 +40,7 @@ class Credentials:
         self._secrets = secrets
         self._now = now
 
-    async def create(
+    async def create(  # noqa: PLR0913 - a credential, its parent and how
         self,
         tenant: str,
         provider_id: str,
@@ -48,6 +49,7 @@ class Credentials:
         source: Source,
         *,
         validate_only: bool = False,
+        once: Once[CredentialView] = NOT_REPEATED,
     ) -> CredentialView:
         """Store a new credential of a provider.
 
@@ -56,29 +58,32 @@ class Credentials:
             AlreadyExists, ResourceNotFound: the id is taken; there is no such provider.
             EncryptionKeyMissing: there is no key to seal the secret with.
         """
+        now = self._now()
         async with self._database.begin() as tx:
+            await once.begin(tx, now)
             provider = await tx.providers.get(tenant, provider_id, for_update=True)
             rules.done((*rules.credential(draft), *self._secrets.check(source, _kind_of(provider))))
-            now = self._now()
             credential = new_credential(provider, credential_id, draft, source, self._secrets, now)
+            view = self._view(provider, credential)
             if validate_only:
                 await _refuse_taken(tx, credential)
             else:
                 await tx.credentials.add(credential)
+                await once.end(tx, view)
                 await tx.config.bump(tenant)
-            return self._view(credential)
+        return view
 
     async def get(self, tenant: str, provider_id: str, credential_id: str) -> CredentialView:
         async with self._database.read() as tx:
             provider = await tx.providers.get(tenant, provider_id)
-            return self._view(await tx.credentials.get(provider.uid, credential_id))
+            return self._view(provider, await tx.credentials.get(provider.uid, credential_id))
 
     async def list(self, tenant: str, provider_id: str, listing: Listing) -> Page[CredentialView]:
         """One page of a provider's credentials."""
         async with self._database.read() as tx:
             provider = await tx.providers.get(tenant, provider_id)
             page = await tx.credentials.list(provider.uid, listing)
-        return Page(tuple(map(self._view, page.items)), page.after)
+        return Page(tuple(self._view(provider, one) for one in page.items), page.after)
 
     async def update(
         self,
@@ -95,14 +100,14 @@ class Credentials:
         A caller who read a `pointer` with the credential may send it along: it must be the same.
         """
         async with self._database.begin() as tx:
-            _, stored = await _locked(tx, tenant, provider_id, credential_id)
+            provider, stored = await _locked(tx, tenant, provider_id, credential_id)
             expect(stored, expected_version)
             draft = change(CredentialDraft.of(stored))
             rules.done((*rules.credential(draft), *_same(pointer, stored)))
             changed = replace(stored, update_time=self._now(), **values(draft))
             changed = await tx.credentials.update(changed, stored.version)
             await tx.config.bump(tenant)
-            return self._view(changed)
+            return self._view(provider, changed)
 
     async def delete(
         self,
@@ -169,7 +174,7 @@ class Credentials:
             renewed = self._secrets.stored(provider, renewed, source)
             renewed = await tx.credentials.update(renewed, stored.version)
             await tx.config.bump(tenant)
-            return self._view(renewed)
+            return self._view(provider, renewed)
 
     async def _keep(
         self, tx: Transaction, provider: Provider, stored: Credential, grace: timedelta
@@ -193,8 +198,8 @@ class Credentials:
         )
         await tx.credentials.add(self._secrets.copied(provider, stored, copy))
 
-    def _view(self, credential: Credential) -> CredentialView:
-        return CredentialView(credential, credential_state(credential, self._now()))
+    def _view(self, provider: Provider, credential: Credential) -> CredentialView:
+        return CredentialView(credential, credential_state(credential, provider, self._now()))
 
 
 def _grace(seconds: float, credential_id: str) -> tuple[Violation, ...]:

@@ -9,6 +9,7 @@ from llm_service.domain.model_config import ModelConfig, TargetSpec
 from llm_service.errors import EtagMismatch, ResourceNotFound, Violation
 from llm_service.gateway.admin import config_rules, rules
 from llm_service.gateway.admin.drafts import ChangeModelConfig, ModelConfigDraft, values
+from llm_service.gateway.admin.once import NOT_REPEATED, Once
 from llm_service.gateway.ids import new_id
 from llm_service.storage.database import Database, Transaction
 
@@ -23,7 +24,13 @@ class ModelConfigs:
         self._now = now
 
     async def create(
-        self, tenant: str, config_id: str, draft: ModelConfigDraft, *, validate_only: bool = False
+        self,
+        tenant: str,
+        config_id: str,
+        draft: ModelConfigDraft,
+        *,
+        validate_only: bool = False,
+        once: Once[ModelConfig] = NOT_REPEATED,
     ) -> ModelConfig:
         """Store a new configuration.
 
@@ -32,7 +39,10 @@ class ModelConfigs:
             AlreadyExists: the id or the selector is taken.
         """
         async with self._database.begin() as tx:
-            return await self._create(tx, tenant, config_id, draft, write=not validate_only)
+            await once.begin(tx, self._now())
+            config = await self._create(tx, tenant, config_id, draft, write=not validate_only)
+            await once.end(tx, config)
+        return config
 
     async def get(self, tenant: str, config_id: str) -> ModelConfig:
         async with self._database.read() as tx:

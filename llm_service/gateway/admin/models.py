@@ -8,6 +8,7 @@ from llm_service import catalog
 from llm_service.domain.provider import Model, ModelOrigin, Provider
 from llm_service.errors import EtagMismatch, ResourceNotFound
 from llm_service.gateway.admin import rules
+from llm_service.gateway.admin.once import NOT_REPEATED, Once
 from llm_service.gateway.configuration import models_of
 from llm_service.storage.database import Database, Transaction
 
@@ -21,7 +22,9 @@ class Models:
         self._database = database
         self._now = now
 
-    async def create(self, tenant: str, provider_id: str, draft: Model) -> Model:
+    async def create(
+        self, tenant: str, provider_id: str, draft: Model, *, once: Once[Model] = NOT_REPEATED
+    ) -> Model:
         """Store a manual model. One of the same id as a built-in one stands in for it.
 
         Raises:
@@ -29,10 +32,13 @@ class Models:
             AlreadyExists, ResourceNotFound: the id is taken; there is no such provider.
         """
         rules.done(rules.model(draft))
-        model = rules.with_named_prices(draft, self._now())
+        now = self._now()
+        model = rules.with_named_prices(draft, now)
         async with self._database.begin() as tx:
+            await once.begin(tx, now)
             provider = await tx.providers.get(tenant, provider_id, for_update=True)
             await tx.models.add(provider.uid, model)
+            await once.end(tx, model)
             await tx.config.bump(tenant)
         return model
 

@@ -26,8 +26,11 @@ from llm_service.gateway.admin.drafts import (
     Source,
     values,
 )
-from llm_service.gateway.admin.secrets import Secrets, cleared
+from llm_service.gateway.admin.once import NOT_REPEATED, Once
+from llm_service.gateway.admin.search import with_built_in_models
+from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.states import ProviderView, provider_state
+from llm_service.gateway.destinations import destination
 from llm_service.gateway.ids import new_id
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
@@ -83,6 +86,7 @@ class Providers:
         credential: tuple[CredentialDraft, Source] | None = None,
         *,
         validate_only: bool = False,
+        once: Once[ProviderView] = NOT_REPEATED,
     ) -> ProviderView:
         """Store a new provider, with its credential "default" if one is given.
 
@@ -102,15 +106,18 @@ class Providers:
         if credential is not None:
             added = (new_credential(provider, DEFAULT_CREDENTIAL, *credential, self._secrets, now),)
             provider = replace(provider, default_credential=added[0].name)
+        view = ProviderView(provider, provider_state(provider, kind, added, now))
         async with self._database.begin() as tx:
+            await once.begin(tx, now)
             if validate_only:
                 await _refuse_taken(tx, provider)
             else:
                 await tx.providers.add(provider)
                 for one in added:
                     await tx.credentials.add(one)
+                await once.end(tx, view)
                 await tx.config.bump(tenant)
-        return ProviderView(provider, provider_state(provider, kind, added, now))
+        return view
 
     async def get(self, tenant: str, provider_id: str) -> ProviderView:
         """One provider, also a deleted one until it is purged."""
@@ -122,6 +129,10 @@ class Providers:
         self, tenant: str | None, listing: Listing, *, show_deleted: bool = False
     ) -> Page[ProviderView]:
         """One page of a tenant's own providers; None: everybody's."""
+        if listing.filter is not None:
+            # It reads the catalogue, which blocks the first time.
+            tree = await asyncio.to_thread(with_built_in_models, listing.filter)
+            listing = replace(listing, filter=tree)
         async with self._database.read() as tx:
             page = await tx.providers.list(tenant, listing, show_deleted=show_deleted)
             owners = {provider.tenant for provider in page.items}
@@ -144,8 +155,8 @@ class Providers:
         """Change providers, all or none, and give them back in the order asked.
 
         A provider that moves to another scheme, host or port, by its address or by a setting that
-        decides it, loses the secrets of its credentials: they were entered for the old one, and
-        must be rotated before the new one sees any.
+        decides it, leaves its credentials unusable: they were entered for the old one. Rotating one
+        binds it to the new address; moving back makes all usable again.
 
         Raises:
             InvalidField: names all that is wrong with one of them.
@@ -217,18 +228,14 @@ class Providers:
     ) -> ProviderView:
         stored = await tx.providers.get(update.tenant, update.provider_id, for_update=True)
         expect(stored, update.expected_version)
-        before = ProviderDraft.of(stored)
-        draft, kind = known_kind(update.change(before))
+        draft, kind = known_kind(update.change(ProviderDraft.of(stored)))
         credentials = await tx.credentials.of_provider(stored.uid)
         rules.done(self._changed_violations(stored, draft, kind, credentials))
         await self._try(draft)
         now = self._now()
         provider = replace(stored, update_time=now, **values(draft))
-        if self._destination(before, kind) != self._destination(draft, kind):
-            credentials = tuple(replace(cleared(one), update_time=now) for one in credentials)
-            if write:
-                for one in credentials:
-                    await tx.credentials.update(one, one.version)
+        if destination(provider) != destination(stored):
+            credentials = tuple([await _left(tx, one, stored, write) for one in credentials])
         if write:
             provider = await tx.providers.update(provider, stored.version)
         return ProviderView(provider, provider_state(provider, kind, credentials, now))
@@ -256,19 +263,6 @@ class Providers:
             except EgressDenied as error:
                 raise InvalidField(Violation("provider.base_uri", str(error))) from error
             await adapter.aclose()
-
-    def _destination(self, draft: ProviderDraft, kind: ProviderKind) -> tuple[object, ...]:
-        """Where credentials are sent: an origin, and the settings that decide it."""
-        decisive = [draft.settings.get(name, "") for name in kind.address_settings]
-        return self._origin(draft, kind), *decisive
-
-    def _origin(self, draft: ProviderDraft, kind: ProviderKind) -> tuple[str, str, int] | None:
-        """Of the base URI; None where there is none."""
-        base_uri = draft.base_uri or kind.default_base_uri
-        if not base_uri:
-            return None
-        endpoint = self._egress.endpoint(base_uri)
-        return endpoint.scheme, endpoint.host, endpoint.port
 
     async def _delete(
         self, tx: Transaction, deletion: ProviderDeletion, *, write: bool
@@ -347,6 +341,14 @@ def _within(path: str) -> Iterator[None]:
             raise
         found = (Violation(path + one.field, one.description) for one in error.violations)
         raise InvalidField(*found) from error
+
+
+async def _left(tx: Transaction, one: Credential, provider: Provider, write: bool) -> Credential:  # noqa: FBT001
+    """A credential whose provider moves: bound to where it is, if it is older than that rule."""
+    if one.origin:
+        return one
+    bound = replace(one, origin=destination(provider))
+    return await tx.credentials.update(bound, one.version) if write else bound
 
 
 def _kind(provider: Provider) -> ProviderKind | None:

@@ -99,5 +99,11 @@ class Rewrap:
 
 def _binding(row: SealedRow) -> Binding:
     return Binding(
-        row.table, row.column, row.tenant, row.provider_uid, row.row_uid, row.secret_version
+        row.table,
+        row.column,
+        row.tenant,
+        row.provider_uid,
+        row.row_uid,
+        row.secret_version,
+        row.origin,
     )

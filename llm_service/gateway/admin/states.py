@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from llm_service.domain.provider import Credential, Provider, ProviderKind
+from llm_service.gateway.destinations import is_bound_elsewhere
 
 
 class State(StrEnum):
-    """A provider is active, disabled, misconfigured or deleted; a credential any of the others."""
+    """A provider is never rejected nor expired; a credential never misconfigured nor deleted."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -17,6 +18,7 @@ class State(StrEnum):
     DELETED = "deleted"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    NEEDS_CREDENTIAL = "needs_credential"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,19 @@ def provider_state(
         return State.DISABLED
     if kind is None:
         return State.MISCONFIGURED
-    usable = any(credential_state(one, now) is State.ACTIVE for one in credentials)
-    return State.ACTIVE if usable or not kind.needs_credential else State.MISCONFIGURED
+    states = {credential_state(one, provider, now) for one in credentials}
+    if State.ACTIVE in states:
+        return State.ACTIVE
+    if State.NEEDS_CREDENTIAL in states:
+        return State.NEEDS_CREDENTIAL
+    return State.MISCONFIGURED if kind.needs_credential else State.ACTIVE
 
 
-def credential_state(credential: Credential, now: datetime) -> State:
+def credential_state(credential: Credential, provider: Provider, now: datetime) -> State:
     if credential.disabled:
         return State.DISABLED
+    if is_bound_elsewhere(credential, provider):
+        return State.NEEDS_CREDENTIAL
     if credential.rejected:
         return State.REJECTED
     if credential.expire_time is not None and credential.expire_time <= now:

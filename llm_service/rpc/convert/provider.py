@@ -4,6 +4,7 @@ Secrets only travel inwards: no function here can put one into a message.
 """
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,6 +14,7 @@ from llm_service.domain.provider import (
     ProviderCheck,
     ProviderKind,
     RateLimits,
+    SecretReference,
     SourceType,
     UpstreamTimeouts,
 )
@@ -182,7 +184,7 @@ def to_source(message: pb.Credential, path: str) -> Source:
     """Where the secret comes from.
 
     Raises:
-        InvalidField: no source is set, or one that this service has no store for.
+        InvalidField: no source is set.
     """
     source = message.WhichOneof("source")
     if source is None:
@@ -195,9 +197,9 @@ def to_source(message: pb.Credential, path: str) -> Source:
         return Source(SourceType.ENVIRONMENT_VARIABLE, reference=message.environment_variable)
     if source == "workload_identity":
         return Source(SourceType.WORKLOAD_IDENTITY, reference=message.workload_identity.audience)
-    raise InvalidField(
-        Violation(f"{path}.{source}", "no such secret store is configured in this service")
-    )
+    place = message.secret_reference
+    reference = SecretReference(place.store, place.path, place.key, place.version)
+    return Source(SourceType.SECRET_REFERENCE, reference=reference.text)
 
 
 def from_credential(view: CredentialView) -> pb.Credential:
@@ -209,10 +211,14 @@ def from_credential(view: CredentialView) -> pb.Credential:
     message.source_type = _from_source_type(credential.source_type)
     message.secret_set = bool(credential.sealed)
     message.obfuscated_secret = credential.obfuscated_secret
+    message.origin = credential.origin
     message.state = pb.Credential.State.Value(f"STATE_{view.state.name}")
     message.etag = to_etag(credential.version)
     if credential.source_type is SourceType.ENVIRONMENT_VARIABLE:
         message.environment_variable = credential.reference
+    if credential.source_type is SourceType.SECRET_REFERENCE:
+        place = SecretReference.of_text(credential.reference)
+        message.secret_reference.CopyFrom(pb.SecretReference(**asdict(place)))
     if credential.source_type is SourceType.WORKLOAD_IDENTITY:
         message.workload_identity.SetInParent()
         message.workload_identity.audience = credential.reference

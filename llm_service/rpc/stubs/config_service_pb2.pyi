@@ -230,7 +230,9 @@ class CreateModelConfigRequest(_message.Message):
     validate_only: _builtins.bool
     """True: check everything and store nothing."""
     request_id: _builtins.str
-    """UUID. Not available in this version: INVALID_FIELD if set."""
+    """UUID: the same request again within 24 hours has the answer of the first;
+    another one under the same id is REQUEST_ID_REUSED.
+    """
     @_builtins.property
     def model_config(self) -> Global___ModelConfig:
         """The configuration; its name is ignored."""

@@ -50,7 +50,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 9
     """The resource changed since it was read: read, merge, write."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 10
-    """The same request_id with another body. Not sent by this version."""
+    """The same request_id with another body."""
     ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 11
     """The first call with this request_id still runs. Not sent by this version."""
     ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 12
@@ -155,7 +155,7 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 8
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 9
 """The resource changed since it was read: read, merge, write."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
-"""The same request_id with another body. Not sent by this version."""
+"""The same request_id with another body."""
 ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 11
 """The first call with this request_id still runs. Not sent by this version."""
 ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 12

@@ -84,7 +84,7 @@ class ListModelsRequest(_message.Message):
     """next_page_token of the page before; the other fields must be the same."""
     filter: _builtins.str
     """AIP-160, e.g. capabilities.tools = true AND context_window_tokens >=
-    100000.
+    100000. A bare word is looked for in names, aliases and descriptions.
     """
     order_by: _builtins.str
     """E.g. "context_window_tokens desc"."""

@@ -92,7 +92,10 @@ class CreateProviderRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, answer as if it were done, store nothing."""
     request_id: _builtins.str
-    """UUID. Not available in this version: INVALID_FIELD if set."""
+    """UUID, chosen by the caller. The same request again within 24 hours has the
+    same answer and creates nothing more; another request is
+    REQUEST_ID_REUSED.
+    """
     @_builtins.property
     def provider(self) -> _provider_pb2.Provider:
         """`name` is ignored: parent and provider_id give it."""
@@ -205,7 +208,9 @@ class ListProvidersRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the page before; the other fields must be the same."""
     filter: _builtins.str
-    """AIP-160, e.g. kind = "openai" AND disabled = false."""
+    """AIP-160, e.g. kind = "openai" AND disabled = false. A bare word is looked
+    for in names, descriptions and models: gpt disabled = false.
+    """
     order_by: _builtins.str
     """E.g. "priority, create_time desc"."""
     show_deleted: _builtins.bool
@@ -654,7 +659,7 @@ class CreateCredentialRequest(_message.Message):
     validate_only: _builtins.bool
     """Check everything, answer as if it were done, store nothing."""
     request_id: _builtins.str
-    """UUID. Not available in this version: INVALID_FIELD if set."""
+    """As in CreateProviderRequest."""
     @_builtins.property
     def credential(self) -> _provider_pb2.Credential:
         """`name` is ignored: parent and credential_id give it. Exactly one source."""
@@ -757,7 +762,7 @@ class ListCredentialsRequest(_message.Message):
     """0: 50. At most 1000."""
     page_token: _builtins.str
     filter: _builtins.str
-    """AIP-160, e.g. disabled = false."""
+    """AIP-160, e.g. disabled = false. A bare word is looked for in names."""
     def __init__(
         self,
         *,
@@ -971,10 +976,13 @@ class CreateModelRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """The provider."""
     model_id: _builtins.str
     """^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"""
+    request_id: _builtins.str
+    """As in CreateProviderRequest."""
     @_builtins.property
     def model(self) -> _model_pb2.Model:
         """`name` is ignored: parent and model_id give it."""
@@ -985,10 +993,11 @@ class CreateModelRequest(_message.Message):
         parent: _builtins.str | None = ...,
         model_id: _builtins.str | None = ...,
         model: _model_pb2.Model | None = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_id", b"model_id", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_id", b"model_id", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

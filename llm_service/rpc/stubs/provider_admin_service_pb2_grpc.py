@@ -187,10 +187,10 @@ class ProviderAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProvider(self, request, context):
-        """Changes the fields of the mask. Another scheme, host or port in base_uri
-        clears the provider's stored secrets, which were entered for the old one:
-        give them anew with RotateCredential. Errors: RESOURCE_NOT_FOUND,
-        ETAG_MISMATCH, INVALID_FIELD.
+        """Changes the fields of the mask. With another scheme, host or port its
+        credentials, which were entered for the old address, are not used any more
+        (STATE_NEEDS_CREDENTIAL): give them anew with RotateCredential. Errors:
+        RESOURCE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,10 +48,10 @@ class ProviderAdminServiceStub:
     ListProviders: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProvidersRequest, _provider_admin_service_pb2.ListProvidersResponse]
     """Providers of one owner, page by page."""
     UpdateProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateProviderRequest, _provider_admin_service_pb2.UpdateProviderResponse]
-    """Changes the fields of the mask. Another scheme, host or port in base_uri
-    clears the provider's stored secrets, which were entered for the old one:
-    give them anew with RotateCredential. Errors: RESOURCE_NOT_FOUND,
-    ETAG_MISMATCH, INVALID_FIELD.
+    """Changes the fields of the mask. With another scheme, host or port its
+    credentials, which were entered for the old address, are not used any more
+    (STATE_NEEDS_CREDENTIAL): give them anew with RotateCredential. Errors:
+    RESOURCE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
     """
     DeleteProvider: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteProviderRequest, _provider_admin_service_pb2.DeleteProviderResponse]
     """Soft-deletes: no call goes to it from now on, and for 30 days it can be
@@ -129,10 +129,10 @@ class ProviderAdminServiceAsyncStub(ProviderAdminServiceStub):
     ListProviders: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListProvidersRequest, _provider_admin_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Providers of one owner, page by page."""
     UpdateProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.UpdateProviderRequest, _provider_admin_service_pb2.UpdateProviderResponse]  # type: ignore[assignment]
-    """Changes the fields of the mask. Another scheme, host or port in base_uri
-    clears the provider's stored secrets, which were entered for the old one:
-    give them anew with RotateCredential. Errors: RESOURCE_NOT_FOUND,
-    ETAG_MISMATCH, INVALID_FIELD.
+    """Changes the fields of the mask. With another scheme, host or port its
+    credentials, which were entered for the old address, are not used any more
+    (STATE_NEEDS_CREDENTIAL): give them anew with RotateCredential. Errors:
+    RESOURCE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
     """
     DeleteProvider: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.DeleteProviderRequest, _provider_admin_service_pb2.DeleteProviderResponse]  # type: ignore[assignment]
     """Soft-deletes: no call goes to it from now on, and for 30 days it can be
@@ -237,10 +237,10 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_admin_service_pb2.UpdateProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_admin_service_pb2.UpdateProviderResponse, _abc.Awaitable[_provider_admin_service_pb2.UpdateProviderResponse]]:
-        """Changes the fields of the mask. Another scheme, host or port in base_uri
-        clears the provider's stored secrets, which were entered for the old one:
-        give them anew with RotateCredential. Errors: RESOURCE_NOT_FOUND,
-        ETAG_MISMATCH, INVALID_FIELD.
+        """Changes the fields of the mask. With another scheme, host or port its
+        credentials, which were entered for the old address, are not used any more
+        (STATE_NEEDS_CREDENTIAL): give them anew with RotateCredential. Errors:
+        RESOURCE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod

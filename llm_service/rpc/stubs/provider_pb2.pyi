@@ -41,6 +41,10 @@ class Provider(_message.Message):
         """No usable credential, or settings the adapter refuses."""
         STATE_DELETED: Provider._State.ValueType  # 4
         """Soft-deleted: UndeleteProvider brings it back."""
+        STATE_NEEDS_CREDENTIAL: Provider._State.ValueType  # 5
+        """Its credentials were entered for another address: rotate one, or move it
+        back. Until then it is called without any, or not at all.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether calls can go to it."""
@@ -52,6 +56,10 @@ class Provider(_message.Message):
     """No usable credential, or settings the adapter refuses."""
     STATE_DELETED: Provider.State.ValueType  # 4
     """Soft-deleted: UndeleteProvider brings it back."""
+    STATE_NEEDS_CREDENTIAL: Provider.State.ValueType  # 5
+    """Its credentials were entered for another address: rotate one, or move it
+    back. Until then it is called without any, or not at all.
+    """
 
     @_typing.final
     class SettingsEntry(_message.Message):
@@ -132,7 +140,9 @@ class Provider(_message.Message):
     name that leads to one EGRESS_DENIED when it is dialled.
     """
     default_credential: _builtins.str
-    """Resource name of the credential used when nothing narrower names one."""
+    """Resource name of the credential used when nothing narrower names one.
+    Empty: its active credentials share the calls by weight.
+    """
     disabled: _builtins.bool
     """True: no call is routed to it."""
     priority: _builtins.int
@@ -424,6 +434,10 @@ class Credential(_message.Message):
         """
         STATE_EXPIRED: Credential._State.ValueType  # 4
         """expire_time has passed."""
+        STATE_NEEDS_CREDENTIAL: Credential._State.ValueType  # 5
+        """Not used: its provider has another address than `origin`. Rotate it, or
+        move the provider back.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it is used."""
@@ -437,6 +451,10 @@ class Credential(_message.Message):
     """
     STATE_EXPIRED: Credential.State.ValueType  # 4
     """expire_time has passed."""
+    STATE_NEEDS_CREDENTIAL: Credential.State.ValueType  # 5
+    """Not used: its provider has another address than `origin`. Rotate it, or
+    move the provider back.
+    """
 
     NAME_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
@@ -460,6 +478,7 @@ class Credential(_message.Message):
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     LAST_CHECK_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"{provider}/credentials/{credential}"."""
     uid: _builtins.str
@@ -491,6 +510,11 @@ class Credential(_message.Message):
     """Derived."""
     etag: _builtins.str
     """Of this version of the resource; send it back to change only what you read."""
+    origin: _builtins.str
+    """The one address it is sent to, that of its provider when it was entered:
+    scheme, host and port, and the settings that decide them. Like
+    "https://api.openai.com:443" or "default resource=ours".
+    """
     @_builtins.property
     def aws_key(self) -> Global___AwsKey:
         """Never returned."""
@@ -498,7 +522,7 @@ class Credential(_message.Message):
     @_builtins.property
     def secret_reference(self) -> Global___SecretReference:
         """A place in an external store, read when needed. Returned: it is no
-        secret.
+        secret. Like the next two, only the service's operator can set it.
         """
 
     @_builtins.property
@@ -550,10 +574,11 @@ class Credential(_message.Message):
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
         last_check_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str | None = ...,
+        origin: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "api_key", b"api_key", "aws_key", b"aws_key", "create_time", b"create_time", "environment_variable", b"environment_variable", "expire_time", b"expire_time", "last_check_time", b"last_check_time", "last_use_time", b"last_use_time", "rate_limits", b"rate_limits", "secret_reference", b"secret_reference", "service_account_json", b"service_account_json", "source", b"source", "update_time", b"update_time", "weight", b"weight", "workload_identity", b"workload_identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "api_key", b"api_key", "aws_key", b"aws_key", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "environment_variable", b"environment_variable", "etag", b"etag", "expire_time", b"expire_time", "last_check_time", b"last_check_time", "last_use_time", b"last_use_time", "name", b"name", "obfuscated_secret", b"obfuscated_secret", "rate_limits", b"rate_limits", "secret_reference", b"secret_reference", "secret_set", b"secret_set", "service_account_json", b"service_account_json", "source", b"source", "source_type", b"source_type", "state", b"state", "uid", b"uid", "update_time", b"update_time", "weight", b"weight", "workload_identity", b"workload_identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "api_key", b"api_key", "aws_key", b"aws_key", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "environment_variable", b"environment_variable", "etag", b"etag", "expire_time", b"expire_time", "last_check_time", b"last_check_time", "last_use_time", b"last_use_time", "name", b"name", "obfuscated_secret", b"obfuscated_secret", "origin", b"origin", "rate_limits", b"rate_limits", "secret_reference", b"secret_reference", "secret_set", b"secret_set", "service_account_json", b"service_account_json", "source", b"source", "source_type", b"source_type", "state", b"state", "uid", b"uid", "update_time", b"update_time", "weight", b"weight", "workload_identity", b"workload_identity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015

@@ -10,6 +10,7 @@ from llm_service.storage.tables.configuration import (
     models,
     providers,
 )
+from llm_service.storage.tables.creations import creations
 from llm_service.storage.tables.keys import encryption_keys, keyring_replicas
 from llm_service.storage.tables.model_configs import model_configs
 from llm_service.storage.tables.usage import attempt_owners, open_attempts, usage_records
@@ -22,6 +23,7 @@ __all__ = [
     "audit_entries",
     "config_counter",
     "config_versions",
+    "creations",
     "credentials",
     "deployment",
     "encryption_keys",

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Integer,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from llm_service.storage.tables.columns import (
@@ -90,6 +91,8 @@ credentials = Table(
     Column("secret_version", BigInteger, nullable=False),
     Column("sealed", Sealed, nullable=False),
     Column("reference", string(4096), nullable=False),
+    # The default is for replicas of an earlier release, which bound secrets to no origin.
+    Column("origin", string(4096), nullable=False, server_default=text("''")),
     Column("obfuscated_secret", string(64), nullable=False),
     Column("display_name", string(256), nullable=False),
     Column("disabled", Boolean, nullable=False),
