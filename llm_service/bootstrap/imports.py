@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from llm_service.bootstrap import parts
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import prepare_schema
+from llm_service.bootstrap.secret_stores import secret_stores
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway.admin.imports import systems
@@ -57,6 +58,7 @@ async def _importer(
             database = await stack.enter_async_context(database.rehearsal())
         egress = Egress(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
-        using = parts.administration(settings, database, vault, egress)
+        stores = await stack.enter_async_context(secret_stores(settings))
+        using = parts.administration(settings, database, vault, egress, stores)
         configs = ModelConfigs(database)
         yield Importer(database, using.providers, using.credentials, using.models, configs)

@@ -47,7 +47,7 @@ def import_(
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
 ) -> None:
-    """Take over another system's providers, keys and models; twice is as once."""
+    """Take over another system's configuration."""
     from llm_service.bootstrap.imports import Import, import_
     from llm_service.bootstrap.trouble import CannotStart
     from llm_service.gateway.admin.imports.steps import Circumstances

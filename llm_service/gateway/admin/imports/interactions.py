@@ -1,12 +1,11 @@
 """`llm_providers`, their models, and a model for each interaction, for everybody and by user."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from llm_service.domain.completion import GenerationParams
 from llm_service.domain.model_config import Selector, TargetSpec
-from llm_service.domain.provider import EmbeddingInfo, SourceType
+from llm_service.domain.provider import EmbeddingInfo, SecretReference, SourceType
 from llm_service.gateway.admin.drafts import ModelConfigDraft, ProviderDraft, Source
 from llm_service.gateway.admin.imports import fields
 from llm_service.gateway.admin.imports.fields import Row, Taken, Unusable
@@ -76,8 +75,7 @@ def _account(one: Row, row: str, where: Circumstances) -> WantProvider:
 
 
 def _pointer(path: str, store: str) -> Source:
-    """A place in an external store, in the form a credential keeps: store, path, key, version."""
-    return Source(SourceType.SECRET_REFERENCE, reference=json.dumps([store, path, "", ""]))
+    return Source(SourceType.SECRET_REFERENCE, reference=SecretReference(store, path).text)
 
 
 def _model(one: Row, accounts: Accounts, taken: Taken) -> Iterator[Step]:
