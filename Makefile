@@ -90,6 +90,10 @@ fuzz: $(DEV) ## Search for bytes that break a decoder, for SECONDS (60); KIND li
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration
 
+.PHONY: replicas
+replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times
+	TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/e2e/test_replicas.py
+
 .PHONY: coverage
 coverage: $(DEV) ## Every test, with branch coverage of hand-written code; fails under 95 %
 	$(PYTEST) --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
@@ -97,6 +101,10 @@ coverage: $(DEV) ## Every test, with branch coverage of hand-written code; fails
 .PHONY: bench
 bench: $(DEV) ## CPU per chunk and per call beside a bare echo server and an SDK relay
 	$(BIN)/python bench/run.py
+
+.PHONY: scale
+scale: $(DEV) ## Lists, resolves and memory with 100,000 providers in 1,000 tenants
+	$(BIN)/python bench/scale.py
 
 ##@ Check
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from llm_service.bootstrap import parts
+from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
@@ -32,7 +32,7 @@ from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import ProviderAdminServicer
-from llm_service.rpc.server import Serving, build_server
+from llm_service.rpc.server import Registration, Serving, build_server
 from llm_service.rpc.tls import TlsFiles, UnusableTls, server_credentials
 from llm_service.rpc.usage import UsageServicer
 from llm_service.settings import Settings
@@ -79,18 +79,20 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database, telemetry = base.database, base.telemetry
         ledger, keeping = await stack.enter_async_context(ledger_of(settings, database))
         telemetry.observe_backlog(lambda: ledger.backlog)
-        configuration = Configuration(database)
+        configuration = snapshots.begun(settings, database, base.start)
         await _load(configuration)
         database.after_change(configuration.refresh)
         following = configuration.follow(settings.config_poll_seconds)
         verdicts = Verdicts(database)
-        sweeps = base.manager.sweep(), Upkeep(database).run()
-        work = (*keeping, verdicts.run(), following, *sweeps, telemetry.watch_loop())
-        await stack.enter_async_context(_running(*work, base.audit.run()))
+        work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
+        if keeper := await snapshots.keeper(settings, configuration, base.start.deployment):
+            stack.push_async_callback(keeper.write)
+            work.append(keeper.run())
+        work += [telemetry.watch_loop(), base.audit.run()]
+        await stack.enter_async_context(_running(*work))
         upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
         registered = services(_servicers(settings, base, configuration, upstream, ledger.flush))
-        limits = parts.limits(settings)
-        serving = build_server(registered, telemetry=telemetry, limits=limits, audit=base.audit)
+        serving = _server(registered, settings, base, configuration)
         rings = key_rings(settings, base.vault, database, configuration, serving)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
@@ -133,6 +135,22 @@ async def seed(settings: Settings) -> list[str]:
         administration = parts.administration(settings, database, vault, egress)
         lines = await parts.seeds(settings, database, administration).plant_registry()
     return [*notes, *lines]
+
+
+def _server(
+    registered: list[Registration],
+    settings: Settings,
+    base: Foundation,
+    configuration: Configuration,
+) -> Serving:
+    base.telemetry.observe_configuration(lambda: (configuration.quarantined, configuration.age))
+    return build_server(
+        registered,
+        telemetry=base.telemetry,
+        limits=parts.limits(settings),
+        audit=base.audit,
+        generation=lambda: configuration.generation,
+    )
 
 
 async def _load(configuration: Configuration) -> None:

@@ -4,10 +4,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
 
-from llm_service.bootstrap import parts
+from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.keys import vault_of
-from llm_service.bootstrap.schema import prepare_schema
+from llm_service.bootstrap.schema import alone
 from llm_service.bootstrap.secret_stores import secret_stores
+from llm_service.bootstrap.snapshots import Beginning
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.gateway.audit.log import AuditLog
 from llm_service.gateway.manager import ProviderManager
@@ -23,6 +24,7 @@ from llm_service.vault import Vault
 class Foundation:
     """The database, the secrets and the ways out, with the administration of what is stored."""
 
+    start: Beginning
     database: Database
     vault: Vault
     audit: AuditLog
@@ -40,9 +42,11 @@ async def open_foundation(
     Raises:
         CannotStart: something an operator must mend first.
     """
-    fresh = await prepare_schema(settings, notes)
+    stack.enter_context(alone(settings))
     database = await stack.enter_async_context(Database.open(settings.database_url))
-    vault = await vault_of(settings, database, notes)
+    start = await snapshots.beginning(settings, database, notes)
+    away = start.deployment if start.last else ""
+    vault = await vault_of(settings, database, notes, away)
     audit = parts.audit(database, vault)
     telemetry = telemetry_of(settings)
     stack.push_async_callback(telemetry.shutdown)
@@ -50,11 +54,11 @@ async def open_foundation(
     stack.push_async_callback(egress.aclose)
     stores = await stack.enter_async_context(secret_stores(settings))
     administration = parts.administration(settings, database, vault, egress, stores)
-    if fresh:
+    if start.fresh:
         await parts.seeds(settings, database, administration).plant()
     manager = parts.manager(settings, vault, egress, stores)
     stack.push_async_callback(manager.aclose)
-    return Foundation(database, vault, audit, telemetry, egress, administration, manager)
+    return Foundation(start, database, vault, audit, telemetry, egress, administration, manager)
 
 
 def telemetry_of(settings: Settings) -> Telemetry:

@@ -18,10 +18,17 @@ _KEY_FILE = "vault.key"
 _SEALS = "llmservice.v1.ProviderAdminService"
 
 
-async def vault_of(settings: Settings, database: Database, notes: list[str]) -> Vault:
-    """The vault, its keys compared with those the deployment knows."""
+async def vault_of(
+    settings: Settings, database: Database, notes: list[str], deployment: str = ""
+) -> Vault:
+    """The vault, its keys compared with those the deployment knows.
+
+    With a `deployment` the database is away, and they are compared once it is back.
+    """
     try:
         keyring = await asyncio.to_thread(keyring_of, settings, notes)
+        if deployment:
+            return Vault(keyring, deployment)
         vault = Vault(keyring, await database.deployment_id())
         keys = Keys(database, vault)
         vault.use(keyring, await keys.verify(keyring))

@@ -3,12 +3,15 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from llm_service.bootstrap.trouble import CannotStart
+from llm_service.bootstrap.trouble import CannotStart, DatabaseAway
 from llm_service.errors import StorageUnavailable
 from llm_service.settings import Settings
 from llm_service.storage import migrations
 from llm_service.storage.database import Database
+from llm_service.storage.exclusive import AlreadyServed, sole_service
 
 _MIGRATE = "import sys, llm_service.storage.migrations as m; m.upgrade(sys.stdin.read())"
 
@@ -37,7 +40,9 @@ async def prepare_schema(settings: Settings, notes: list[str]) -> bool:
             if not settings.embedded:
                 raise CannotStart(str(error)) from error
             made = isinstance(error, migrations.SchemaMissing)
-        except (migrations.SchemaError, StorageUnavailable) as error:
+        except StorageUnavailable as error:
+            raise DatabaseAway(str(error)) from error
+        except migrations.SchemaError as error:
             raise CannotStart(str(error)) from error
         else:
             return False
@@ -45,6 +50,24 @@ async def prepare_schema(settings: Settings, notes: list[str]) -> bool:
     done = "prepared" if made else "upgraded"
     notes.append(f"{done} the embedded database in {settings.data_dir}")
     return made
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Nobody else serves from the embedded database for the length of the block.
+
+    Raises:
+        CannotStart: somebody does.
+    """
+    _make_folder(settings)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(sole_service(settings.database_url))
+        except AlreadyServed as error:
+            raise CannotStart(f"{error}: stop it first, or use PostgreSQL for several") from error
+        except OSError as error:
+            raise CannotStart(f"cannot write {error.filename}: {error.strerror}") from error
+        yield
 
 
 def _migrate_apart(settings: Settings) -> None:

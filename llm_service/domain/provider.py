@@ -57,6 +57,8 @@ class Provider:
     labels: Mapping[str, str] = field(default_factory=dict)
     delete_time: datetime | None = None
     purge_time: datetime | None = None
+    unreadable: tuple[str, ...] = ()
+    """Fields whose stored value cannot be read, and so have their default. Any: quarantined."""
 
     @property
     def name(self) -> str:
@@ -139,6 +141,7 @@ class Credential:
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
     last_check_time: datetime | None = None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -256,6 +259,7 @@ class Model:
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int | None = None
     version: int = 1
+    unreadable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
-from llm_service import catalog
 from llm_service.domain.model_config import ModelConfig
-from llm_service.domain.provider import Credential, Model, ModelStage, Provider
+from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.errors import StorageUnavailable
+from llm_service.gateway.offers import Joined, Layered, Models, Offers
+from llm_service.gateway.quarantine import broken
 from llm_service.storage.database import Database
 
 T = TypeVar("T")
@@ -19,17 +21,25 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SHARED = ""
-_KEPT_TENANTS = 2_000  # snapshots are a few KiB each; beyond this the least used is read again
+MAX_AGE_SECONDS = 900.0
+
+_KEPT_TENANTS = 2_000
+_KEPT_RESOURCES = 100_000  # some 1 KiB each; beyond either the least used is read again
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What one tenant (or nobody in particular) owns, as read in one transaction."""
+    """What one tenant (or nobody in particular) owns, as read in one transaction.
+
+    What is quarantined is in it, and is disabled. Every field is kept in the snapshot on disk.
+    """
 
     providers: tuple[Provider, ...]
     credentials: Mapping[str, tuple[Credential, ...]]  # by provider uid
     models: Mapping[str, tuple[Model, ...]]  # by provider name
     model_configs: tuple[ModelConfig, ...] = ()
+    quarantined: tuple[str, ...] = ()
+    """The resource names of what is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +60,93 @@ class View:
 
 
 class Configuration:
-    """Snapshots of configuration; reading one never waits for the database once it is loaded."""
+    """Snapshots of configuration; reading one never waits for the database once it is loaded.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: whose configuration it is.
+        max_age: seconds that a snapshot may be used after the database last confirmed it.
+        now: a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_age: float = MAX_AGE_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
+        self._max_age = max_age
+        self._now = now
         self._generation = 0
+        self._confirmed = now()
         self._owned: OrderedDict[str, Owned] = OrderedDict()
+        self._offers: dict[str, Offers] = {}
         self._views: dict[str, View] = {}
+        self._resources = 0
+        self.revision = 0
+        """Grows with each change of what is loaded."""
         self._loading = asyncio.Lock()
+
+    @property
+    def generation(self) -> int:
+        """Of the last change that every loaded snapshot has."""
+        return self._generation
+
+    @property
+    def age(self) -> float:
+        """Seconds since the database last confirmed what is loaded."""
+        return self._now() - self._confirmed
+
+    @property
+    def loaded(self) -> Mapping[str, Owned]:
+        """What is in memory, by tenant. Not to be changed; the order is that of use."""
+        return self._owned
+
+    @property
+    def quarantined(self) -> int:
+        """How many loaded resources are kept out of calls because their rows are broken."""
+        return sum(len(owned.quarantined) for owned in tuple(self._owned.values()))
 
     async def view(self, tenant: str) -> View:
         """What `tenant` can reach.
 
         Raises:
-            StorageUnavailable: it was never read and the database does not answer.
+            StorageUnavailable: it was never read and the database does not answer; or the database
+                has not confirmed it for too long.
         """
-        known = self._views.get(tenant)
-        if known is not None:
+        if self._now() - self._confirmed > self._max_age:
+            raise StorageUnavailable("the configuration is too old to be used: no database answers")
+        view = self._views.get(tenant) or self._viewed(tenant)
+        if view is not None:
             self._owned.move_to_end(tenant)
-            return known
+            return view
         async with self._loading:
             return await self._load(tenant)
+
+    def restore(self, owned: Mapping[str, Owned], generation: int, age: float) -> None:
+        """Begin with what was last known, confirmed `age` seconds ago."""
+        for tenant, held in owned.items():
+            self._keep(tenant, held)
+        self._generation = generation
+        self._confirmed = self._now() - age
 
     async def refresh(self) -> None:
         """Bring every loaded snapshot up to what is committed now."""
         async with self._loading:
+            asked = self._now()
+            known = self._generation
             async with self._database.read() as tx:
-                changed = await tx.config.since(self._generation)
-            stale = [tenant for tenant, _ in changed if tenant in self._owned]
-            fresh = {tenant: await self._read(tenant) for tenant in stale}
-            self._owned.update(fresh)
-            if changed:
-                self._generation = max(generation for _, generation in changed)
-            if SHARED in fresh:
-                self._views.clear()
-            for tenant in fresh:
-                self._views.pop(tenant, None)
+                # One too many: whoever made the last known change is found, unless the database
+                # was put back to before it.
+                found = await tx.config.since(known - 1)
+            rewound = known > 0 and not found
+            changed = {tenant for tenant, generation in found if generation > known}
+            stale = [tenant for tenant in self._owned if rewound or tenant in changed]
+            for tenant, fresh in [(tenant, await self._read(tenant)) for tenant in stale]:
+                self._keep(tenant, fresh)
+            self._generation = max((generation for _, generation in found), default=0)
+            self._confirmed = asked
 
     async def follow(self, poll_seconds: float) -> None:
         """Refresh whenever something may have changed, until cancelled.
@@ -109,21 +170,46 @@ class Configuration:
                     failing = False
 
     async def _load(self, tenant: str) -> View:
-        if (known := self._views.get(tenant)) is not None:
-            return known
         for owner in (SHARED, tenant):
             if owner not in self._owned:
-                self._owned[owner] = await self._read(owner)
-            self._owned.move_to_end(owner)
-        view = view_of(self._generation, self._owned[SHARED], self._owned[tenant], tenant)
-        self._views[tenant] = view
+                self._keep(owner, await self._read(owner))
+        view = self._views.get(tenant) or self._viewed(tenant)
+        assert view is not None  # noqa: S101 - for the type checker
+        self._owned.move_to_end(tenant)
         self._forget_least_used()
         return view
 
+    def _viewed(self, tenant: str) -> View | None:
+        """The view made of what is loaded; None: something is not."""
+        owners = (SHARED,) if tenant == SHARED else (tenant, SHARED)
+        if not all(owner in self._owned for owner in owners):
+            return None
+        view = self._views[tenant] = _joined(
+            self._generation,
+            [self._offers[owner] for owner in owners],
+            [self._owned[owner] for owner in owners],
+        )
+        return view
+
+    def _keep(self, tenant: str, owned: Owned) -> None:
+        known = self._owned.get(tenant)
+        for name in set(owned.quarantined).difference(known.quarantined if known else ()):
+            logger.warning("%s is quarantined: its row is broken", name)
+        self._resources += _size(owned) - (_size(known) if known else 0)
+        self.revision += 1
+        self._owned[tenant] = owned
+        self._offers[tenant] = Offers(owned.providers, owned.models)
+        if tenant == SHARED:
+            self._views.clear()
+        self._views.pop(tenant, None)
+
     def _forget_least_used(self) -> None:
-        while len(self._owned) > _KEPT_TENANTS:
-            oldest = next(owner for owner in self._owned if owner != SHARED)
-            del self._owned[oldest]
+        while len(self._owned) > _KEPT_TENANTS or self._resources > _KEPT_RESOURCES:
+            oldest = next((owner for owner in self._owned if owner != SHARED), SHARED)
+            if len(self._owned) <= 2:  # noqa: PLR2004 - what the current call needs
+                return
+            self._resources -= _size(self._owned.pop(oldest))
+            del self._offers[oldest]
             self._views.pop(oldest, None)
 
     async def _read(self, tenant: str) -> Owned:
@@ -132,15 +218,39 @@ class Configuration:
             credentials = await tx.credentials.of_tenant(tenant)
             models = await tx.models.of_tenant(tenant)
             model_configs = await tx.model_configs.of_tenant(tenant)
-        return Owned(
-            providers,
-            _grouped(credentials, "provider_uid"),
-            _grouped(models, "provider_name"),
-            model_configs,
-        )
+        return owned_of(providers, credentials, models, model_configs)
 
 
-def _grouped(items: Sequence[T], key: str) -> dict[str, tuple[T, ...]]:
+def owned_of(
+    providers: Sequence[Provider],
+    credentials: Sequence[Credential],
+    models: Sequence[Model],
+    model_configs: tuple[ModelConfig, ...] = (),
+) -> Owned:
+    """What was read, and what of it is broken switched off."""
+    rows: Sequence[Provider | Credential | Model] = (*providers, *credentials, *models)
+    return Owned(
+        tuple(map(_fenced, providers)),
+        _grouped(map(_fenced, credentials), "provider_uid"),
+        _grouped(map(_fenced, models), "provider_name"),
+        model_configs,
+        tuple(row.name for row in rows if broken(row)),
+    )
+
+
+R = TypeVar("R", Provider, Credential, Model)
+
+
+def _fenced(resource: R) -> R:
+    return replace(resource, disabled=True) if broken(resource) else resource
+
+
+def _size(owned: Owned) -> int:
+    below = (*owned.credentials.values(), *owned.models.values())
+    return len(owned.providers) + len(owned.model_configs) + sum(map(len, below))
+
+
+def _grouped(items: Iterable[T], key: str) -> dict[str, tuple[T, ...]]:
     groups: dict[str, list[T]] = {}
     for item in items:
         groups.setdefault(getattr(item, key), []).append(item)
@@ -149,38 +259,27 @@ def _grouped(items: Sequence[T], key: str) -> dict[str, tuple[T, ...]]:
 
 def view_of(generation: int, shared: Owned, own: Owned, tenant: str) -> View:
     owners = (shared,) if tenant == SHARED else (own, shared)
-    providers = {provider.name: provider for owner in owners for provider in owner.providers}
-    credentials = {uid: group for owner in owners for uid, group in owner.credentials.items()}
-    models: dict[str, Model] = {}
-    offers: dict[str, list[tuple[Provider, Model]]] = {}
-    for owner in owners:
-        for provider in owner.providers:
-            for model in models_of(provider, owner.models.get(provider.name, ())):
-                models[model.name] = model
-                for name in {model.model_id, model.provider_model, *model.aliases}:
-                    offers.setdefault(name, []).append((provider, model))
+    return _joined(
+        generation,
+        [Offers(owner.providers, owner.models) for owner in owners],
+        owners,
+    )
+
+
+def _joined(
+    generation: int,
+    offers: Sequence[Offers],
+    owners: Sequence[Owned],
+) -> View:
     return View(
         generation,
-        providers,
-        credentials,
-        models,
-        {name: tuple(pairs) for name, pairs in offers.items()},
-        tuple(_by_selector(owner.model_configs) for owner in owners),
+        Layered(*(one.providers for one in offers)),
+        Layered(*(owned.credentials for owned in owners)),
+        Models(offers),
+        Joined(*offers),
+        tuple(_by_selector(owned.model_configs) for owned in owners),
     )
 
 
 def _by_selector(configs: Iterable[ModelConfig]) -> dict[tuple[str, str, str], ModelConfig]:
     return {astuple(config.selector): config for config in configs if not config.disabled}
-
-
-def models_of(provider: Provider, rows: Sequence[Model]) -> tuple[Model, ...]:
-    """The provider's models: its rows, and the built-in ones no row stands for."""
-    taken = {name for row in rows for name in (row.model_id, row.provider_model)}
-    built_in = (
-        replace(model, provider_name=provider.name)
-        for model in catalog.built_in(provider.kind)
-        if model.model_id not in taken
-        and model.provider_model not in taken
-        and model.stage is not ModelStage.RETIRED
-    )
-    return (*rows, *built_in)

@@ -9,7 +9,8 @@ from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import Model, Provider
 from llm_service.errors import ModelNotFound, ResourceNotFound
 from llm_service.gateway import pricing
-from llm_service.gateway.configuration import SHARED, models_of
+from llm_service.gateway.configuration import SHARED
+from llm_service.gateway.offers import models_of
 from llm_service.gateway.paging import attribute, page
 from llm_service.gateway.routing import DEFAULT_PRIORITY
 from llm_service.storage.database import Database

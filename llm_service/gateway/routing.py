@@ -60,6 +60,7 @@ def targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
     options = resolution.routing
     if not resolution.choices:
         raise NoRoute("the request names no model, and no configuration or default model does")
+    most = options.max_attempts or DEFAULT_MAX_ATTEMPTS
     first, *fallbacks = resolution.choices
     chain: list[Target] = []
     refusal: GatewayError | None = None
@@ -73,10 +74,10 @@ def targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
     for choice in fallbacks:
         # A fallback that cannot serve now is passed over: it is there for when others cannot.
         with suppress(ModelNotFound, ProviderDisabled, NoRoute, ProviderCredentialMissing):
-            chain += _serving(view, choice, options)
+            chain += _serving(view, choice, options, most)
     if refusal is not None and not chain:
         raise refusal
-    return tuple(_unique(chain))[: options.max_attempts or DEFAULT_MAX_ATTEMPTS]
+    return tuple(_unique(chain))[:most]
 
 
 def embedding_targets(view: View, resolution: Resolution) -> tuple[Target, ...]:
@@ -114,9 +115,11 @@ def _vectors(target: Target) -> tuple[str, int]:
     return space, known.dimensions if known else 0
 
 
-def _first(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:
+def _first(
+    view: View, choice: Choice, options: RoutingOptions, most: int | None = None
+) -> list[Target]:
     try:
-        return _serving(view, choice, options)
+        return _serving(view, choice, options, most)
     except ModelNotFound as error:
         if choice.origin == REQUEST:
             raise
@@ -125,7 +128,10 @@ def _first(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:
         ) from error
 
 
-def _serving(view: View, choice: Choice, options: RoutingOptions) -> list[Target]:
+def _serving(
+    view: View, choice: Choice, options: RoutingOptions, most: int | None = None
+) -> list[Target]:
+    """Who serves it, best first; `most`: how many of them are enough."""
     name = choice.spec.model
     pairs = [_pinned(view, name)] if "/models/" in name else list(view.offers.get(name, ()))
     if not pairs:
@@ -140,8 +146,8 @@ def _serving(view: View, choice: Choice, options: RoutingOptions) -> list[Target
     admitted = [(p, m) for p, m in enabled if _admitted(p, options)]
     if not admitted:
         raise NoRoute("routing.allowed_providers and excluded_providers leave no provider")
-    ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key)
-    return [_target(view, p, m, choice, options.affinity_key) for p, m in ranked]
+    ranked = admitted if len(admitted) == 1 else _ranked(admitted, options.affinity_key, most)
+    return [_target(view, p, m, choice, options.affinity_key) for p, m in ranked[:most]]
 
 
 def _owning(pairs: list[tuple[Provider, Model]], credential: str) -> list[tuple[Provider, Model]]:
@@ -168,8 +174,12 @@ def _target(
 
 
 def _ranked(
-    pairs: list[tuple[Provider, Model]], affinity_key: str | None
+    pairs: list[tuple[Provider, Model]], affinity_key: str | None, most: int | None
 ) -> list[tuple[Provider, Model]]:
+    if most is not None and most < len(pairs):
+        # Lots are drawn among equals only, and not for places that nobody will see.
+        last = sorted(_priority(*pair) for pair in pairs)[most - 1]
+        pairs = [pair for pair in pairs if _priority(*pair) <= last]
     return sorted(_shuffled(pairs, affinity_key), key=lambda pair: _priority(*pair))
 
 

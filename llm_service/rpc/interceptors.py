@@ -14,12 +14,20 @@ from grpc import StatusCode
 from grpc.aio import AbortError
 
 from llm_service.errors import GatewayError
-from llm_service.rpc.status import TRACE_ID_KEY, internal_status, to_status
+from llm_service.rpc.status import GENERATION_KEY, TRACE_ID_KEY, internal_status, to_status
 from llm_service.telemetry import ServerCall, Telemetry
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+Generation = Callable[[], int]
+"""Of the configuration this replica works from, now."""
+
+_FROM_THE_SNAPSHOT = ("/llmservice.v1.CompletionService/", "/llmservice.v1.EmbeddingService/")
+"""Such a call uses the configuration it began with. The others read and write what is stored, and
+their answers show the generation their own change is in."""
+
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 else:
@@ -80,15 +88,18 @@ class Around(grpc.aio.ServerInterceptor):
 
 
 class Spans(Around):
-    """One server span and one measurement per call, and the trace id in its trailing metadata.
+    """One server span and one measurement per call.
+
+    In its trailing metadata: its trace id, and the generation of the configuration.
 
     The standard services (health, reflection) are not traced: a probe every second says nothing,
     and a watch lasts as long as its client.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, generation: Generation | None = None) -> None:
         super().__init__()
         self._telemetry = telemetry
+        self.generation = generation
         self._idle = asyncio.Event()
         self._idle.set()
         self._active = 0
@@ -115,16 +126,20 @@ class Spans(Around):
 
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
         metadata: Any = context.invocation_metadata() or ()
-        return _CallSpan(self, self._telemetry.server_call(method, metadata), context)
+        span = _CallSpan(self, self._telemetry.server_call(method, metadata), context)
+        if self.generation is not None and method.startswith(_FROM_THE_SNAPSHOT):
+            span.generation = self.generation()
+        return span
 
 
 class _CallSpan:
-    __slots__ = ("_call", "_context", "_owner", "_started")
+    __slots__ = ("_call", "_context", "_owner", "_started", "generation")
 
     def __init__(self, owner: Spans, call: ServerCall, context: Context) -> None:
         self._owner = owner
         self._call = call
         self._context = context
+        self.generation: int | None = None
 
     async def __aenter__(self) -> None:
         self._started = monotonic()
@@ -141,10 +156,17 @@ class _CallSpan:
         if code is not StatusCode.OK:
             self._call.status(code.name)
         if error is None:
-            own: Any = ((TRACE_ID_KEY, self._call.trace_id),)
+            own: Any = (*self._shown_generation(), (TRACE_ID_KEY, self._call.trace_id))
             self._context.set_trailing_metadata((*(self._context.trailing_metadata() or ()), *own))
         self._call.__exit__(kind, error, trace)
         self._owner.left()
+
+    def _shown_generation(self) -> tuple[tuple[str, str], ...]:
+        if self._owner.generation is None:
+            return ()
+        began_with = self.generation
+        shown = self._owner.generation() if began_with is None else began_with
+        return ((GENERATION_KEY, str(shown)),)
 
     def _code(self, error: BaseException | None) -> StatusCode:
         if error is None or isinstance(error, AbortError):
@@ -170,19 +192,24 @@ class _CallSpan:
 class Errors(Around):
     """Failures on purpose become their status; anything else is logged and becomes INTERNAL."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, generation: Generation | None = None) -> None:
         super().__init__()
         self._telemetry = telemetry
+        self._generation = generation
 
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
-        return _Translated(self._telemetry, method, context)
+        began_with = self._generation() if self._generation is not None else None
+        return _Translated(self._telemetry, method, context, began_with)
 
 
 class _Translated:
-    __slots__ = ("_context", "_method", "_telemetry")
+    __slots__ = ("_context", "_generation", "_method", "_telemetry")
 
-    def __init__(self, telemetry: Telemetry, method: str, context: Context) -> None:
+    def __init__(
+        self, telemetry: Telemetry, method: str, context: Context, generation: int | None
+    ) -> None:
         self._telemetry = telemetry
+        self._generation = generation
         self._method = method
         self._context = context
 
@@ -201,7 +228,8 @@ class _Translated:
         if isinstance(error, GatewayError):
             self._telemetry.note_reason(error.reason)
             log.debug("%s failed: %s%s", self._method, error.reason, _cause(error))
-            await self._context.abort_with_status(to_status(error, trace_id=trace_id))
+            status = to_status(error, trace_id=trace_id, generation=self._generation)
+            await self._context.abort_with_status(status)
         self._telemetry.note_reason("INTERNAL")
         log.error("%s broke", self._method, exc_info=error)
         await self._context.abort_with_status(internal_status(trace_id))

@@ -14,7 +14,7 @@ from llm_service.rpc.callers import Authenticate, Callers, anyone
 from llm_service.rpc.door import Door
 from llm_service.rpc.health import SERVICE as HEALTH
 from llm_service.rpc.health import Health
-from llm_service.rpc.interceptors import Errors, Spans
+from llm_service.rpc.interceptors import Errors, Generation, Spans
 from llm_service.rpc.reflection import SERVICES as REFLECTION
 from llm_service.rpc.reflection import Reflection
 from llm_service.telemetry import Telemetry
@@ -128,17 +128,19 @@ def build_server(
     limits: Limits | None = None,
     authenticate: Authenticate = anyone,
     audit: AuditLog | None = None,
+    generation: Generation | None = None,
 ) -> Serving:
     """A server with these services, health and reflection, not listening yet.
 
-    `audit` is told of administrative calls; without one they leave no trace.
+    `audit` is told of administrative calls; without one they leave no trace. Answers show the
+    `generation` of the configuration they were made with, if there is one.
     """
     limits = limits or Limits()
-    spans, door = Spans(telemetry), Door()
+    spans, door = Spans(telemetry, generation), Door()
     server = grpc.aio.server(
         interceptors=(
             spans,
-            Errors(telemetry),
+            Errors(telemetry, generation),
             door,
             *([Audits(audit, telemetry)] if audit else []),
             Callers(telemetry, authenticate),

@@ -34,6 +34,7 @@ TEXT_MAX = 200
 
 TRACE_ID_KEY = "llmservice-trace-id"
 COMPLETION_ID_KEY = "llmservice-completion-id"
+GENERATION_KEY = "llmservice-config-generation"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
@@ -46,7 +47,9 @@ class Status(grpc.Status):
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: errors.GatewayError, *, trace_id: str) -> Status:
+def to_status(
+    error: errors.GatewayError, *, trace_id: str, generation: int | None = None
+) -> Status:
     """The status of a failure on purpose, its details at most `DETAILS_MAX` bytes.
 
     Retriable errors carry RetryInfo, and no others do. After an upstream attempt the trailing
@@ -64,7 +67,10 @@ def to_status(error: errors.GatewayError, *, trace_id: str) -> Status:
         _add_failure(proto, failure)
     if isinstance(error, errors.InvalidField):
         _add_violations(proto, error)
-    return Status(code, proto.message, _trailing(proto, trace_id, failure))
+    trailing = _trailing(proto, trace_id, failure)
+    if generation is not None:
+        trailing = (*trailing, (GENERATION_KEY, str(generation)))
+    return Status(code, proto.message, trailing)
 
 
 def internal_status(trace_id: str) -> Status:

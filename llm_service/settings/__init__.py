@@ -81,6 +81,13 @@ class Settings:
         "LLM_JOURNAL_MAX_BYTES", values.integer(1 << 20, 1 << 40), 256 << 20
     )
 
+    # The last configuration on disk, by default in the data folder with PostgreSQL and nowhere with
+    # SQLite; and for how many seconds a configuration the database no longer confirms is used.
+    snapshot_file: Path | None = _derived("LLM_SNAPSHOT_FILE", values.path)
+    snapshot_max_age_seconds: float = _setting(
+        "LLM_SNAPSHOT_MAX_AGE_SECONDS", values.number(1, 86_400), 900.0
+    )
+
     # The listener. A client CA makes client certificates required: mutual TLS.
     listen: Address = _setting("LLM_LISTEN", values.address, Address("127.0.0.1", 50051))
     tls_cert_file: Path | None = _setting("LLM_TLS_CERT_FILE", values.path, None)
@@ -237,6 +244,7 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     default = f"sqlite+aiosqlite:///{(data_dir / 'llm-service.db').as_posix()}"
     url = found.setdefault("database_url", DatabaseUrl(default))
     found.setdefault("journal_dir", data_dir / "journal")
+    found.setdefault("snapshot_file", None if url.is_sqlite else data_dir / "snapshot")
     on_loopback = "listen" not in found or found["listen"].is_loopback
     found.setdefault("log_format", "text" if url.is_sqlite and on_loopback else "json")
     # Set to nothing, it allows nothing.

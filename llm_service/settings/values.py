@@ -59,6 +59,14 @@ class DatabaseUrl(str):
     def is_sqlite(self) -> bool:
         return self.startswith("sqlite")
 
+    @property
+    def place(self) -> str:
+        """Which database it is, whoever connects and how: no user, no password."""
+        address, _, query = self.partition("?")
+        scheme, _, rest = address.partition("://")
+        where = re.findall(r"(?:host|hostaddr|port|dbname)=[^&]*", query)
+        return "&".join([f"{scheme}://{rest.rpartition('@')[2]}", *where])
+
     def __repr__(self) -> str:
         shown = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", self)
         return repr(re.sub(r"(?i)([^?&]*pass[^=&]*=)[^&]*", r"\1***", shown))

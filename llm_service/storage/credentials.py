@@ -1,16 +1,16 @@
 """Credentials as rows; the secrets in them stay sealed."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.provider import Credential, RateLimits, SourceType
+from llm_service.domain.provider import Credential, SourceType
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import rows
+from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.expressions import Position
 from llm_service.storage.listing import Field, Kind, Listed
@@ -62,7 +62,7 @@ class Credentials:
         statement = _of_provider(provider_uid).where(table.c.credential_id == credential_id)
         if for_update:
             statement = statement.with_for_update(of=table)
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         if row is None:
             raise ResourceNotFound("no such credential")
         return _to_credential(row)
@@ -96,7 +96,7 @@ class Credentials:
         before = await self._stored(credential.uid)
         version = await rows.replace(self._connection, table, key, expected_version, values)
         self._audit.changed(before, credential)
-        return dataclasses.replace(credential, version=version)
+        return dataclasses.replace(credential, version=version, unreadable=())
 
     async def delete(self, uid: str, expected_version: int | None = None) -> None:
         """Destroy a credential. `expected_version` None: whatever its version.
@@ -123,6 +123,10 @@ class Credentials:
         """All of a provider's credentials, by id."""
         return await self._all(_of_provider(provider_uid))
 
+    async def of_providers(self, provider_uids: Sequence[str]) -> tuple[Credential, ...]:
+        """All credentials of these providers, by provider and id."""
+        return await self._all(_named().where(table.c.provider_uid.in_(provider_uids)))
+
     async def of_tenant(self, tenant: str) -> tuple[Credential, ...]:
         """All credentials of a tenant's own providers that are not deleted."""
         return await self._all(
@@ -135,7 +139,7 @@ class Credentials:
 
     async def _all(self, statement: Select[Any]) -> tuple[Credential, ...]:
         ordered = statement.order_by(table.c.provider_uid, table.c.credential_id)
-        return tuple(_to_credential(row) for row in await self._connection.execute(ordered))
+        return tuple(map(_to_credential, await reading.every(self._connection, ordered)))
 
 
 def _named() -> Select[Any]:
@@ -172,27 +176,5 @@ def _to_values(credential: Credential) -> rows.Values:
     }
 
 
-def _to_credential(row: Row[Any]) -> Credential:
-    return Credential(
-        provider_uid=row.provider_uid,
-        provider_name=resource_name(row),
-        credential_id=row.credential_id,
-        uid=row.uid,
-        source_type=SourceType(row.source_type),
-        create_time=row.create_time,
-        update_time=row.update_time,
-        version=row.version,
-        secret_version=row.secret_version,
-        sealed=row.sealed,
-        reference=row.reference,
-        origin=row.origin,
-        obfuscated_secret=row.obfuscated_secret,
-        display_name=row.display_name,
-        disabled=row.disabled,
-        rejected=row.rejected,
-        weight=row.weight,
-        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
-        expire_time=row.expire_time,
-        last_use_time=row.last_use_time,
-        last_check_time=row.last_check_time,
-    )
+def _to_credential(row: Any) -> Credential:  # noqa: ANN401 - a row
+    return reading.value(Credential, row, provider_name=resource_name(row))

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 POOL_SIZE = 10
 """Connections to PostgreSQL a process may hold, beside the one that listens for changes."""
 
-POOL_WAIT_SECONDS = 1.0
+POOL_WAIT_SECONDS = 0.25
 """How long a unit of work waits for a connection: a burst fits in, a breakdown is soon known."""
 
 RECYCLE_SECONDS = 1800
+
+ANSWER_SECONDS = 3.0
+"""How long a statement may take by our own clock: the server's does not run while nothing of it
+arrives. Longer where the operator's URL gives connecting more time than that."""
 
 SQLITE_READERS = 4
 SQLITE_WAIT_SECONDS = 5.0
@@ -49,9 +53,12 @@ def parameters(engine: "AsyncEngine") -> dict[str, Any]:
 def _postgresql(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     from sqlalchemy.ext.asyncio import create_async_engine
 
+    from llm_service.storage.impatience import connector
+
+    patience = max(ANSWER_SECONDS, float(str(url.query.get("connect_timeout", 0))) + 1)
     engine = create_async_engine(
         url,
-        connect_args=_limits(url),
+        connect_args={**_limits(url), "async_creator_fn": connector(patience)},
         hide_parameters=True,
         max_overflow=0,
         pool_pre_ping=True,  # a restarted server costs one round trip, not one failed call

@@ -58,7 +58,12 @@ def _arguments(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) 
 def _sqlite_member(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     document, key = _arguments(element, compiler, **kw)
     # Not json_extract: its paths cannot name a key that holds a quotation mark.
-    return f"(SELECT value FROM json_each({document}) WHERE key = {key})"  # noqa: S608 - bound
+    return f"(SELECT value FROM json_each({_sound(document)}) WHERE key = {key})"  # noqa: S608 - bound
+
+
+def _sound(document: str) -> str:
+    """Nothing in place of what is not JSON: one broken row must not fail every search."""
+    return f"CASE WHEN json_valid({document}) THEN {document} END"
 
 
 @compiles(JsonMember, "postgresql")
@@ -70,19 +75,20 @@ def _postgresql_member(element: JsonMember, compiler: SQLCompiler, **kw: Any) ->
 @compiles(JsonFlag, "postgresql")
 def _postgresql_flag(element: JsonFlag, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     document, key = _arguments(element, compiler, **kw)
-    return f"({document} ->> {key})::boolean"
+    return f"CASE {document} ->> {key} WHEN 'true' THEN true WHEN 'false' THEN false END"
 
 
 @compiles(JsonHas, "sqlite")
 def _sqlite_has(element: JsonHas, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     document, item = _arguments(element, compiler, **kw)
-    return f"EXISTS (SELECT 1 FROM json_each({document}) WHERE value = {item})"  # noqa: S608 - bound
+    return f"EXISTS (SELECT 1 FROM json_each({_sound(document)}) WHERE value = {item})"  # noqa: S608 - bound
 
 
 @compiles(JsonHas, "postgresql")
 def _postgresql_has(element: JsonHas, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     document, item = _arguments(element, compiler, **kw)
-    elements = f"jsonb_array_elements_text({document})"
+    a_list = f"CASE jsonb_typeof({document}) WHEN 'array' THEN {document} END"
+    elements = f"jsonb_array_elements_text({a_list})"
     return f"EXISTS (SELECT 1 FROM {elements} AS items (item) WHERE item = {item})"  # noqa: S608 - bound
 
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
-    Row,
     Select,
     String,
     and_,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     not_,
     or_,
     true,
+    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
@@ -38,6 +38,7 @@ from llm_service.domain.listing import (
     Value,
 )
 from llm_service.errors import InvalidField, Violation
+from llm_service.storage import reading
 from llm_service.storage.expressions import JsonHas, JsonMember, Position
 from llm_service.storage.tables import Time
 
@@ -140,7 +141,7 @@ class Listed:
 
     async def page(
         self, connection: AsyncConnection, statement: Select[Any], listing: Listing
-    ) -> tuple[Sequence[Row[Any]], After | None]:
+    ) -> tuple[Sequence[Any], After | None]:
         """The rows of one page, and where the next one starts."""
         keys = self._keys(listing.order_by)
         if listing.filter is not None:
@@ -152,11 +153,12 @@ class Listed:
         ).limit(listing.limit + 1)
         for place, (field, _) in enumerate(keys):
             statement = statement.add_columns(field.expression.label(f"sort_{place}"))
-        rows = (await connection.execute(statement)).all()
+        rows = await reading.every(connection, statement)
         if len(rows) <= listing.limit:
             return rows, None
         rows = rows[: listing.limit]
-        return rows, tuple(_scalar(value) for value in rows[-1][-len(keys) :])
+        last = (getattr(rows[-1], f"sort_{place}") for place in range(len(keys)))
+        return rows, tuple(map(_scalar, last))
 
     def _field(self, path: str) -> Field:
         if field := self.fields.get(path):
@@ -271,6 +273,14 @@ def _beyond(keys: Sequence[tuple[Field, bool]], after: After) -> ColumnElement[b
     if len(after) != len(keys):
         _refuse("page_token", "is not from this list")
     bounds = [_bound(field, value) for (field, _), value in zip(keys, after, strict=True)]
+    directions = {descending for _, descending in keys}
+    if len(directions) == 1:
+        # As one comparison of rows, which an index answers however far into the list it is.
+        further = lt if directions.pop() else gt
+        return cast(
+            "ColumnElement[bool]",
+            further(tuple_(*(field.expression for field, _ in keys)), tuple_(*bounds)),
+        )
     alternatives = []
     for place, (field, descending) in enumerate(keys):
         further = lt if descending else gt

@@ -3,6 +3,7 @@
 Alembic is imported only while it is used: a server that is up does not carry it in memory.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -28,12 +29,19 @@ from llm_service.errors import StorageUnavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0010")
+REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision this code knows, oldest first."""
 
 WAIT_SECONDS = 60
 """How long one migration waits for another to end."""
 
+LOCK_SECONDS = 2.0
+"""How long a migration waits for a table: whoever queues behind it waits too."""
+
+PAUSE_SECONDS = 1.0
+"""Between two attempts to get a table's lock."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
 _ADVISORY_LOCK = 0x6C6C6D5F73766331  # "llm_svc1"
 
 
@@ -81,6 +89,18 @@ def upgrade(url: str) -> None:
         SchemaNewer: a newer release has migrated it.
         StorageUnavailable: it does not answer, or others hold it too long.
     """
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return _upgrade(url)
+        except StorageUnavailable as error:
+            # It got no lock in two seconds and let others pass; what is done already stays done.
+            if not _was_locked_out(error) or time.monotonic() > until:
+                raise
+        time.sleep(PAUSE_SECONDS)  # noqa: TID251 - a migration blocks
+
+
+def _upgrade(url: str) -> None:
     from alembic import command
 
     with _exclusively(url) as connection:
@@ -144,8 +164,7 @@ def _on_sqlite(target: URL) -> Iterator[Connection]:
 def _on_postgresql(target: URL) -> Iterator[Connection]:
     """An advisory lock of the session's, so that each migration has a transaction of its own.
 
-    A migration that must wait for a table gives up after two seconds: whoever queues behind it
-    would wait too.
+    A migration that must wait for a table gives up after `LOCK_SECONDS`.
     """
     engine = create_engine(
         target, connect_args={"connect_timeout": 5}, hide_parameters=True, poolclass=NullPool
@@ -153,9 +172,14 @@ def _on_postgresql(target: URL) -> Iterator[Connection]:
     with engine.connect() as connection:
         connection.exec_driver_sql(f"SET lock_timeout = '{WAIT_SECONDS}s'")
         connection.execute(select(func.pg_advisory_lock(_ADVISORY_LOCK)))
-        connection.exec_driver_sql("SET lock_timeout = '2s'")
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         connection.commit()
         yield connection
+
+
+def _was_locked_out(error: StorageUnavailable) -> bool:
+    cause = error.__cause__
+    return getattr(getattr(cause, "orig", None), "sqlstate", "") == _LOCK_NOT_AVAILABLE
 
 
 def _revision(connection: Connection) -> str | None:

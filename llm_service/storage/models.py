@@ -4,24 +4,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, Select, String, and_, func, literal, select
+from sqlalchemy import ColumnElement, Select, String, and_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_service.domain.completion import GenerationParams
 from llm_service.domain.content import Modality
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.provider import (
-    EmbeddingInfo,
     Model,
     ModelCapabilities,
     ModelOrigin,
     ModelStage,
-    Price,
-    RateLimits,
 )
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import rows
+from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.expressions import JsonFlag
 from llm_service.storage.listing import Field, Kind, Listed
@@ -89,7 +84,7 @@ class Models:
         statement = _named().where(_key(provider_uid, model_id))
         if for_update:
             statement = statement.with_for_update(of=table)
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         if row is None:
             raise ResourceNotFound("no such model")
         return _to_model(row)
@@ -118,7 +113,7 @@ class Models:
         before = await self._stored(provider_uid, model.model_id)
         version = await rows.replace(self._connection, table, key, expected_version, values)
         self._audit.changed(before, model)
-        return dataclasses.replace(model, version=version)
+        return dataclasses.replace(model, version=version, unreadable=())
 
     async def delete(
         self, provider_uid: str, model_id: str, expected_version: int | None = None
@@ -157,7 +152,7 @@ class Models:
             .where(providers.c.tenant == tenant)
             .order_by(providers.c.provider_id, table.c.model_id)
         )
-        return tuple(_to_model(row) for row in await self._connection.execute(statement))
+        return tuple(map(_to_model, await reading.every(self._connection, statement)))
 
     async def _stored(self, provider_uid: str, model_id: str) -> Model | None:
         statement = _named().where(_key(provider_uid, model_id))
@@ -208,31 +203,7 @@ def _to_values(provider_uid: str, model: Model) -> rows.Values:
     }
 
 
-def _to_model(row: Row[Any]) -> Model:
-    return Model(
-        provider_name=resource_name(row),
-        model_id=row.model_id,
-        provider_model=row.provider_model,
-        origin=ModelOrigin(row.origin),
-        aliases=tuple(row.aliases),
-        display_name=row.display_name,
-        description=row.description,
-        input_modalities=tuple(Modality(item) for item in row.input_modalities),
-        output_modalities=tuple(Modality(item) for item in row.output_modalities),
-        capabilities=msgspec.convert(row.capabilities, ModelCapabilities),
-        context_window_tokens=row.context_window_tokens,
-        max_output_tokens=row.max_output_tokens,
-        price=msgspec.convert(row.price, Price | None),
-        dated_prices=msgspec.convert(row.dated_prices or (), tuple[Price, ...]),
-        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
-        embedding=msgspec.convert(row.embedding, EmbeddingInfo | None),
-        default_params=msgspec.convert(row.default_params, GenerationParams),
-        disabled=row.disabled,
-        stage=row.stage and ModelStage(row.stage),
-        retire_time=row.retire_time,
-        replacement_model=row.replacement_model,
-        sync_time=row.sync_time,
-        labels=row.labels,
-        priority=row.priority,
-        version=row.version,
-    )
+def _to_model(row: Any) -> Model:  # noqa: ANN401 - a row
+    # NULL in rows older than the column.
+    known = {"dated_prices": ()} if row.dated_prices is None else {}
+    return reading.value(Model, row, provider_name=resource_name(row), **known)

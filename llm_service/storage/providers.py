@@ -4,14 +4,13 @@ import dataclasses
 from datetime import datetime
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.provider import Provider, RateLimits, UpstreamTimeouts
+from llm_service.domain.provider import Provider
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import rows
+from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.expressions import JsonFinds, Position
 from llm_service.storage.listing import Field, Kind, Listed
@@ -90,7 +89,7 @@ class Providers:
         )
         if for_update:
             statement = statement.with_for_update()
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         if row is None:
             raise ResourceNotFound("no such provider")
         return _to_provider(row)
@@ -119,7 +118,7 @@ class Providers:
             self._connection, table, key, expected_version, _to_values(provider)
         )
         self._audit.changed(before and _to_provider(before), provider)
-        return dataclasses.replace(provider, version=version)
+        return dataclasses.replace(provider, version=version, unreadable=())
 
     async def list(
         self, tenant: str | None, listing: Listing, *, show_deleted: bool = False
@@ -142,7 +141,7 @@ class Providers:
             .where(table.c.tenant == tenant)
             .order_by(table.c.provider_id)
         )
-        return tuple(_to_provider(row) for row in await self._connection.execute(statement))
+        return tuple(map(_to_provider, await reading.every(self._connection, statement)))
 
     async def purge_expired(self, now: datetime) -> tuple[str, ...]:
         """Destroy soft-deleted providers past their purge time, with all under them. Their names.
@@ -167,7 +166,7 @@ class Providers:
         return tuple(sorted(provider.name for provider in gone))
 
 
-def resource_name(row: Row[Any]) -> str:
+def resource_name(row: Any) -> str:  # noqa: ANN401 - a row
     """The name of the provider whose `tenant` and `provider_id` are in the row."""
     prefix = f"tenants/{row.tenant}/" if row.tenant else ""
     return f"{prefix}providers/{row.provider_id}"
@@ -203,26 +202,5 @@ def _to_values(provider: Provider) -> rows.Values:
     }
 
 
-def _to_provider(row: Row[Any]) -> Provider:
-    return Provider(
-        tenant=row.tenant,
-        provider_id=row.provider_id,
-        uid=row.uid,
-        kind=row.kind,
-        create_time=row.create_time,
-        update_time=row.update_time,
-        version=row.version,
-        display_name=row.display_name,
-        description=row.description,
-        base_uri=row.base_uri,
-        settings=row.settings,
-        default_credential=row.default_credential,
-        disabled=row.disabled,
-        priority=row.priority,
-        weight=row.weight,
-        rate_limits=msgspec.convert(row.rate_limits, RateLimits),
-        timeouts=msgspec.convert(row.timeouts, UpstreamTimeouts),
-        labels=row.labels,
-        delete_time=row.delete_time,
-        purge_time=row.purge_time,
-    )
+def _to_provider(row: Any) -> Provider:  # noqa: ANN401 - a row
+    return reading.value(Provider, row)

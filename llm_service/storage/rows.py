@@ -137,14 +137,14 @@ def _problem(kind: object, value: object) -> str:
     length = getattr(kind, "length", None)
     if isinstance(value, str) and length is not None and len(value) > length:
         return f"is longer than {length} characters"
-    if not all(map(_storable, _texts(value))):
+    if not all(map(is_storable, _texts(value))):
         return "holds a character that cannot be stored"
     return ""
 
 
 def _clipped(length: int | None, value: object) -> object:
     if isinstance(value, str):
-        clean = value if _storable(value) else _cleaned(value)
+        clean = value if is_storable(value) else _cleaned(value)
         return clean if length is None else clean[:length]
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
@@ -157,7 +157,7 @@ def _clipped(length: int | None, value: object) -> object:
     return value
 
 
-def _storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """Whether both databases take the text: no NUL, no half of a surrogate pair."""
     if text.isascii():
         return "\0" not in text

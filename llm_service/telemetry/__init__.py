@@ -106,6 +106,13 @@ class Telemetry:
         """Publish `backlog()`: usage records not yet stored. Called from another thread."""
         self._metrics.observe_backlog(backlog)
 
+    def observe_configuration(self, look: Callable[[], tuple[int, float]]) -> None:
+        """Publish how many resources are quarantined, and the configuration's age in seconds.
+
+        `look` is called from another thread.
+        """
+        self._metrics.observe_configuration(look)
+
     @property
     def active_calls(self) -> int:
         """Inbound calls in progress."""

@@ -64,6 +64,8 @@ PROVIDER_NAMES = {
 
 ACTIVE_CALLS = "llm_service.server.active_calls"
 LEDGER_BACKLOG = "llm_service.ledger.backlog"
+CONFIG_AGE = "llm_service.config.age"
+QUARANTINED = "llm_service.config.quarantined"
 LOOP_LAG = "llm_service.event_loop.lag"
 
 OTHER = "_OTHER"

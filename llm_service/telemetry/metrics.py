@@ -26,6 +26,7 @@ class Metrics:
     def __init__(self, meter: Meter) -> None:
         self.active_calls = 0
         self._backlog: Callable[[], int] = lambda: 0
+        self._configuration: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self._lag = 0.0
         self._labels: dict[tuple[str, str, str], AttemptLabels] = {}
         self._calls: dict[tuple[str, str], dict[str, str]] = {}
@@ -69,6 +70,18 @@ class Metrics:
             description="Usage records that have not reached the database.",
         )
         meter.create_observable_gauge(
+            names.QUARANTINED,
+            callbacks=[lambda _: [Observation(self._configuration()[0])]],
+            unit="{resource}",
+            description="Loaded providers, credentials and models whose rows are broken.",
+        )
+        meter.create_observable_gauge(
+            names.CONFIG_AGE,
+            callbacks=[lambda _: [Observation(self._configuration()[1])]],
+            unit="s",
+            description="Since the database last confirmed the configuration in use.",
+        )
+        meter.create_observable_gauge(
             names.LOOP_LAG,
             callbacks=[self._take_lag],
             unit="s",
@@ -78,6 +91,10 @@ class Metrics:
     def observe_backlog(self, backlog: Callable[[], int]) -> None:
         """`backlog` is called from the collecting thread and must be quick and safe there."""
         self._backlog = backlog
+
+    def observe_configuration(self, look: Callable[[], tuple[int, float]]) -> None:
+        """As `observe_backlog`."""
+        self._configuration = look
 
     def loop_lagged(self, seconds: float) -> None:
         self._lag = max(self._lag, seconds)

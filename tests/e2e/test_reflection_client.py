@@ -17,6 +17,8 @@ SERVICES = {
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     COMPLETION,
+    "llmservice.v1.ConfigService",
+    "llmservice.v1.AuditService",
     "llmservice.v1.EmbeddingService",
     "llmservice.v1.ModelService",
     "llmservice.v1.ProviderAdminService",

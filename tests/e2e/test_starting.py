@@ -1,5 +1,6 @@
 """What a service needs to start, and what it says when it does not have it."""
 
+import asyncio
 import sqlite3
 
 import grpc
@@ -36,6 +37,18 @@ async def test_the_first_start_prepares_a_database_and_a_key_and_says_so(tmp_pat
     assert any("encryption key" in note for note in first)
     assert second == []
     assert (tmp_path / "vault.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_d6_a_second_service_on_one_sqlite_file_is_refused_and_commands_are_not(tmp_path):
+    async with running(tmp_path):
+        with pytest.raises(bootstrap.CannotStart, match="another process serves from"):
+            async with bootstrap.application(settings_in(tmp_path, {})):
+                pass
+        assert await bootstrap.seed(settings_in(tmp_path, {}))
+        assert await asyncio.to_thread(bootstrap.migrate, settings_in(tmp_path, {}))
+
+    async with running(tmp_path):
+        pass
 
 
 async def test_a_new_embedded_service_has_the_echo_provider_and_one_for_each_key(tmp_path):

@@ -109,6 +109,27 @@ def test_two_processes_may_upgrade_at_once(empty_url):
     migrations.check(empty_url)
 
 
+def test_d5_a_migration_backs_off_from_a_table_in_use_and_comes_back(postgresql_url, monkeypatch):
+    migrations.downgrade(postgresql_url, "0002")
+    engine = create_engine(make_url(postgresql_url))
+    user = engine.connect()
+    user.exec_driver_sql("LOCK TABLE providers IN ROW EXCLUSIVE MODE")
+    backed_off = []
+
+    def let_go(_seconds):
+        backed_off.append(True)
+        user.close()
+
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(migrations.time, "sleep", let_go)
+
+    migrations.upgrade(postgresql_url)
+
+    engine.dispose()
+    assert backed_off == [True]
+    migrations.check(postgresql_url)
+
+
 def test_upgrade_refuses_a_newer_schema(database_url):
     execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
 

@@ -79,7 +79,7 @@ CASES = {
     "SyncModels": Case(
         pb.SyncModelsRequest(name=NAME),
         NAME,
-        {"provider_model", "origin", "sync_time"},
+        {"provider_model", "origin", "state", "sync_time"},
         (ONE, MAIN),
     ),
     "CreateCredential": Case(
@@ -108,7 +108,7 @@ CASES = {
         {"api_key"},
         (ONE, MAIN),
     ),
-    "CreateModel": Case(FAST, MODEL, {"provider_model", "origin"}, (ONE,)),
+    "CreateModel": Case(FAST, MODEL, {"provider_model", "origin", "state"}, (ONE,)),
     "UpdateModel": Case(
         pb.UpdateModelRequest(model=Model(name=MODEL, labels={"team": "x"})),
         MODEL,
@@ -138,7 +138,7 @@ CASES = {
         (PLANNING,),
     ),
     "DeleteModel": Case(
-        pb.DeleteModelRequest(name=MODEL), MODEL, {"provider_model", "origin"}, (ONE, FAST)
+        pb.DeleteModelRequest(name=MODEL), MODEL, {"provider_model", "origin", "state"}, (ONE, FAST)
     ),
 }
 

@@ -1,5 +1,7 @@
 """What a model is known not to do is refused before it is dialled; what is unknown never is."""
 
+from dataclasses import replace
+
 import pytest
 
 from llm_service.domain.content import (
@@ -129,10 +131,11 @@ def test_vectors_of_a_length_the_model_does_not_give_are_refused(known, refused)
 
 async def test_a_target_that_lacks_what_is_asked_is_passed_over_without_a_dial():
     world = World(FakeAdapter(), FakeAdapter(an_answer()), model={"input_modalities": (TEXT,)})
-    offers = world.completions._configuration._view.offers
-    (first, second) = offers["m"]
+    view = world.completions._configuration._view
+    (first, second) = view.offers["m"]
     seeing = a_model(second[0], input_modalities=(TEXT, IMAGE), price=second[1].price)
-    offers["m"] = (first, (second[0], seeing))
+    offers = {"m": (first, (second[0], seeing))}
+    world.completions._configuration._view = replace(view, offers=offers)
 
     completion = await world.complete(messages=saying(PICTURE).messages)
 

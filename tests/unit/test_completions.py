@@ -278,10 +278,8 @@ async def test_stored_parameters_fill_in_what_the_request_leaves_open():
     view = world.completions._configuration._view
     provider, model = view.offers["m"][0]
     stored = GenerationParams(temperature=0.1, top_p=0.5, stop_sequences=("END",))
-    model = type(model)(
-        **{**{f: getattr(model, f) for f in model.__dataclass_fields__}, "default_params": stored}
-    )
-    view.offers["m"] = ((provider, model),)
+    offers = {"m": ((provider, replace(model, default_params=stored)),)}
+    world.completions._configuration._view = replace(view, offers=offers)
 
     await world.complete(params=GenerationParams(temperature=0.9))
 

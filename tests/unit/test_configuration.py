@@ -2,78 +2,21 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_service import catalog
 from llm_service.domain.model_config import Selector
 from llm_service.domain.provider import ModelStage
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import configuration as module
-from llm_service.gateway.configuration import SHARED, Configuration, Owned, models_of, view_of
+from llm_service.gateway.configuration import SHARED, Configuration, Owned, view_of
+from llm_service.gateway.offers import models_of
 from tests.fakes import a_credential, a_model, a_model_config, a_provider
-
-
-class Table:
-    """Rows by tenant; counts who was read."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[object]] = {}
-        self.reads: list[str] = []
-
-    async def of_tenant(self, tenant):
-        self.reads.append(tenant)
-        await asyncio.sleep(0)  # others get their turn, as with a real database
-        return tuple(self.rows.get(tenant, ()))
-
-
-class StoredConfiguration:
-    """A database of configuration in memory; `down` makes every transaction fail."""
-
-    def __init__(self) -> None:
-        self.providers, self.credentials, self.models = Table(), Table(), Table()
-        self.model_configs = Table()
-        self.generations: dict[str, int] = {}
-        self.down = False
-        self.ticks: asyncio.Queue[None] = asyncio.Queue()
-        self.listeners = 0
-
-    @property
-    def config(self):
-        return self
-
-    @asynccontextmanager
-    async def read(self):
-        if self.down:
-            raise StorageUnavailable("down")
-        yield self
-
-    async def since(self, generation):
-        later = [(t, g) for t, g in self.generations.items() if g > generation]
-        return tuple(sorted(later, key=lambda pair: pair[1]))
-
-    async def changes(self, poll_seconds):
-        self.listeners += 1
-        try:
-            while True:
-                yield
-                await self.ticks.get()
-                self.ticks.task_done()
-        finally:
-            self.listeners -= 1
-
-    def save(self, provider, *models, credentials=()):
-        self.providers.rows.setdefault(provider.tenant, []).append(provider)
-        self.models.rows.setdefault(provider.tenant, []).extend(models)
-        self.credentials.rows.setdefault(provider.tenant, []).extend(credentials)
-        self.generations[provider.tenant] = 1 + max(self.generations.values(), default=0)
-
-    def reads(self):
-        """Whose configuration was read since the last time this was asked."""
-        found, self.providers.reads = self.providers.reads, []
-        return found
+from tests.unit.stored_configuration import StoredConfiguration
 
 
 @pytest.fixture
@@ -285,6 +228,55 @@ async def test_the_least_used_tenant_is_forgotten_and_read_again(database, monke
     assert database.reads() == ["b"]
 
 
+async def test_tenants_with_much_are_forgotten_sooner(database, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT_RESOURCES", 10)
+    for tenant in "abcde":
+        for number in range(3):
+            database.save(a_provider(f"p{number}", tenant=tenant))
+    configuration = Configuration(database)
+
+    for tenant in "abcde":
+        await configuration.view(tenant)
+
+    assert list(configuration.loaded) == [SHARED, "d", "e"]
+    assert set((await configuration.view("a")).providers) >= {"tenants/a/providers/p0"}
+
+
+async def test_a_tenant_too_large_for_the_bound_is_served_all_the_same(database, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT_RESOURCES", 1)
+    database.save(a_provider("own", tenant="acme"))
+    configuration = Configuration(database)
+
+    first, second = await configuration.view("acme"), await configuration.view("acme")
+
+    assert first is second
+
+
+async def test_a_known_tenant_waits_for_no_read_of_another(database):
+    configuration = Configuration(database)
+    await configuration.view("a")
+    database.save(a_provider("new"))
+    await configuration.refresh()
+    held = asyncio.Event()
+    whole = database.providers.of_tenant
+
+    async def slow(tenant):
+        await held.wait()
+        return await whole(tenant)
+
+    database.providers.of_tenant = slow
+    waiting = asyncio.create_task(configuration.view("b"))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(10):
+        view = await configuration.view("a")
+
+    assert "providers/new" in view.providers
+    assert not waiting.done()
+    held.set()
+    assert await waiting
+
+
 # --- models ---------------------------------------------------------------------------------------
 
 
@@ -349,3 +341,36 @@ async def test_enabled_model_configurations_are_found_by_selector_the_tenants_ow
 
     assert view.configs == ({("a", "", ""): own}, {("", "", ""): shared})
     assert (await Configuration(database).view(SHARED)).configs == ({("", "", ""): shared},)
+
+
+KINDS = st.sampled_from(["echo", "openai", "deepseek", "openai-compatible"])
+NAMES = st.sampled_from(["m", "fast", "echo-1", "deepseek-chat", "gpt-5", "vendor/m"])
+
+
+@given(
+    kinds=st.lists(KINDS, max_size=4),
+    rows=st.lists(st.tuples(st.integers(0, 3), NAMES, NAMES, st.lists(NAMES, max_size=2))),
+)
+def test_what_is_offered_is_every_model_under_each_of_its_names(kinds, rows):
+    providers = [a_provider(f"p{place}", kind) for place, kind in enumerate(kinds)]
+    models: dict[str, tuple] = {}
+    for place, model_id, upstream, aliases in rows:
+        if place < len(providers):
+            row = a_model(
+                providers[place], model_id, provider_model=upstream, aliases=tuple(aliases)
+            )
+            others = models.get(row.provider_name, ())
+            if row.model_id not in {other.model_id for other in others}:
+                models[row.provider_name] = (*others, row)
+
+    view = view_of(1, Owned(tuple(providers), {}, models), Owned((), {}, {}), "acme")
+
+    every = [(p, m) for p in providers for m in models_of(p, models.get(p.name, ()))]
+    expected: dict[str, list] = {}
+    for provider, model in every:
+        for name in {model.model_id, model.provider_model, *model.aliases}:
+            expected.setdefault(name, []).append((provider, model))
+    assert {name: sorted(pairs, key=repr) for name, pairs in view.offers.items()} == {
+        name: sorted(pairs, key=repr) for name, pairs in expected.items()
+    }
+    assert dict(view.models) == {model.name: model for _, model in every}

@@ -244,6 +244,7 @@ def test_spans_say_which_service_and_version_and_environment():
 
 def test_active_calls_and_the_backlog_can_be_read_while_they_change(collected):
     collected.telemetry.observe_backlog(lambda: 17)
+    collected.telemetry.observe_configuration(lambda: (3, 1.5))
 
     with collected.telemetry.server_call(METHOD):
         during = collected.metrics()
@@ -253,6 +254,8 @@ def test_active_calls_and_the_backlog_can_be_read_while_they_change(collected):
     assert during["llm_service.server.active_calls"][0].value == 1
     assert after["llm_service.server.active_calls"][0].value == 0
     assert after["llm_service.ledger.backlog"][0].value == 17
+    assert after["llm_service.config.quarantined"][0].value == 3
+    assert after["llm_service.config.age"][0].value == 1.5
 
 
 async def test_a_blocked_loop_is_seen_once_and_then_forgotten(collected, monkeypatch):

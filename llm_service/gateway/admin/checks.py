@@ -32,8 +32,8 @@ from llm_service.errors import (
 )
 from llm_service.gateway.admin.states import State, credential_state
 from llm_service.gateway.admin.sync import Synced, plan
-from llm_service.gateway.configuration import models_of
 from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.offers import models_of
 from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.providers.base import Account, Adapter, Call, Deadlines
 from llm_service.providers.egress import Egress

@@ -3,30 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import fields
 
+from llm_service import errors
 from llm_service.domain.completion import GenerationParams, Reasoning
 from llm_service.domain.model_config import CAPS, TargetSpec
-from llm_service.errors import (
-    CapabilityNotSupported,
-    ContextLengthExceeded,
-    CostLimitExceeded,
-    EgressDenied,
-    EncryptionKeyMissing,
-    GatewayError,
-    ModelNotFound,
-    ProviderCredentialMissing,
-    ProviderCredentialRejected,
-    ProviderCredentialUnreadable,
-    ProviderPermissionDenied,
-    ProviderProtocolError,
-    ProviderQuotaExhausted,
-    ProviderRateLimited,
-    ProviderRejectedRequest,
-    ProviderTimeout,
-    ProviderUnavailable,
-    ProviderUnreachable,
-    RequestTooLarge,
-    Violation,
-)
+from llm_service.errors import GatewayError, Violation
 from llm_service.gateway.admin.drafts import ModelConfigDraft
 from llm_service.gateway.admin.rules import MAX_TEXT, labels, text
 
@@ -34,24 +14,24 @@ MAX_TARGETS = 16
 MAX_NAME = 512
 
 _OF_AN_ATTEMPT: tuple[type[GatewayError], ...] = (
-    CapabilityNotSupported,
-    ContextLengthExceeded,
-    CostLimitExceeded,
-    EgressDenied,
-    EncryptionKeyMissing,
-    ModelNotFound,
-    ProviderCredentialMissing,
-    ProviderCredentialRejected,
-    ProviderCredentialUnreadable,
-    ProviderPermissionDenied,
-    ProviderProtocolError,
-    ProviderQuotaExhausted,
-    ProviderRateLimited,
-    ProviderRejectedRequest,
-    ProviderTimeout,
-    ProviderUnavailable,
-    ProviderUnreachable,
-    RequestTooLarge,
+    errors.CapabilityNotSupported,
+    errors.ContextLengthExceeded,
+    errors.CostLimitExceeded,
+    errors.EgressDenied,
+    errors.EncryptionKeyMissing,
+    errors.ModelNotFound,
+    errors.ProviderCredentialMissing,
+    errors.ProviderCredentialRejected,
+    errors.ProviderCredentialUnreadable,
+    errors.ProviderPermissionDenied,
+    errors.ProviderProtocolError,
+    errors.ProviderQuotaExhausted,
+    errors.ProviderRateLimited,
+    errors.ProviderRejectedRequest,
+    errors.ProviderTimeout,
+    errors.ProviderUnavailable,
+    errors.ProviderUnreachable,
+    errors.RequestTooLarge,
 )
 FALLBACK_REASONS = frozenset(error.reason for error in _OF_AN_ATTEMPT)
 """Why an attempt may fail, hence what may move a call on."""

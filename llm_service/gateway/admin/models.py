@@ -9,7 +9,7 @@ from llm_service.domain.provider import Model, ModelOrigin, Provider
 from llm_service.errors import EtagMismatch, ResourceNotFound
 from llm_service.gateway.admin import rules
 from llm_service.gateway.admin.once import NOT_REPEATED, Once
-from llm_service.gateway.configuration import models_of
+from llm_service.gateway.offers import models_of
 from llm_service.storage.database import Database, Transaction
 
 

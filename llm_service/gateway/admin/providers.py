@@ -135,16 +135,14 @@ class Providers:
             listing = replace(listing, filter=tree)
         async with self._database.read() as tx:
             page = await tx.providers.list(tenant, listing, show_deleted=show_deleted)
-            owners = {provider.tenant for provider in page.items}
             held: dict[str, list[Credential]] = {}
-            for owner in owners:
-                for credential in await tx.credentials.of_tenant(owner):
-                    held.setdefault(credential.provider_uid, []).append(credential)
+            for one in await tx.credentials.of_providers([one.uid for one in page.items]):
+                held.setdefault(one.provider_uid, []).append(one)
         now = self._now()
         return Page(
             tuple(
-                ProviderView(one, provider_state(one, _kind(one), held.get(one.uid, ()), now))
-                for one in page.items
+                ProviderView(item, provider_state(item, _kind(item), held.get(item.uid, ()), now))
+                for item in page.items
             ),
             page.after,
         )

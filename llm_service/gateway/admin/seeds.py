@@ -100,7 +100,7 @@ class Seeds:
         except AlreadyExists:
             return f"{name} is there already"
         except InvalidField as error:
-            return f"did not create {name}: {error}"
+            return f"did not create {name}: {error} (see LLM_EGRESS_ALLOW)"
         return f"created {name}"
 
     async def _model(self, entry: Entry) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from llm_service.domain.provider import Credential, Provider, ProviderKind
 from llm_service.gateway.destinations import is_bound_elsewhere
+from llm_service.gateway.quarantine import broken
 
 
 class State(StrEnum):
@@ -19,6 +20,7 @@ class State(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     NEEDS_CREDENTIAL = "needs_credential"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ def provider_state(
     """`kind` None: this build no longer has an adapter for it."""
     if provider.delete_time is not None:
         return State.DELETED
+    if kind is None or broken(provider):
+        return State.QUARANTINED
     if provider.disabled:
         return State.DISABLED
-    if kind is None:
-        return State.MISCONFIGURED
     states = {credential_state(one, provider, now) for one in credentials}
     if State.ACTIVE in states:
         return State.ACTIVE
@@ -56,6 +58,8 @@ def provider_state(
 
 
 def credential_state(credential: Credential, provider: Provider, now: datetime) -> State:
+    if broken(credential):
+        return State.QUARANTINED
     if credential.disabled:
         return State.DISABLED
     if is_bound_elsewhere(credential, provider):

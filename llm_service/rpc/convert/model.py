@@ -75,6 +75,14 @@ def to_model(message: pb.Model, provider_name: str, model_id: str, path: str) ->
 
 
 def from_model(model: Model) -> pb.Model:
+    try:
+        return _whole(model)
+    except ValueError:  # a number in the database that no field of the contract can hold
+        etag = to_etag(model.version)
+        return pb.Model(name=model.name, state=pb.Model.STATE_QUARANTINED, etag=etag)
+
+
+def _whole(model: Model) -> pb.Model:
     message = pb.Model(
         name=model.name,
         provider_model=model.provider_model,
@@ -92,12 +100,19 @@ def from_model(model: Model) -> pb.Model:
         etag=to_etag(model.version),
         priority=model.priority,
         dated_prices=[_from_price(price) for price in model.dated_prices],
+        state=_state(model),
     )
     if model.stage is not None:
         message.stage = pb.Model.Stage.Value(f"STAGE_{model.stage.name}")
     set_times(message, model, "retire_time", "sync_time")
     _add_details(message, model)
     return message
+
+
+def _state(model: Model) -> pb.Model.State.ValueType:
+    if model.unreadable:
+        return pb.Model.STATE_QUARANTINED
+    return pb.Model.STATE_DISABLED if model.disabled else pb.Model.STATE_ACTIVE
 
 
 def _add_details(message: pb.Model, model: Model) -> None:

@@ -208,7 +208,8 @@ def from_credential(view: CredentialView) -> pb.Credential:
     message = from_credential_draft(CredentialDraft.of(credential))
     message.name = credential.name
     message.uid = credential.uid
-    message.source_type = _from_source_type(credential.source_type)
+    if "source_type" not in credential.unreadable:
+        message.source_type = _from_source_type(credential.source_type)
     message.secret_set = bool(credential.sealed)
     message.obfuscated_secret = credential.obfuscated_secret
     message.origin = credential.origin

@@ -30,6 +30,11 @@ class CompletionServiceStub:
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     def __init__(self, channel):
@@ -64,6 +69,11 @@ class CompletionServiceServicer:
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     def Complete(self, request, context):
@@ -135,6 +145,11 @@ class CompletionService:
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     @staticmethod

@@ -31,6 +31,11 @@ class CompletionServiceStub:
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     @_typing.overload
@@ -60,6 +65,11 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -85,6 +95,11 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Model calls: the service agents need. Set a deadline: without one, or above
     it, the server's own limit applies (600 s unless configured otherwise). To
     cancel a call is to stop the provider's meter.
+
+    Trailing metadata of every answer and error: `llmservice-trace-id`, and
+    `llmservice-config-generation`, the configuration the call began with. A
+    change of configuration answers with a generation too: a call that shows that
+    number or a higher one, on any replica, was served with the change.
     """
 
     @_abc_1.abstractmethod

@@ -50,6 +50,31 @@ class Model(_message.Message):
     STAGE_DEPRECATED: Model.Stage.ValueType  # 3
     STAGE_RETIRED: Model.Stage.ValueType  # 4
 
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Model._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Model._State.ValueType  # 0
+        STATE_ACTIVE: Model._State.ValueType  # 1
+        STATE_DISABLED: Model._State.ValueType  # 2
+        STATE_QUARANTINED: Model._State.ValueType  # 3
+        """What is stored of it is broken: out of every call until an update stores
+        all of it anew. Fields that cannot be read show their default.
+        """
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether calls can be routed to it, as far as it is up to the model."""
+
+    STATE_UNSPECIFIED: Model.State.ValueType  # 0
+    STATE_ACTIVE: Model.State.ValueType  # 1
+    STATE_DISABLED: Model.State.ValueType  # 2
+    STATE_QUARANTINED: Model.State.ValueType  # 3
+    """What is stored of it is broken: out of every call until an update stores
+    all of it anew. Fields that cannot be read show their default.
+    """
+
     class _Origin:
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
@@ -119,6 +144,7 @@ class Model(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     DATED_PRICES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"{provider}/models/{model}"; the id is a slug of provider_model."""
     provider_model: _builtins.str
@@ -139,6 +165,7 @@ class Model(_message.Message):
     """Of this version of the resource; send it back to change only what you read."""
     priority: _builtins.int
     """Among models that share an alias, lower first. Unset: the provider's."""
+    state: Global___Model.State.ValueType
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names callers may use; at most 32. Models that share an alias are
@@ -218,10 +245,11 @@ class Model(_message.Message):
         etag: _builtins.str | None = ...,
         priority: _builtins.int | None = ...,
         dated_prices: _abc.Iterable[Global___Price] | None = ...,
+        state: Global___Model.State.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "capabilities", b"capabilities", "default_params", b"default_params", "embedding", b"embedding", "price", b"price", "priority", b"priority", "rate_limits", b"rate_limits", "retire_time", b"retire_time", "sync_time", b"sync_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "aliases", b"aliases", "capabilities", b"capabilities", "context_window_tokens", b"context_window_tokens", "dated_prices", b"dated_prices", "default_params", b"default_params", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "embedding", b"embedding", "etag", b"etag", "input_modalities", b"input_modalities", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "name", b"name", "origin", b"origin", "output_modalities", b"output_modalities", "price", b"price", "priority", b"priority", "provider_model", b"provider_model", "rate_limits", b"rate_limits", "replacement_model", b"replacement_model", "retire_time", b"retire_time", "stage", b"stage", "sync_time", b"sync_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "aliases", b"aliases", "capabilities", b"capabilities", "context_window_tokens", b"context_window_tokens", "dated_prices", b"dated_prices", "default_params", b"default_params", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "embedding", b"embedding", "etag", b"etag", "input_modalities", b"input_modalities", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "name", b"name", "origin", b"origin", "output_modalities", b"output_modalities", "price", b"price", "priority", b"priority", "provider_model", b"provider_model", "rate_limits", b"rate_limits", "replacement_model", b"replacement_model", "retire_time", b"retire_time", "stage", b"stage", "state", b"state", "sync_time", b"sync_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

@@ -45,6 +45,11 @@ class Provider(_message.Message):
         """Its credentials were entered for another address: rotate one, or move it
         back. Until then it is called without any, or not at all.
         """
+        STATE_QUARANTINED: Provider._State.ValueType  # 6
+        """What is stored of it is broken, or of a kind this release does not know.
+        It is out of every call, and nothing else is. Fields that cannot be read
+        show their default; an update stores all of it anew.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether calls can go to it."""
@@ -59,6 +64,11 @@ class Provider(_message.Message):
     STATE_NEEDS_CREDENTIAL: Provider.State.ValueType  # 5
     """Its credentials were entered for another address: rotate one, or move it
     back. Until then it is called without any, or not at all.
+    """
+    STATE_QUARANTINED: Provider.State.ValueType  # 6
+    """What is stored of it is broken, or of a kind this release does not know.
+    It is out of every call, and nothing else is. Fields that cannot be read
+    show their default; an update stores all of it anew.
     """
 
     @_typing.final
@@ -438,6 +448,10 @@ class Credential(_message.Message):
         """Not used: its provider has another address than `origin`. Rotate it, or
         move the provider back.
         """
+        STATE_QUARANTINED: Credential._State.ValueType  # 6
+        """What is stored of it is broken: out of every call until it is rotated or
+        stored anew by an update. Fields that cannot be read show their default.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it is used."""
@@ -454,6 +468,10 @@ class Credential(_message.Message):
     STATE_NEEDS_CREDENTIAL: Credential.State.ValueType  # 5
     """Not used: its provider has another address than `origin`. Rotate it, or
     move the provider back.
+    """
+    STATE_QUARANTINED: Credential.State.ValueType  # 6
+    """What is stored of it is broken: out of every call until it is rotated or
+    stored anew by an update. Fields that cannot be read show their default.
     """
 
     NAME_FIELD_NUMBER: _builtins.int

@@ -73,6 +73,7 @@ providers = Table(
     Column("delete_time", Time),
     Column("purge_time", Time),
     UniqueConstraint("tenant", "provider_id"),  # also while soft-deleted: the id stays taken
+    Index(None, "create_time", "tenant", "provider_id"),  # everybody's, newest first
 )
 
 credentials = Table(

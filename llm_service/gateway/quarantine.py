@@ -1,0 +1,28 @@
+"""What is kept out of every call because its row was broken: that resource, and nothing else."""
+
+from llm_service import providers as kinds
+from llm_service.domain.provider import Credential, Model, Provider
+from llm_service.errors import ProviderCredentialUnreadable
+from llm_service.vault import Vault
+
+
+def broken(resource: Provider | Credential | Model) -> tuple[str, ...]:
+    """The fields that keep it out of calls; none: it is sound.
+
+    They cannot be read, or name a kind this build does not have, or hold no sealed text.
+    """
+    if resource.unreadable:
+        return resource.unreadable
+    if isinstance(resource, Provider) and resource.kind not in kinds.kinds():
+        return ("kind",)
+    if isinstance(resource, Credential) and resource.sealed and not _is_sealed(resource.sealed):
+        return ("sealed",)
+    return ()
+
+
+def _is_sealed(text: str) -> bool:
+    try:
+        Vault.describe(text)
+    except ProviderCredentialUnreadable:
+        return False
+    return True
