@@ -86,6 +86,10 @@ fuzz: $(DEV) ## Search for bytes that break a decoder, for SECONDS (60); KIND li
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.lock
 	CORPUS=.data/fuzz PYTHONPATH=tests/contract $(BIN)/python tests/contract/fuzz.py
 
+.PHONY: rotation
+rotation: $(DEV) ## Rotate keys under load on both databases, the rewrap killed KILLS (20) times
+	KILLS=$(or $(KILLS),20) SECRETS=400 $(BIN)/pytest tests/e2e/test_rotation.py -s
+
 .PHONY: migrations
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration

@@ -12,9 +12,12 @@ from llm_service.settings import Settings, SettingsError
 FAILED = 1
 USAGE_ERROR = 2
 
+_PR_SET_DUMPABLE = 4  # <sys/prctl.h>
+
 
 def run() -> int:
     """Serve until a signal; the exit code."""
+    keep_memory_private()
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
@@ -24,6 +27,23 @@ def run() -> int:
     except bootstrap.CannotStart as error:
         return _failed(str(error), FAILED)
     return 0
+
+
+def keep_memory_private() -> None:
+    """Leave no core dump, and keep other processes of the same user out of this one's memory.
+
+    Where the system can: on Linux both, elsewhere on Unix the first. What a child inherits of it
+    ends with the program it runs, but for the core dumps.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def version() -> str:

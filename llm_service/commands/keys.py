@@ -82,7 +82,7 @@ def rewrap(
     with _told():
         remaining = _run(lambda rotation: _rewrap(rotation, rate))
     if remaining:
-        raise fail(f"{remaining} values still need another key")
+        raise fail(f"stored values still sealed with another key: {remaining}")
     typer.echo("every stored value is sealed with the primary key")
 
 
@@ -179,5 +179,5 @@ def _replicas_table(found: "KeyStatus") -> "Table":
     table.add_column("problem", overflow="fold")
     for one in found.replicas:
         ids = ", ".join(one.key_ids)
-        table.add_row(one.host, one.replica_uid[:8], one.primary_id, ids, one.problem)
+        table.add_row(one.host, one.replica_uid[-8:], one.primary_id, ids, one.problem)
     return table

@@ -54,14 +54,21 @@ class KeyRings:
 
     async def follow(self, poll_seconds: float) -> None:
         """Look at the file again and again, until cancelled."""
+        failing = False
         try:
             while True:
                 try:
                     await self.look()
                 except StorageUnavailable:
-                    logger.warning("the database does not answer; keeping the key ring as it is")
+                    if not failing:
+                        logger.warning("the database does not answer; keeping the key ring")
+                    failing = True
                 except Exception:  # a replica that stopped looking would miss a rotation
-                    logger.exception("the key ring cannot be looked at")
+                    if not failing:
+                        logger.exception("the key ring cannot be looked at; keeping it")
+                    failing = True
+                else:
+                    failing = False
                 await asyncio.sleep(poll_seconds)
         finally:
             with suppress(StorageUnavailable):

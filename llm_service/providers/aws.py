@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from llm_service import errors
+from llm_service.domain.secrecy import NeverPickled
 from llm_service.providers.vendor import Headers, Outgoing
 
 _SIGNED = frozenset({"authorization", "x-amz-date", "x-amz-security-token"})
@@ -15,7 +16,7 @@ _BIG_BODY = 256 * 1024  # bytes; to hash more takes longer than the event loop s
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Key(NeverPickled):
     """An AWS access key. `session_token` "" unless it is a temporary one."""
 
     access_key_id: str

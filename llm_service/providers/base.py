@@ -16,6 +16,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Media, Part, Text
 from llm_service.domain.provider import Model, ModelCapabilities, SourceType
+from llm_service.domain.secrecy import NeverPickled
 from llm_service.providers.egress import Egress
 
 
@@ -133,7 +134,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Account(NeverPickled):
     """What an adapter needs to reach one account. The secret's repr is hidden.
 
     `base_uri` "" means the kind's public endpoint; `secret` "" means none is configured. `source`

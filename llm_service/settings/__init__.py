@@ -167,7 +167,7 @@ class Settings:
         "LLM_IDLE_TIMEOUT_SECONDS", values.number(0.1, 3600), 30.0
     )
 
-    # Seconds between two looks at the database for changed configuration.
+    # Seconds between two looks at the database for changed configuration, and at the key file.
     config_poll_seconds: float = _setting("LLM_CONFIG_POLL_SECONDS", values.number(0.05, 300), 1.0)
 
     @classmethod

@@ -58,14 +58,16 @@ def add_key(path: Path, line: str) -> str:
         BadKeyring: the line or the file cannot be used, or the id is taken.
         OSError: the file cannot be read or written.
     """
-    [added] = read_lines(line)
+    lines = tuple(read_lines(line))
+    if len(lines) != 1:
+        raise BadKeyring("one line is wanted: <key id> <scheme> <base64 key>")
 
     def adding(text: str) -> str:
         keyring = Keyring.from_text(text)
         return f"{_marked(text, keyring.primary_id)}{_unmarked(line.strip())}\n"
 
     _edit(path, adding)
-    return added.key_id
+    return lines[0].key_id
 
 
 def promote_key(path: Path, key_id: str) -> None:

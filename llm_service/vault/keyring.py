@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
 
 from llm_service.domain.encryption import KeyCheck
+from llm_service.domain.secrecy import NeverPickled
 from llm_service.errors import EncryptionKeyMissing
 from llm_service.vault.ciphers import CIPHERS, KEY_BYTES, Cipher, Scheme, derive, prefixed
 
@@ -21,7 +21,7 @@ class BadKeyring(ValueError):
     """A key file or key text that cannot be used. Says where and why, and shows none of it."""
 
 
-class RingKey:
+class RingKey(NeverPickled):
     """One key: its cipher, and what is derived from it. Neither printed nor pickled."""
 
     __slots__ = ("_key", "cipher")
@@ -47,9 +47,6 @@ class RingKey:
 
     def __repr__(self) -> str:
         return f"RingKey({self.scheme.value})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not pickled")
 
 
 class Keyring:

@@ -8,6 +8,14 @@ from llm_service import bootstrap
 from tests.contract.vendor_server import vendor_server
 from tests.e2e.process import serving
 from tests.e2e.service import running, settings_in
+from tests.integration.conftest import (  # noqa: F401 - fixtures
+    database_url,
+    migrated_postgres,
+    migrated_sqlite,
+    postgres,
+    postgresql_url,
+    sqlite_url,
+)
 
 
 @pytest.fixture(scope="session")

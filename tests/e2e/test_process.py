@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -184,3 +185,15 @@ async def test_a_client_that_watches_the_health_does_not_hold_up_the_end(process
         health_pb2.HealthCheckResponse.SERVING,
         health_pb2.HealthCheckResponse.NOT_SERVING,
     ]
+
+
+def test_s11_a_serving_process_dumps_no_core_and_has_no_key_in_its_environment(process):
+    about = Path(f"/proc/{process.process.pid}")
+    if not about.exists():
+        pytest.skip("needs Linux's /proc")
+    [limit] = [line for line in (about / "limits").read_text().splitlines() if "core file" in line]
+    ring = (process.folder / "data" / "vault.key").read_text()
+    [key] = [line.split()[2] for line in ring.splitlines() if not line.startswith("#")]
+
+    assert limit.split()[4:6] == ["0", "0"]
+    assert key not in (about / "environ").read_text()

@@ -8,14 +8,6 @@ import pytest
 
 from llm_service.vault import Scheme, generate_key
 from tests.e2e.rotations import loaded
-from tests.integration.conftest import (  # noqa: F401 - fixtures
-    database_url,
-    migrated_postgres,
-    migrated_sqlite,
-    postgres,
-    postgresql_url,
-    sqlite_url,
-)
 
 KILLS = int(os.environ.get("KILLS", "1"))
 KILLS_IN_ROTATION = 4
@@ -43,7 +35,7 @@ async def rewrapped_and_retired(service, key_id: str) -> None:
 
 
 @pytest.mark.timeout(120 + 20 * KILLS)
-async def test_s3_a_rotation_that_is_killed_loses_no_call_and_no_secret(tmp_path, database_url):  # noqa: F811
+async def test_s3_a_rotation_that_is_killed_loses_no_call_and_no_secret(tmp_path, database_url):
     seed = time.time_ns()
     chance = random.Random(seed)  # noqa: S311 - to be repeated
     first = f"k0 fernet-v1 {generate_key(Scheme.FERNET_V1)}"

@@ -237,9 +237,10 @@ async def shown(database, tenant: str) -> set[str]:
         models = (await tx.models.list([tenant], Listing(limit=10))).items
         credentials = await tx.credentials.of_providers([one.uid for one in providers])
     kind = provider_kind("openai")
+    owners = {one.uid: one for one in providers}
     states = {
         **{one.name: provider_state(one, kind, credentials, NOW) for one in providers},
-        **{one.name: credential_state(one, NOW) for one in credentials},
+        **{one.name: credential_state(one, owners[one.provider_uid], NOW) for one in credentials},
     }
     ill = {name for name, state in states.items() if state is State.QUARANTINED}
     return ill | {

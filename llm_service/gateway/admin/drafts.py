@@ -14,6 +14,7 @@ from llm_service.domain.provider import (
     SourceType,
     UpstreamTimeouts,
 )
+from llm_service.domain.secrecy import NeverPickled
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class ModelConfigDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Source(NeverPickled):
     """Where a secret comes from, as the operator gave it: the secret itself, or a pointer to it.
 
     An AWS key's `secret` is JSON of access_key_id, secret_access_key and session_token.

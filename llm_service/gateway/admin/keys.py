@@ -137,4 +137,4 @@ def refuse_tenants() -> None:
 
 
 def _named(replicas: list[ReplicaKeys]) -> str:
-    return ", ".join(f"{one.host or 'a replica'} ({one.replica_uid[:8]})" for one in replicas)
+    return ", ".join(f"{one.host or 'a replica'} ({one.replica_uid[-8:]})" for one in replicas)
