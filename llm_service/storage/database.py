@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, literal, select, text
@@ -94,7 +100,7 @@ class Database:
         Never await a provider inside the block.
         """
         with _unavailability():
-            async with self._writer.begin() as connection:
+            async with self._writing() as connection:
                 transaction = Transaction(connection)
                 yield transaction
                 for witness in self._witnesses:
@@ -134,7 +140,7 @@ class Database:
     async def read(self) -> AsyncIterator[Transaction]:
         """A unit of work that reads, and sees the database as it was at its first statement."""
         with _unavailability():
-            async with self._reader.begin() as connection:
+            async with self._reading() as connection:
                 yield Transaction(connection)
 
     async def ping(self) -> None:
@@ -183,6 +189,12 @@ class Database:
             return changes.listen(engines.parameters(self._writer), poll_seconds)
         return self._local.listen(poll_seconds)
 
+    def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return self._writer.begin()
+
+    def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return self._reader.begin()
+
     async def _answer(self) -> None:
         with _unavailability():
             async with self._reader.connect() as connection:
@@ -199,15 +211,12 @@ class _Rehearsal(Database):
         self._connection = connection
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Transaction]:
-        with _unavailability():
-            async with self._connection.begin_nested():
-                yield Transaction(self._connection)
+    async def _writing(self) -> "AsyncIterator[AsyncConnection]":
+        async with self._connection.begin_nested():
+            yield self._connection
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        with _unavailability():
-            yield Transaction(self._connection)
+    def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return nullcontext(self._connection)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from llm_service.gateway.admin.imports.steps import (
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import DEFAULT_CREDENTIAL, Providers
-from llm_service.gateway.configuration import models_of
+from llm_service.gateway.offers import models_of
 from llm_service.storage.database import Database
 
 _DIFFERS = "it is there already, and differs from this row"
