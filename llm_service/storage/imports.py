@@ -1,6 +1,7 @@
 """Tables of other systems, read whole and never written."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -62,6 +63,8 @@ def _engine(dsn: str) -> "AsyncEngine":
     except ArgumentError:
         raise ForeignDatabaseError("the DSN is no URL of a database") from None
     if url.get_backend_name() == "sqlite" and url.database:
+        if not Path(url.database).is_file():
+            raise ForeignDatabaseError("there is no such file of SQLite")
         return create_async_engine(_read_only_file(url), hide_parameters=True)
     if url.get_backend_name() == "postgresql":
         engine = create_async_engine(

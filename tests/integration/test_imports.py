@@ -1,13 +1,18 @@
 """What holds of taking over any other system: twice, dry, and where others stand already."""
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
+from llm_service.domain.model_config import Selector
 from llm_service.errors import StorageUnavailable
+from llm_service.gateway.admin.drafts import ModelConfigDraft
 from llm_service.gateway.admin.imports import systems
 from llm_service.gateway.admin.imports.steps import Outcome
+from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.storage.imports import ForeignDatabaseError
+from llm_service.vault import Vault
 from tests.integration import other_systems as others
 from tests.integration.importing import (
     ACME,
@@ -146,7 +151,7 @@ async def test_a_table_or_a_column_that_is_missing_is_named(importing_here):
         ("no url", ForeignDatabaseError),
         ("mysql://u:secret@h/d", ForeignDatabaseError),
         ("sqlite://", ForeignDatabaseError),
-        ("sqlite:////nowhere/at/all.db", StorageUnavailable),
+        ("sqlite:////nowhere/at/all.db", ForeignDatabaseError),
         ("postgresql://u:secret@127.0.0.1:1/d", StorageUnavailable),
     ],
 )
@@ -166,3 +171,58 @@ async def test_the_other_database_is_only_read(tmp_path):
 
     assert [row["name"] for row in tables["llms"]] == ["b c"]
     assert path.read_bytes() == before
+
+
+async def test_without_a_key_ring_no_secret_is_kept_and_each_row_says_so(importing_here):
+    one = await tenants(importing_here, tenant_row(ONE, "openai"))
+    one.vault = Vault(None, "deployment")
+
+    report = await one.run()
+
+    assert [line.partition(": could not import ")[0] for line in lines(report)] == [
+        f"llm_providers[{ONE}]"
+    ]
+    assert (await one.everything(ACME)).providers == {}
+
+
+async def test_a_scope_that_somebody_configured_under_another_id_is_kept(importing_here):
+    one = await agents(importing_here, agent_row(1))
+    draft = ModelConfigDraft(selector=Selector(agent="7"))
+    await ModelConfigs(one.database).create("", "mine", draft)
+
+    report = await one.run()
+
+    assert any("kept modelConfigs/agent-7: " in line for line in lines(report, Outcome.KEPT))
+    assert set((await one.everything()).configs) == {"modelConfigs/mine"}
+
+
+async def test_a_model_that_takes_anothers_id_is_kept_apart(importing_here):
+    one = await agents(
+        importing_here,
+        agent_row(1, model_name="Model.1"),
+        agent_row(2, agent_id=8, model_name="model-1"),
+    )
+
+    report = await one.run()
+
+    assert lines(report, Outcome.FAILED) == [
+        "agent_llm_configs[2]: could not import: providers/openai/models/model-1 is another model "
+        "already, of agent_llm_configs[1]"
+    ]
+
+
+async def test_a_database_that_goes_away_ends_the_import(importing_here):
+    one = await agents(importing_here, agent_row(1))
+    with pytest.raises(StorageUnavailable):
+        await one.run(Away())
+
+
+class Away:
+    """A database that does not answer."""
+
+    @asynccontextmanager
+    async def begin(self):
+        raise StorageUnavailable("the database does not answer")
+        yield
+
+    read = begin

@@ -1,6 +1,6 @@
 """`agent_llm_configs`: a model, a fallback and maybe a key for each agent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_service.domain.completion import GenerationParams
@@ -59,6 +59,7 @@ def steps(rows: Sequence[Row], where: Circumstances) -> Iterator[Step]:
         row = f"agent_llm_configs[{one['id']}]"
         try:
             config = _read(one, row, where)
+            _refuse_namesakes(config, models)
         except Unusable as error:
             yield Entry(row, Outcome.FAILED, why=str(error))
             continue
@@ -74,6 +75,15 @@ def steps(rows: Sequence[Row], where: Circumstances) -> Iterator[Step]:
     yield from models.values()
     for agent, configs in by_agent.items():
         yield from _of_agent(agent, configs, where)
+
+
+def _refuse_namesakes(config: _Config, models: Mapping[str, WantModel]) -> None:
+    for step in config.steps:
+        if not isinstance(step, WantModel):
+            continue
+        known = models.get(step.name, step)
+        if known.model.provider_model != step.model.provider_model:
+            raise Unusable(f"{step.name} is another model already, of {known.row}")
 
 
 def _noted(step: WantModel, models: dict[str, WantModel]) -> Iterator[Step]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from llm_service import providers as kinds
-from llm_service.domain.model_config import TargetSpec
 from llm_service.domain.provider import Model, ModelOrigin, Provider
 from llm_service.errors import (
     AlreadyExists,
@@ -162,8 +161,6 @@ class Importer:
 
     async def _whole_config(self, step: WantConfig, draft: ModelConfigDraft) -> Entry:
         try:
-            if missing := [one for one in draft.targets if not await self._has_credential(one)]:
-                return Entry(step.row, Outcome.FAILED, step.name, f"no {missing[0].credential}")
             await self.configs.create(step.tenant, step.config_id, draft)
         except AlreadyExists as taken:
             try:
@@ -174,18 +171,6 @@ class Importer:
         except GatewayError as error:
             return _failed(step, error)
         return Entry(step.row, Outcome.CREATED, step.name)
-
-    async def _has_credential(self, target: TargetSpec) -> bool:
-        if not target.credential:
-            return True
-        provider, _, credential_id = target.credential.partition("/credentials/")
-        owner, _, provider_id = provider.rpartition("providers/")
-        tenant = owner.removeprefix("tenants/").removesuffix("/")
-        try:
-            await self.credentials.get(tenant, provider_id, credential_id)
-        except ResourceNotFound:
-            return False
-        return True
 
     def _losing(self, step: WantProvider, why: str) -> Entry:
         self.lost.add(step.name)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from llm_service.domain.completion import GenerationParams
 from llm_service.domain.model_config import Selector, TargetSpec
-from llm_service.domain.provider import EmbeddingInfo, SecretReference, SourceType
+from llm_service.domain.provider import EmbeddingInfo, Model, SecretReference, SourceType
 from llm_service.gateway.admin.drafts import ModelConfigDraft, ProviderDraft, Source
 from llm_service.gateway.admin.imports import fields
 from llm_service.gateway.admin.imports.fields import Row, Taken, Unusable
@@ -27,6 +27,7 @@ COLUMNS = {
     "llm_global_config": ("interaction_type", "provider_id", "model_name"),
     "llm_user_config": ("id", "user_id", "interaction_type", "provider_id", "model_name"),
 }
+GLOBAL = "llm_global_config"
 USERS = "llm_user_config"
 
 Tables = Mapping[str, Sequence[Row]]
@@ -52,12 +53,16 @@ def steps(tables: Tables, where: Circumstances) -> Iterator[Step]:
                 f"its key is in a store of secrets, at {path[:200]}: say which with --secret-store"
             )
             yield Entry(row, Outcome.FAILED, "api_key_secret_path", why)
+    models: dict[str, Model] = {}
     for one in tables["llm_provider_models"]:
-        yield from _model(one, accounts, taken)
-    for one in tables["llm_global_config"]:
-        yield from _config(one, f"llm_global_config[{one['interaction_type']}]", accounts, where)
-    for one in tables[USERS]:
-        yield from _config(one, f"{USERS}[{one['id']}]", accounts, where)
+        for step in _model(one, accounts, taken):
+            if isinstance(step, WantModel):
+                models[step.name] = step.model
+            yield step
+    configs = [(f"llm_global_config[{one['interaction_type']}]", one) for one in tables[GLOBAL]]
+    configs += [(f"{USERS}[{one['id']}]", one) for one in tables[USERS]]
+    for row, one in configs:
+        yield from _config(one, row, accounts, models, where)
 
 
 def _account(one: Row, row: str, where: Circumstances) -> WantProvider:
@@ -85,10 +90,13 @@ def _model(one: Row, accounts: Accounts, taken: Taken) -> Iterator[Step]:
         account = _account_of(one, accounts)
         bare = manual_model(account.name, account.draft.kind, fields.text(one, "model_name"))
         taken.take(bare.name, row)
-        window = fields.number(one.get("context_window"))
     except Unusable as error:
         yield Entry(row, Outcome.FAILED, why=str(error))
         return
+    try:
+        window = fields.number(one.get("context_window"))
+    except Unusable as error:
+        window, notes["context_window"] = None, str(error)
     embeds = fields.flag(one, "supports_embeddings", default=False)
     tools = fields.flag(one, "supports_tools", default=bare.capabilities.tools is True)
     known = one.get("supports_tools") is not None
@@ -103,7 +111,9 @@ def _model(one: Row, accounts: Accounts, taken: Taken) -> Iterator[Step]:
     yield from left_out(row, notes)
 
 
-def _config(one: Row, row: str, accounts: Accounts, where: Circumstances) -> Iterator[Step]:
+def _config(
+    one: Row, row: str, accounts: Accounts, models: dict[str, Model], where: Circumstances
+) -> Iterator[Step]:
     """What calls of one interaction use; of one user's, where the row names one."""
     notes: dict[str, str] = {}
     interaction, user = fields.text(one, "interaction_type"), fields.text(one, "user_id")
@@ -113,9 +123,13 @@ def _config(one: Row, row: str, accounts: Accounts, where: Circumstances) -> Ite
             if not fields.CALLERS_ID.fullmatch(value or "-"):
                 raise Unusable(f"{name} is nothing a call could name it by")
         model = manual_model(account.name, account.draft.kind, fields.text(one, "model_name"))
+        if models.setdefault(model.name, model).provider_model != model.provider_model:
+            raise Unusable(f"{model.name} is another model already")
     except Unusable as error:
         yield Entry(row, Outcome.FAILED, why=str(error))
         return
+    if models[model.name] is model:
+        yield WantModel(row, account.tenant, account.provider_id, model)
     params: GenerationParams = fields.params(one, notes)
     draft = ModelConfigDraft(
         display_name=f"{interaction} of {user}" if user else f"Default for {interaction}",
