@@ -29,7 +29,7 @@ def migrate() -> None:
 
 @app.command()
 def seed() -> None:
-    """Create the usual providers and models, and defaults by interaction.
+    """Create the usual providers, models and defaults."""
     from llm_service import bootstrap
 
     try:

@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, inspect, literal, select, text
@@ -97,7 +103,7 @@ class Database:
         Never await a provider inside the block.
         """
         with _unavailability():
-            async with self._writer.begin() as connection:
+            async with self._writing() as connection:
                 await _confine(connection)
                 transaction = Transaction(connection)
                 yield transaction
@@ -109,6 +115,16 @@ class Database:
                 # The change is committed: a follower that cannot read it now will see it later.
                 with suppress(StorageUnavailable), as_service():
                     await follower()
+
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator["Database"]:
+        """This database as the block changes it; at its end all of that is taken back.
+
+        No one is told of the changes. Others who write may have to wait for the end of the block.
+        """
+        with _unavailability():
+            async with self._writer.connect() as connection:
+                yield _Rehearsal(self._writer, self._reader, connection)
 
     def before_commit(self, witness: Witness) -> None:
         """Await `witness` as the last of each unit of work that writes; if it raises, so does that.
@@ -128,7 +144,7 @@ class Database:
     async def read(self) -> AsyncIterator[Transaction]:
         """A unit of work that reads, and sees the database as it was at its first statement."""
         with _unavailability():
-            async with self._reader.begin() as connection:
+            async with self._reading() as connection:
                 await _confine(connection)
                 yield Transaction(connection)
 
@@ -178,10 +194,34 @@ class Database:
             return changes.listen(engines.parameters(self._writer), poll_seconds)
         return self._local.listen(poll_seconds)
 
+    def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return self._writer.begin()
+
+    def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return self._reader.begin()
+
     async def _answer(self) -> None:
         with _unavailability():
             async with self._reader.connect() as connection:
                 await connection.execute(select(literal(1)))
+
+
+class _Rehearsal(Database):
+    """All its units of work are savepoints of one transaction, which is never committed."""
+
+    def __init__(
+        self, writer: "AsyncEngine", reader: "AsyncEngine", connection: "AsyncConnection"
+    ) -> None:
+        super().__init__(writer, reader)
+        self._connection = connection
+
+    @asynccontextmanager
+    async def _writing(self) -> "AsyncIterator[AsyncConnection]":
+        async with self._connection.begin_nested():
+            yield self._connection
+
+    def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        return nullcontext(self._connection)
 
 
 async def _confine(connection: "AsyncConnection") -> None:

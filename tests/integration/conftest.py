@@ -11,6 +11,7 @@ import pytest
 from llm_service.storage import migrations
 from llm_service.storage.database import Database
 from tests.integration import postgres_server
+from tests.integration.importing import opened
 from tests.integration.postgres_server import PostgresServer
 
 HERE = Path(__file__).parent
@@ -107,6 +108,23 @@ async def any_database(sqlite_url):
     """For what is decided before a database is asked."""
     async with Database.open(sqlite_url) as database:
         yield database
+
+
+@pytest.fixture
+async def importing(request, database, database_url, tmp_path):
+    """`importing(system)`: a database of the same kind to import from, and one to import into."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"
+    if database.dialect == "postgresql":
+        url = request.getfixturevalue("empty_postgresql_url")
+    async with opened(database, url) as one:
+        yield one
+
+
+@pytest.fixture
+async def importing_here(any_database, tmp_path):
+    """As `importing`, for what is decided before a database is asked."""
+    async with opened(any_database, f"sqlite+aiosqlite:///{tmp_path / 'other.db'}") as one:
+        yield one
 
 
 def a_database(server: PostgresServer, template: str) -> Iterator[str]:

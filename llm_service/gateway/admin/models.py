@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from llm_service import catalog
 from llm_service.domain.provider import Model, ModelOrigin, Provider
 from llm_service.errors import EtagMismatch, ResourceNotFound
 from llm_service.gateway.admin import rules
@@ -91,6 +92,19 @@ class Models:
                     return
                 raise
             await tx.config.bump(tenant)
+
+
+def manual_model(provider_name: str, kind: str, provider_model: str) -> Model:
+    """A model to create by hand, with what the catalogue knows of it."""
+    model_id = catalog.model_id(provider_model)
+    bare = Model(provider_name, model_id, provider_model, ModelOrigin.MANUAL)
+    return replace(
+        catalog.facts(kind, provider_model) or bare,
+        provider_name=provider_name,
+        model_id=model_id,
+        provider_model=provider_model,
+        origin=ModelOrigin.MANUAL,
+    )
 
 
 async def _stored(tx: Transaction, provider: Provider, model_id: str) -> tuple[Model, bool]:

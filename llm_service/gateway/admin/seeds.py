@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from llm_service import catalog
 from llm_service import providers as kinds
 from llm_service.domain.model_config import TargetSpec
-from llm_service.domain.provider import Model, ModelOrigin, Provider, SourceType
+from llm_service.domain.provider import Model, Provider, SourceType
 from llm_service.errors import AlreadyExists, InvalidField, ResourceNotFound
 from llm_service.gateway.admin.drafts import (
     CredentialDraft,
@@ -18,7 +18,7 @@ from llm_service.gateway.admin.drafts import (
     Source,
 )
 from llm_service.gateway.admin.model_configs import ModelConfigs
-from llm_service.gateway.admin.models import Models
+from llm_service.gateway.admin.models import Models, manual_model
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.seed_registry import ACCOUNTS, ENTRIES, INTERACTIONS, Entry
 from llm_service.gateway.configuration import SHARED
@@ -131,15 +131,8 @@ def _model_name(entry: Entry) -> str:
 
 def _draft(entry: Entry, provider: Provider) -> Model:
     """With what the catalogue knows of it; what it costs, the public price list says."""
-    model_id = catalog.model_id(entry.provider_model)
-    bare = Model(provider.name, model_id, entry.provider_model, ModelOrigin.MANUAL)
-    facts = catalog.facts(provider.kind, entry.provider_model) or bare
     return replace(
-        facts,
-        provider_name=provider.name,
-        model_id=model_id,
-        provider_model=entry.provider_model,
-        origin=ModelOrigin.MANUAL,
+        manual_model(provider.name, provider.kind, entry.provider_model),
         display_name=entry.display_name,
         priority=entry.priority,
         disabled=entry.disabled,
