@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import pytest
@@ -143,6 +144,8 @@ AUTHORITIES = st.one_of(
 )
 @example("https", "127.0.0.1", "", "8.8.8.8")
 @example("https", "vendor.example", "", "127.0.0.1")
+@example("https", "vendor.example", "", "8.8.8.8")
+@example("https", "1.0.0.0", ":443", "127.0.0.1")
 async def test_e3_what_is_dialled_is_what_was_checked_and_what_the_uri_says(
     scheme, authority, port, answer
 ):
@@ -159,7 +162,7 @@ async def test_e3_what_is_dialled_is_what_was_checked_and_what_the_uri_says(
     if egress.addresses:
         split = urlsplit(base_uri)
         [address] = egress.addresses
-        assert is_public(address)
+        assert is_public(ip_address(address))
         assert (split.scheme, split.port or 443, split.username) == ("https", 443, None)
         assert asked in ([], [(split.hostname, 443)])
         assert address == (answer if asked else split.hostname)
