@@ -94,6 +94,10 @@ rotation: $(DEV) ## Rotate keys under load on both databases, the rewrap killed 
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration
 
+.PHONY: chaos
+chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
+	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py
+
 .PHONY: replicas
 replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times
 	TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/e2e/test_replicas.py
