@@ -72,6 +72,7 @@ class Replica:
         self._numbers = numbers
         self._environment = environment
         self._stack = AsyncExitStack()
+        self._calling = 0
         self.confirmed: dict[str, int] = {}
         self.answered = asyncio.Condition()
         self.up = asyncio.Event()
@@ -86,6 +87,8 @@ class Replica:
         self.up.clear()
         self.running.process.kill()
         await self.running.process.wait()
+        async with self.answered:  # or the end of the channel would cancel who is calling
+            await self.answered.wait_for(lambda: not self._calling)
         await self._stack.aclose()
 
     async def stop(self) -> None:
@@ -96,10 +99,12 @@ class Replica:
         while True:
             await self.up.wait()
             number = str(next(self._numbers))
+            self._calling += 1
             with suppress(grpc.aio.AioRpcError):
                 self.confirmed[number] = await self._one(number)
-                async with self.answered:
-                    self.answered.notify_all()
+            self._calling -= 1
+            async with self.answered:
+                self.answered.notify_all()
 
     async def worked(self, more: int) -> None:
         """Return once so many more calls were answered."""
