@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -16,18 +17,23 @@ from grpc import StatusCode
 from sqlalchemy import make_url
 
 from llm_service.rpc.status import GENERATION_KEY
+from llm_service.rpc.stubs import access_service_pb2 as access_pb
+from llm_service.rpc.stubs import access_service_pb2_grpc as access_grpc
+from llm_service.rpc.stubs import model_service_pb2 as model_pb
+from llm_service.rpc.stubs import model_service_pb2_grpc as model_grpc
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from llm_service.rpc.stubs import provider_pb2
 from llm_service.storage.config import CHANNEL
 from llm_service.vault import Scheme, generate_key
 from tests.contract.vendor_server import Asked, Reply, vendor_server
 from tests.e2e.process import serving
-from tests.e2e.service import asking
+from tests.e2e.service import Service, asking
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     migrated_postgres,
     postgres,
     postgresql_url,
 )
+from tests.rpc.guarded import bearer
 
 TRIALS = int(os.environ.get("TRIALS", "2"))
 BAR_SECONDS = 2.0
@@ -42,7 +48,9 @@ class Trials:
 
     def __init__(self, here, there, vendor) -> None:
         self.here, self.there, self.vendor = here, there, vendor
-        self.took: dict[str, list[float]] = {"create": [], "rotate": [], "disable": []}
+        self.took: dict[str, list[float]] = {
+            change: [] for change in ("create", "rotate", "disable", "revoke")
+        }
         self.keys: list[str] = []
         self.vendor.replies = Endless(self._answer)
 
@@ -73,6 +81,28 @@ class Trials:
         )
         generation = await generation_of(disabling)
         await self._seen("disable", lambda: self._refuses(name, generation))
+        await self._revoke()
+
+    async def _revoke(self) -> None:
+        access = access_grpc.AccessServiceStub(self.here.channel)
+        wanted = access_pb.ClientKey(roles=[access_pb.ACCESS_ROLE_INVOKE])
+        made = await access.CreateClientKey(access_pb.CreateClientKeyRequest(client_key=wanted))
+        assert await self._lets_in(made.key_text)
+        self.before()
+        await access.RevokeClientKey(access_pb.RevokeClientKeyRequest(name=made.client_key.name))
+        await self._seen("revoke", lambda: self._turns_away(made.key_text))
+
+    async def _lets_in(self, key: str) -> bool:
+        stub = model_grpc.ModelServiceStub(self.there.bare)
+        call = stub.ListModels(
+            model_pb.ListModelsRequest(page_size=1), metadata=bearer(key), timeout=GUARD_SECONDS
+        )
+        code = await call.code()
+        assert code in {StatusCode.OK, StatusCode.UNAUTHENTICATED}
+        return code is StatusCode.OK
+
+    async def _turns_away(self, key: str) -> bool:
+        return not await self._lets_in(key)
 
     async def _seen(self, change: str, observed: Callable[[], Awaitable[bool]]) -> None:
         start = time.monotonic()
@@ -137,6 +167,7 @@ async def test_d3_a_change_on_one_replica_is_seen_on_the_other_within_two_second
     shared = {
         "LLM_DATABASE_URL": postgresql_url,
         "LLM_ENCRYPTION_KEY": generate_key(Scheme.FERNET_V1),
+        "LLM_AUTH": "required",
     }
     async with AsyncExitStack() as stack:
         vendor = await stack.enter_async_context(vendor_server())
@@ -145,10 +176,12 @@ async def test_d3_a_change_on_one_replica_is_seen_on_the_other_within_two_second
             await stack.enter_async_context(serving(made(tmp_path / name), **shared))
             for name in ("here", "there")
         ]
-        notified = Trials(here.service, there.service, vendor)
+        operator = here.log.partition("shown this once: ")[2].split()[0]
+        services = [await stack.enter_async_context(known(one, operator)) for one in (here, there)]
+        notified = Trials(*services, vendor)
         for number in range(TRIALS):
             await notified.run(f"notified-{number}")
-        cut_off = Trials(here.service, there.service, vendor)
+        cut_off = Trials(*services, vendor)
         cut_off.before = lambda: cut_listeners(postgres, postgresql_url)
         for number in range(TRIALS):
             await cut_off.run(f"cut-off-{number}")
@@ -162,6 +195,31 @@ async def test_d3_a_change_on_one_replica_is_seen_on_the_other_within_two_second
             )
             # Few trials may meet a machine that is paused; of many, all must hold.
             assert (slowest if TRIALS >= MANY else half) <= BAR_SECONDS
+
+
+class Bearer(grpc.aio.UnaryUnaryClientInterceptor):
+    """Shows a key with every call."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def intercept_unary_unary(self, continuation, details, request):
+        shown = grpc.aio.Metadata(*(details.metadata or ()), *bearer(self._key))
+        return await continuation(details._replace(metadata=shown), request)
+
+
+@dataclass
+class Known(Service):
+    """A service whose calls show a key, and its channel without one."""
+
+    bare: grpc.aio.Channel
+
+
+@asynccontextmanager
+async def known(running, key: str):
+    shown = grpc.aio.insecure_channel(running.address, interceptors=[Bearer(key)])
+    async with shown as channel:
+        yield Known(running.address, channel, running.service.channel)
 
 
 def made(folder: Path) -> Path:
