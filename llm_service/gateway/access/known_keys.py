@@ -47,12 +47,14 @@ class KnownKeys:
             if self._all_known:
                 return None
             raise Overloaded("too many unknown client keys are being looked up")
+        generation = self._generation
         with as_service():
             async with self._database.read() as tx:
                 found = await tx.client_keys.find(key_id)
+        if self._generation != generation:
+            return await self.find(key_id)  # what was read may be older than the change
         if found is None:
             return None
-        # A refresh meanwhile may have brought a newer one.
         known = self._keys.setdefault(key_id, found)
         self._forget_least_used()
         return known
@@ -66,11 +68,15 @@ class KnownKeys:
         async with self._loading:
             with as_service():
                 async with self._database.read() as tx:
-                    changed = await tx.config.since(self._generation)
-                    if not changed:
+                    known = self._generation
+                    # One too many: whoever made the last known change is found, unless the
+                    # database was put back to before it.
+                    found = await tx.config.since(known - 1)
+                    rewound = known > 0 and not found
+                    tenants = {tenant for tenant, generation in found if generation > known}
+                    if not tenants and not rewound:
                         return
-                    tenants = {tenant for tenant, _ in changed}
-                    everything = not self._generation or len(tenants) > _MOST_TENANTS
+                    everything = rewound or not known or len(tenants) > _MOST_TENANTS
                     fresh = await tx.client_keys.newest(MOST_KEYS, None if everything else tenants)
                     self._all_known = await tx.client_keys.count() <= MOST_KEYS
             for key in tuple(self._keys.values()):
@@ -78,7 +84,7 @@ class KnownKeys:
                     del self._keys[key.key_id]
             self._keys.update((key.key_id, key) for key in reversed(fresh))
             self._forget_least_used()
-            self._generation = max(generation for _, generation in changed)
+            self._generation = max((generation for _, generation in found), default=0)
 
     def _may_look_up(self) -> bool:
         now = self._clock()
