@@ -206,8 +206,12 @@ async def test_a3_only_well_formed_ids_are_looked_up_and_only_so_many(doors):
 
 
 async def test_where_not_all_keys_fit_in_memory_one_that_cannot_be_looked_up_now_may_try_again(
-    doors,
+    doors, monkeypatch
 ):
+    monkeypatch.setattr(known_keys, "MOST_KEYS", 1)
+    for _ in range(2):
+        await doors.keys.create("acme", DRAFT)
+    await doors.known.refresh()
     for _ in range(int(LOOKUP_BURST)):
         await doors.known.find("a" * 16)
 
@@ -215,6 +219,19 @@ async def test_where_not_all_keys_fit_in_memory_one_that_cannot_be_looked_up_now
         await doors.known.find("a" * 16)
     doors.clock.seconds += 1
     assert await doors.known.find("a" * 16) is None
+
+
+async def test_before_the_database_has_answered_once_every_key_waits_for_it(doors):
+    _, text = await doors.keys.create("acme", DRAFT)
+    doors.store.down = True
+
+    for _ in range(int(LOOKUP_BURST) + 50):
+        with pytest.raises(StorageUnavailable):
+            await doors.authenticator.bearer(text)
+    doors.store.down = False
+    await doors.known.refresh()
+
+    assert (await doors.authenticator.bearer(text)).tenant == "acme"
 
 
 # --- A4: what is remembered ----------------------------------------------------------------------

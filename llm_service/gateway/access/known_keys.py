@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from llm_service.domain.access import ClientKey, as_service
-from llm_service.errors import Overloaded
+from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.storage.database import Database
 
 MOST_KEYS = 10_000  # at about half a KiB each; of more, the newest and the last used are kept
@@ -38,7 +38,8 @@ class KnownKeys:
 
         Raises:
             Overloaded: too many keys were looked up, and this one may be there.
-            StorageUnavailable: it is not in memory and the database does not answer.
+            StorageUnavailable: it is not in memory and the database does not answer, or has not
+                answered since the start.
         """
         if (known := self._keys.get(key_id)) is not None:
             self._keys.move_to_end(key_id)
@@ -46,6 +47,8 @@ class KnownKeys:
         if not self._may_look_up():
             if self._all_known:
                 return None
+            if not self._generation:
+                raise StorageUnavailable("no client key could be read yet")
             raise Overloaded("too many unknown client keys are being looked up")
         generation = self._generation
         with as_service():
