@@ -10,8 +10,8 @@ from llm_service.bootstrap import parts
 from llm_service.bootstrap.foundation import Foundation
 from llm_service.bootstrap.keys import vault_of
 from llm_service.bootstrap.schema import prepare_schema
-from llm_service.bootstrap.trouble import CannotStart
-from llm_service.errors import EgressDenied, GatewayError
+from llm_service.bootstrap.trouble import CannotStart, DatabaseAway
+from llm_service.errors import EgressDenied, GatewayError, StorageUnavailable
 from llm_service.gateway.access import key_sets
 from llm_service.gateway.access.authenticator import Authenticator
 from llm_service.gateway.access.client_keys import ClientKeys
@@ -65,8 +65,11 @@ async def first_key(settings: Settings) -> list[str]:
     """A note with the text of a first key, where nobody could call without one."""
     if settings.auth == "open" or settings.jwt_issuer or settings.auth_identities_file:
         return []
-    async with client_keys(settings) as keys:
-        text = await keys.create_first()
+    try:
+        async with client_keys(settings) as keys:
+            text = await keys.create_first()
+    except (DatabaseAway, StorageUnavailable):
+        return []  # whoever starts from a snapshot had a first key long ago
     if not text:
         return []
     return [f"made the first client key; it may do everything, and is shown this once: {text}"]

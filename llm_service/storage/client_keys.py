@@ -105,6 +105,11 @@ class ClientKeys:
             statement = statement.where(table.c.tenant.in_(tenants))
         return tuple(_to_key(row) for row in await self._connection.execute(statement))
 
+    async def hashed_with(self, pepper_id: str) -> int:
+        """How many keys need that ring key's pepper; those that are revoked do not."""
+        counting = select(func.count()).where(table.c.pepper_id == pepper_id)
+        return int((await self._connection.execute(counting)).scalar_one())
+
     async def count(self) -> int:
         """How many keys there are, revoked ones too."""
         counted = await self._connection.execute(select(func.count()).select_from(table))

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import make_url
 
 from llm_service import bootstrap
+from llm_service.bootstrap.access import first_key
 from llm_service.gateway.snapshots import Snapshot
 from llm_service.rpc.stubs import common_pb2, provider_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
@@ -111,6 +112,31 @@ async def test_d1_a_replica_restarted_during_an_outage_serves_from_its_snapshot(
             await service.completions.Complete(asking("echo-1"), timeout=SECONDS)
 
 
+async def test_d1_keys_wait_for_the_database_after_a_restart_and_then_open_again(way, tmp_path):
+    guarded = environment(way, LLM_AUTH="required")
+    settings = settings_in(tmp_path, guarded)
+    async with running(tmp_path, **environment(way)) as service:
+        await service.add_provider("main", "", kind="echo", key="")
+        await service.completions.Complete(asking("echo-1"), timeout=SECONDS)
+    async with bootstrap.client_keys(settings) as keys:
+        text = await keys.create_first()
+    await way.refuse()
+
+    async with running(tmp_path, **guarded) as service:
+        assert await first_key(settings) == []
+        for credential, code, reason in (
+            (text, StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"),
+            (text[:-1], StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await completed(service, credential)
+            details = dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+            assert (refused.value.code(), reason.encode() in details) == (code, True)
+
+        await way.recover()
+        await eventually(completed, service, text)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -135,6 +161,11 @@ async def test_d2_an_unusable_snapshot_starts_nothing(change, words, way, tmp_pa
     with pytest.raises(bootstrap.CannotStart, match=words):
         async with bootstrap.application(settings_in(tmp_path, {**environment(way), **changed})):
             pass
+
+
+async def completed(service, credential: str) -> None:
+    by = (("authorization", f"Bearer {credential}"),)
+    await service.completions.Complete(asking("echo-1"), metadata=by, timeout=SECONDS)
 
 
 async def soon(act, *arguments) -> None:

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_service.commands import app
+from llm_service.domain.access import Role
 from llm_service.domain.encryption import ReplicaKeys
+from llm_service.gateway.access.client_keys import ClientKeyDraft, ClientKeys
 from llm_service.gateway.manager import binding
 from llm_service.vault import Keyring, Scheme, Vault, generate_key
 from tests.integration.samples import a_credential, a_provider
@@ -130,6 +132,29 @@ async def test_a_key_that_is_needed_or_seals_somewhere_is_not_retired(keys, ring
     assert "no such encryption key" in unknown.output
     assert {one.exit_code for one in (primary, needed, sealing, unknown)} == {1}
     assert set(Keyring.from_text(ring.read_text()).schemes) == {"k1", "k2"}
+
+
+async def test_a_key_that_client_keys_are_hashed_with_is_retired_once_they_are_revoked(
+    keys, ring, database
+):
+    vault = Vault(Keyring.from_text(ring.read_text()), await database.deployment_id())
+    client_keys = ClientKeys(database, vault)
+    draft = ClientKeyDraft(roles=frozenset({Role.INVOKE}))
+    made = [(await client_keys.create("acme", draft))[0] for _ in range(2)]
+    await stored(database, ring)
+    await add_and_promote(keys, ring)
+
+    both = await keys("retire", "k1")
+    await keys("rewrap")
+    needed = await keys("retire", "k1")
+    revoked = [await client_keys.revoke("acme", one.key_id) for one in made]
+    retired = await keys("retire", "k1")
+
+    values, clients = "3 stored values: rewrap them", "2 client keys: replace and revoke them"
+    assert f"key k1 is needed by {values}, and by {clients}" in both.output.replace("\n", "")
+    assert f"key k1 is needed by {clients}" in needed.output.replace("\n", "")
+    assert {(one.digest, one.pepper_id) for one in revoked} == {(b"", "")}
+    assert (needed.exit_code, retired.exit_code) == (1, 0)
 
 
 async def test_a_retired_key_does_not_seal_again(keys, ring, database):

@@ -23,6 +23,8 @@ from llm_service.rpc.stubs import (
     usage_service_pb2,
 )
 from llm_service.rpc.stubs import completion_service_pb2_grpc as completion_grpc
+from llm_service.rpc.stubs import config_service_pb2 as config_pb
+from llm_service.rpc.stubs import config_service_pb2_grpc as config_grpc
 from llm_service.rpc.stubs import model_service_pb2 as model_pb
 from llm_service.rpc.stubs import model_service_pb2_grpc as model_grpc
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
@@ -327,3 +329,31 @@ async def test_a10_reflection_that_is_switched_on_needs_no_key():
 
     assert isinstance(reply, reflection_pb2.ServerReflectionResponse)
     assert len(reply.list_services_response.service) == 4
+
+
+async def test_a8_a_tenant_learns_of_no_shared_credential_by_naming_it(service):
+    configs = config_grpc.ConfigServiceStub(service.channel)
+    credential = "providers/p/credentials/main"
+    wanted = config_pb.CreateModelConfigRequest(
+        parent=f"tenants/{OWN}",
+        model_config_id="mine",
+        model_config=config_pb.ModelConfig(
+            targets=[config_pb.Target(model="m", credential=credential)]
+        ),
+    )
+    by = bearer(service.keys[Role.CONFIG])
+
+    refused = await outcome(configs.CreateModelConfig(wanted, metadata=by))
+    await configs.CreateModelConfig(wanted, metadata=bearer(service.operator))
+    changed = await configs.UpdateModelConfig(
+        config_pb.UpdateModelConfigRequest(
+            model_config=config_pb.ModelConfig(
+                name=f"tenants/{OWN}/modelConfigs/mine", display_name="Mine"
+            ),
+            update_mask=field_mask_pb2.FieldMask(paths=["display_name"]),
+        ),
+        metadata=by,
+    )
+
+    assert refused.reason == "INVALID_FIELD"
+    assert changed.model_config.targets[0].credential == credential

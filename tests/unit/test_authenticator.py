@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llm_service.domain.access import ClientKey, Principal, Role
 from llm_service.errors import CallerUnauthenticated, Overloaded, StorageUnavailable
 from llm_service.gateway.access import authenticator as module
-from llm_service.gateway.access import key_text
+from llm_service.gateway.access import key_text, known_keys
 from llm_service.gateway.access.accepted import Accepted
 from llm_service.gateway.access.authenticator import REFUSAL, Authenticator
 from llm_service.gateway.access.client_keys import ClientKeyDraft, ClientKeys
@@ -206,8 +206,12 @@ async def test_a3_only_well_formed_ids_are_looked_up_and_only_so_many(doors):
 
 
 async def test_where_not_all_keys_fit_in_memory_one_that_cannot_be_looked_up_now_may_try_again(
-    doors,
+    doors, monkeypatch
 ):
+    monkeypatch.setattr(known_keys, "MOST_KEYS", 1)
+    for _ in range(2):
+        await doors.keys.create("acme", DRAFT)
+    await doors.known.refresh()
     for _ in range(int(LOOKUP_BURST)):
         await doors.known.find("a" * 16)
 
@@ -215,6 +219,19 @@ async def test_where_not_all_keys_fit_in_memory_one_that_cannot_be_looked_up_now
         await doors.known.find("a" * 16)
     doors.clock.seconds += 1
     assert await doors.known.find("a" * 16) is None
+
+
+async def test_before_the_database_has_answered_once_every_key_waits_for_it(doors):
+    _, text = await doors.keys.create("acme", DRAFT)
+    doors.store.down = True
+
+    for _ in range(int(LOOKUP_BURST) + 50):
+        with pytest.raises(StorageUnavailable):
+            await doors.authenticator.bearer(text)
+    doors.store.down = False
+    await doors.known.refresh()
+
+    assert (await doors.authenticator.bearer(text)).tenant == "acme"
 
 
 # --- A4: what is remembered ----------------------------------------------------------------------
@@ -309,3 +326,38 @@ async def test_a_refresh_reads_the_keys_of_changed_tenants_only(doors):
 
     assert doors.known.get(one.key_id) is held
     assert doors.known.get(other.key_id).revoke_time is not None
+
+
+async def test_keys_are_read_again_from_a_database_that_was_put_back(doors):
+    key, text = await doors.keys.create("acme", DRAFT)
+    backup = dict(doors.store.rows), dict(doors.store.generations)
+    for number in range(3):
+        await doors.keys.create(f"t{number}", DRAFT)
+    await doors.known.refresh()
+    doors.store.rows, doors.store.generations = backup
+    await doors.known.refresh()
+
+    await doors.keys.revoke("acme", key.key_id)
+    await doors.known.refresh()
+
+    assert await doors.refused(text)
+
+
+async def test_a_key_revoked_while_it_is_looked_up_is_not_taken_as_it_was(doors, monkeypatch):
+    monkeypatch.setattr(known_keys, "MOST_KEYS", 1)  # so that no refresh brings the older one
+    key, text = await doors.keys.create("acme", DRAFT)
+    doors.clock.seconds += 1
+    await doors.keys.create("acme", DRAFT)
+    await doors.known.refresh()
+    find = doors.store.find
+
+    async def found_before_the_change(key_id):
+        found = await find(key_id)
+        if found.revoke_time is None:
+            await doors.keys.revoke("acme", key.key_id)
+            await doors.known.refresh()
+        return found
+
+    monkeypatch.setattr(doors.store, "find", found_before_the_change)
+
+    assert await doors.refused(text)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from llm_service.domain.access import ClientKey, as_service
-from llm_service.errors import Overloaded
+from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.storage.database import Database
 
 MOST_KEYS = 10_000  # at about half a KiB each; of more, the newest and the last used are kept
@@ -38,7 +38,8 @@ class KnownKeys:
 
         Raises:
             Overloaded: too many keys were looked up, and this one may be there.
-            StorageUnavailable: it is not in memory and the database does not answer.
+            StorageUnavailable: it is not in memory and the database does not answer, or has not
+                answered since the start.
         """
         if (known := self._keys.get(key_id)) is not None:
             self._keys.move_to_end(key_id)
@@ -46,13 +47,17 @@ class KnownKeys:
         if not self._may_look_up():
             if self._all_known:
                 return None
+            if not self._generation:
+                raise StorageUnavailable("no client key could be read yet")
             raise Overloaded("too many unknown client keys are being looked up")
+        generation = self._generation
         with as_service():
             async with self._database.read() as tx:
                 found = await tx.client_keys.find(key_id)
+        if self._generation != generation:
+            return await self.find(key_id)  # what was read may be older than the change
         if found is None:
             return None
-        # A refresh meanwhile may have brought a newer one.
         known = self._keys.setdefault(key_id, found)
         self._forget_least_used()
         return known
@@ -66,11 +71,15 @@ class KnownKeys:
         async with self._loading:
             with as_service():
                 async with self._database.read() as tx:
-                    changed = await tx.config.since(self._generation)
-                    if not changed:
+                    known = self._generation
+                    # One too many: whoever made the last known change is found, unless the
+                    # database was put back to before it.
+                    found = await tx.config.since(known - 1)
+                    rewound = known > 0 and not found
+                    tenants = {tenant for tenant, generation in found if generation > known}
+                    if not tenants and not rewound:
                         return
-                    tenants = {tenant for tenant, _ in changed}
-                    everything = not self._generation or len(tenants) > _MOST_TENANTS
+                    everything = rewound or not known or len(tenants) > _MOST_TENANTS
                     fresh = await tx.client_keys.newest(MOST_KEYS, None if everything else tenants)
                     self._all_known = await tx.client_keys.count() <= MOST_KEYS
             for key in tuple(self._keys.values()):
@@ -78,7 +87,7 @@ class KnownKeys:
                     del self._keys[key.key_id]
             self._keys.update((key.key_id, key) for key in reversed(fresh))
             self._forget_least_used()
-            self._generation = max(generation for _, generation in changed)
+            self._generation = max((generation for _, generation in found), default=0)
 
     def _may_look_up(self) -> bool:
         now = self._clock()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from llm_service.domain.access import CALLER, EVERY_TENANT
 from llm_service.domain.encryption import EncryptionKey, KeyStatus, KnownKey, ReplicaKeys
 from llm_service.errors import ResourceInUse, ResourceNotFound
-from llm_service.storage.database import Database
+from llm_service.storage.database import Database, Transaction
 from llm_service.vault import Keyring, Vault
 
 REPORT_SECONDS = 30.0
@@ -98,7 +98,7 @@ class Keys:
         """See to it that nothing can be sealed with a key, now that nothing is.
 
         Raises:
-            ResourceInUse: stored values need the key, or it is the primary one somewhere.
+            ResourceInUse: stored values or client keys need it, or it is the primary one somewhere.
             ResourceNotFound: the deployment never had such a key.
         """
         keyring = self._vault.keyring
@@ -110,8 +110,8 @@ class Keys:
             replicas = await tx.keys.replicas(now - SILENT_AFTER)
             if sealing := [one for one in replicas if one.primary_id == key_id]:
                 raise ResourceInUse(f"key {key_id} still seals on {_named(sealing)}")
-            if count := (await tx.sealed.references()).get(key_id, 0):
-                raise ResourceInUse(f"key {key_id} is needed by {count} stored values: rewrap them")
+            if needs := await _needs(tx, key_id):
+                raise ResourceInUse(f"key {key_id} is needed by {needs}")
             await tx.keys.retire(key_id, now)
 
     def _standing(
@@ -134,6 +134,16 @@ def refuse_tenants() -> None:
     """Raise ResourceNotFound if the caller belongs to a tenant: keys are the operator's."""
     if CALLER.get().principal.tenant != EVERY_TENANT:
         raise ResourceNotFound("a tenant has no encryption keys")
+
+
+async def _needs(tx: Transaction, key_id: str) -> str:
+    """What keeps a key from being retired, and what helps; "": nothing does."""
+    client_keys = await tx.client_keys.hashed_with(key_id)
+    values = (await tx.sealed.references()).get(key_id, 0) - client_keys
+    needs = [f"{values} stored values: rewrap them"] if values > 0 else []
+    if client_keys:  # whose secrets nobody has any more, so that they cannot be hashed anew
+        needs.append(f"{client_keys} client keys: replace and revoke them")
+    return ", and by ".join(needs)
 
 
 def _named(replicas: list[ReplicaKeys]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from llm_service.domain.access import CALLER
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.model_config import ModelConfig, TargetSpec
 from llm_service.errors import EtagMismatch, ResourceNotFound, Violation
@@ -145,6 +146,8 @@ async def _exists(tx: Transaction, credential: str) -> bool:
     provider_name, _, credential_id = credential.partition("/credentials/")
     owner, _, provider_id = provider_name.rpartition("providers/")
     tenant = owner.removeprefix("tenants/").removesuffix("/")
+    if not CALLER.get().principal.reaches(tenant):
+        return False  # a tenant uses what is shared, and does not see with which credentials
     try:
         provider = await tx.providers.get(tenant, provider_id)
         await tx.credentials.get(provider.uid, credential_id)
