@@ -57,6 +57,7 @@ class ClientKeyState(StrEnum):
     DISABLED = auto()
     EXPIRED = auto()
     REVOKED = auto()
+    QUARANTINED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class ClientKey:
     """A key we gave to a caller; of its secret only a keyed hash is left.
 
     `digest` is the HMAC-SHA-256 of the secret, `pepper_id` the ring key whose pepper keyed it.
-    `tenant` is the `Principal`'s.
+    `tenant` is the `Principal`'s. `unreadable` names the fields whose stored value cannot be read;
+    such a key opens nothing.
     """
 
     key_id: str
@@ -79,6 +81,7 @@ class ClientKey:
     expire_time: datetime | None = None
     revoke_time: datetime | None = None
     version: int = 1
+    unreadable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,6 +92,8 @@ class ClientKey:
     def state(self, now: datetime) -> ClientKeyState:
         if self.revoke_time is not None:
             return ClientKeyState.REVOKED
+        if self.unreadable:
+            return ClientKeyState.QUARANTINED
         if self.expire_time is not None and self.expire_time <= now:
             return ClientKeyState.EXPIRED
         return ClientKeyState.DISABLED if self.disabled else ClientKeyState.ACTIVE

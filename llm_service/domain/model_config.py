@@ -48,6 +48,7 @@ class ModelConfig:
 
     `tenant` "" is everybody's. `targets` () inherits. `limits` are caps that nothing narrower can
     exceed. `locked`: requests may not choose for themselves. `version` grows with each change.
+    `unreadable` names the fields whose stored value cannot be read; they have their defaults.
     """
 
     tenant: str
@@ -65,6 +66,7 @@ class ModelConfig:
     disabled: bool = False
     locked: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

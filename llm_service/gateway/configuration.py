@@ -229,20 +229,21 @@ def owned_of(
     providers: Sequence[Provider],
     credentials: Sequence[Credential],
     models: Sequence[Model],
-    model_configs: tuple[ModelConfig, ...] = (),
+    model_configs: Sequence[ModelConfig] = (),
 ) -> Owned:
     """What was read, and what of it is broken switched off."""
-    rows: Sequence[Provider | Credential | Model] = (*providers, *credentials, *models)
+    rows: Sequence[Provider | Credential | Model | ModelConfig]
+    rows = (*providers, *credentials, *models, *model_configs)
     return Owned(
         tuple(map(_fenced, providers)),
         _grouped(map(_fenced, credentials), "provider_uid"),
         _grouped(map(_fenced, models), "provider_name"),
-        model_configs,
+        tuple(map(_fenced, model_configs)),
         tuple(row.name for row in rows if broken(row)),
     )
 
 
-R = TypeVar("R", Provider, Credential, Model)
+R = TypeVar("R", Provider, Credential, Model, ModelConfig)
 
 
 def _fenced(resource: R) -> R:

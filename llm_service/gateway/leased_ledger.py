@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -44,6 +46,8 @@ class LeasedLedger(Uploads):
         self._opening: list[tuple[OpenedAttempt, asyncio.Future[None]]] = []
         self._asked = asyncio.Event()
         self._progress: dict[str, AttemptProgress] = {}
+        self._beaten = -math.inf
+        self._left: list[str] = []  # opened for callers who had gone meanwhile
 
     async def open(self, attempt: OpenedAttempt) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -101,17 +105,31 @@ class LeasedLedger(Uploads):
         while True:
             await self._asked.wait()
             self._asked.clear()
-            asked, self._opening = self._opening, []
+            # Whoever has left by now has settled too: nothing would close the attempt.
+            asked = [one for one in self._opening if not one[1].done()]
+            self._opening.clear()
+            if not asked:
+                continue
             try:
-                async with self._database.begin() as tx:
-                    await tx.open_attempts.add_many(self._owner, [attempt for attempt, _ in asked])
+                await self._add([attempt for attempt, _ in asked])
             except StorageUnavailable as error:
-                _settle(asked, error)
-            except Exception as error:  # each caller is told, and the next ones are served
+                _settle(asked, str(error))
+            except Exception:  # each caller is told, and the next ones are served
                 logger.exception("attempts could not be opened")
-                _settle(asked, error)
+                _settle(asked, "the attempt could not be opened")
+            except BaseException:
+                _settle(asked, "the service is stopping")
+                raise
             else:
-                _settle(asked, None)
+                self._left += [attempt.attempt_id for attempt, done in asked if done.done()]
+                _settle(asked, "")
+
+    async def _add(self, attempts: Sequence[OpenedAttempt]) -> None:
+        async with self._database.begin() as tx:
+            # Nobody may see them before the process they belong to.
+            if time.monotonic() - self._beaten > self._lease.total_seconds() / 3:
+                await tx.open_attempts.beat(self._owner)
+            await tx.open_attempts.add_many(self._owner, attempts)
 
     async def _keep_lease(self) -> None:
         beats = 0
@@ -129,19 +147,24 @@ class LeasedLedger(Uploads):
 
     async def _beat(self) -> None:
         latest, self._progress = self._progress, {}
+        left, began = tuple(self._left), time.monotonic()
         async with self._database.begin() as tx:
             await tx.open_attempts.beat(self._owner)
             if latest:
                 await tx.open_attempts.progress(latest)
+            if left:
+                await tx.open_attempts.close(left)
+        self._beaten = began
+        del self._left[: len(left)]
 
 
-def _settle(
-    asked: Sequence[tuple[OpenedAttempt, asyncio.Future[None]]], error: Exception | None
-) -> None:
+def _settle(asked: Sequence[tuple[OpenedAttempt, asyncio.Future[None]]], problem: str) -> None:
+    """Tell those who still wait. `problem` "": there is none."""
     for _, done in asked:
         if done.done():
-            continue  # the caller has left
-        if error is None:
-            done.set_result(None)
+            continue
+        if problem:
+            # Each has its own: the gateway adds to an error whose call and provider it was.
+            done.set_exception(StorageUnavailable(problem))
         else:
-            done.set_exception(error)
+            done.set_result(None)

@@ -45,7 +45,11 @@ class Ledger(Protocol):
         ...
 
     def dialled(self, attempt_id: str) -> None:
-        """The provider is about to be called: from here on the attempt has a cost."""
+        """The provider is about to be called: from here on the attempt has a cost.
+
+        Raises:
+            Overloaded: that could not be written down; it must not be dialled.
+        """
         ...
 
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
@@ -168,7 +172,10 @@ class JournalledLedger(Uploads):
             raise Overloaded("the call cannot be recorded") from error
 
     def dialled(self, attempt_id: str) -> None:
-        self._append(frames.dialled(attempt_id))
+        try:
+            self._journal.append(frames.dialled(attempt_id))
+        except JournalFull as error:
+            raise Overloaded("the call cannot be recorded") from error
 
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
         self._append(frames.progress(attempt_id, so_far))

@@ -1,12 +1,13 @@
 """What is kept out of every call because its row was broken: that resource, and nothing else."""
 
 from llm_service import providers as kinds
+from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.errors import ProviderCredentialUnreadable
 from llm_service.vault import Vault
 
 
-def broken(resource: Provider | Credential | Model) -> tuple[str, ...]:
+def broken(resource: Provider | Credential | Model | ModelConfig) -> tuple[str, ...]:
     """The fields that keep it out of calls; none: it is sound.
 
     They cannot be read, or name a kind this build does not have, or hold no sealed text.

@@ -58,7 +58,9 @@ class Recovery:
             StorageUnavailable: the database does not take them now. They are kept.
         """
         count = 0
-        for orphan in await asyncio.to_thread(lambda: list(orphans(self._folder))):
+        found = orphans(self._folder)
+        # One at a time: whatever is held and not looked at would be held until this process ends.
+        while (orphan := await asyncio.to_thread(next, found, None)) is not None:
             async with _held(orphan):
                 replayed = await asyncio.to_thread(_replayed, orphan)
                 count += await self._store(replayed)
@@ -78,7 +80,7 @@ class Recovery:
 
 
 def _replayed(orphan: Orphan) -> Replayed:
-    return frames.replay(orphan.frames())
+    return frames.replay(orphan.frames(), marks_lost=orphan.machine_died)
 
 
 @asynccontextmanager

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.access import ClientKey, Role
 from llm_service.domain.listing import Listing, Page
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import rows
+from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import client_keys as table
@@ -30,6 +30,9 @@ _LISTED = Listed(
 )
 
 
+_ROLES = tuple(role.value for role in Role)
+
+
 class ClientKeys:
     """The keys of all tenants. An id is unique among all of them."""
 
@@ -46,16 +49,15 @@ class ClientKeys:
         statement = select(table).where(table.c.tenant == tenant, table.c.key_id == key_id)
         if for_update:
             statement = statement.with_for_update()
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         if row is None:
             raise ResourceNotFound("no such client key")
         return _to_key(row)
 
     async def find(self, key_id: str) -> ClientKey | None:
         """The key of that id, whosever it is."""
-        row = (
-            await self._connection.execute(select(table).where(table.c.key_id == key_id))
-        ).first()
+        statement = select(table).where(table.c.key_id == key_id)
+        row = await reading.first(self._connection, statement)
         return None if row is None else _to_key(row)
 
     async def add(self, key: ClientKey) -> None:
@@ -77,12 +79,12 @@ class ClientKeys:
             ResourceNotFound: it is gone.
         """
         where = and_(table.c.tenant == key.tenant, table.c.key_id == key.key_id)
-        before = (await self._connection.execute(select(table).where(where))).first()
+        before = await reading.first(self._connection, select(table).where(where))
         version = await rows.replace(
             self._connection, table, where, expected_version, _to_values(key)
         )
         self._audit.changed(before and _to_key(before), key)
-        return dataclasses.replace(key, version=version)
+        return dataclasses.replace(key, version=version, unreadable=())
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[ClientKey]:
         """One page of a tenant's keys ("": those of no one tenant; None: everybody's).
@@ -100,10 +102,11 @@ class ClientKeys:
         self, limit: int, tenants: Collection[str] | None = None
     ) -> tuple[ClientKey, ...]:
         """The keys made last, of these tenants or of all, at most `limit`."""
-        statement = select(table).order_by(table.c.create_time.desc()).limit(limit)
+        statement = select(table).order_by(table.c.create_time.desc(), table.c.key_id)
+        statement = statement.limit(limit)
         if tenants is not None:
             statement = statement.where(table.c.tenant.in_(tenants))
-        return tuple(_to_key(row) for row in await self._connection.execute(statement))
+        return tuple(map(_to_key, await reading.every(self._connection, statement)))
 
     async def hashed_with(self, pepper_id: str) -> int:
         """How many keys need that ring key's pepper; those that are revoked do not."""
@@ -133,19 +136,8 @@ def _to_values(key: ClientKey) -> rows.Values:
     }
 
 
-def _to_key(row: Row[Any]) -> ClientKey:
-    known = frozenset(Role).intersection(row.roles)  # a later release may know more
-    return ClientKey(
-        key_id=row.key_id,
-        tenant=row.tenant,
-        roles=frozenset(Role(role) for role in known),
-        create_time=row.create_time,
-        update_time=row.update_time,
-        digest=row.digest,
-        pepper_id=row.pepper_id,
-        display_name=row.display_name,
-        disabled=row.disabled,
-        expire_time=row.expire_time,
-        revoke_time=row.revoke_time,
-        version=row.version,
-    )
+def _to_key(row: Any) -> ClientKey:  # noqa: ANN401 - a row
+    roles = row.roles
+    if isinstance(roles, list):  # a later release may know more
+        roles = [role for role in roles if role in _ROLES or not isinstance(role, str)]
+    return reading.value(ClientKey, row, roles=roles)

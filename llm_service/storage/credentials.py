@@ -134,7 +134,7 @@ class Credentials:
         )
 
     async def _stored(self, uid: str) -> Credential | None:
-        row = (await self._connection.execute(_named().where(table.c.uid == uid))).first()
+        row = await reading.first(self._connection, _named().where(table.c.uid == uid))
         return row and _to_credential(row)
 
     async def _all(self, statement: Select[Any]) -> tuple[Credential, ...]:

@@ -54,8 +54,11 @@ def unsettled(opened_payload: bytes, progress_payload: bytes | None) -> Unsettle
     return Unsettled(_opened.decode(opened_payload), dialled=True, progress=so_far)
 
 
-def replay(frames: Iterable[Frame]) -> Replayed:
-    """Read a journal: the last word on each of its attempts."""
+def replay(frames: Iterable[Frame], *, marks_lost: bool = False) -> Replayed:
+    """Read a journal: the last word on each of its attempts.
+
+    `marks_lost`: whatever was opened may have been dialled, and is taken to have been.
+    """
     done: dict[str, UsageRecord] = {}
     begun: dict[str, Unsettled] = {}
     unreadable = 0
@@ -64,6 +67,8 @@ def replay(frames: Iterable[Frame]) -> Replayed:
             _apply(frame, done, begun)
         except (msgspec.MsgspecError, KeyError):
             unreadable += 1
+    for one in begun.values():
+        one.dialled |= marks_lost
     left = tuple(one for attempt_id, one in begun.items() if attempt_id not in done)
     return Replayed(tuple(done.values()), left, unreadable)
 

@@ -18,6 +18,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -78,6 +79,8 @@ class Journal:
         self._sync: asyncio.Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
         self._lock = -1
+        self._spoiled = False
+        self._closed = False
 
     @classmethod
     def open(cls, folder: Path, most_bytes: int) -> Self:
@@ -91,6 +94,7 @@ class Journal:
         draft = folder / f".{journal._folder.name}"
         draft.mkdir(parents=True, mode=0o700)
         journal._lock = _locked(draft, create=True)
+        os.write(journal._lock, _boot())
         draft.rename(journal._folder)
         journal._rotate()
         return journal
@@ -111,11 +115,13 @@ class Journal:
         Raises:
             JournalFull: it is not written.
         """
+        if self._closed:
+            raise JournalFull("the usage journal is closed")
         data = _encoded(frame)
         if self._bytes + len(data) > self._most_bytes:
             raise JournalFull("the usage journal is full")
-        if self._segments[-1].size + len(data) > self._segment_bytes:
-            self._rotate()
+        if self._spoiled or self._segments[-1].size + len(data) > self._segment_bytes:
+            self._rotate_or_refuse()
         segment = self._segments[-1]
         self._write(segment, data)
         self._bytes += len(data)
@@ -142,16 +148,20 @@ class Journal:
         for attempt_id in attempt_ids:
             for segment in self._held.pop(attempt_id, ()):
                 segment.attempts -= 1
+        # A disk that fails here costs room, and nobody their call.
         if not self._held and self._segments[-1].size:
-            self._rotate()
+            with suppress(OSError):
+                self._rotate()
         for segment in self._segments[:-1]:
             if segment.attempts == 0:
                 self._segments.remove(segment)
                 self._bytes -= segment.size
-                segment.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    segment.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
+        self._closed = True
         self._thread.shutdown(wait=True)
         for descriptor in (*self._retired, self._segments[-1].descriptor):
             os.close(descriptor)
@@ -159,13 +169,21 @@ class Journal:
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
+    def _rotate_or_refuse(self) -> None:
+        try:
+            self._rotate()
+        except OSError as error:
+            raise JournalFull("the usage journal cannot have another segment") from error
+
     def _rotate(self) -> None:
-        if self._segments:
-            self._retired.append(self._segments[-1].descriptor)
         self._rotations += 1
         path = self._folder / f"{self._rotations:09d}.segment"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        # Not before there is another: what is retired is closed, and its number is soon another's.
+        if self._segments:
+            self._retired.append(self._segments[-1].descriptor)
         self._segments.append(_Segment(path, descriptor))
+        self._spoiled = False
 
     def _write(self, segment: "_Segment", data: bytes) -> None:
         try:
@@ -174,7 +192,10 @@ class Journal:
             raise JournalFull("the usage journal cannot be written") from error
         if written < len(data):
             # A frame that is cut would hide all behind it.
-            os.ftruncate(segment.descriptor, segment.size)
+            try:
+                os.ftruncate(segment.descriptor, segment.size)
+            except OSError:
+                self._spoiled = True
             raise JournalFull("the disk of the usage journal is full")
         segment.size += written
 
@@ -184,9 +205,17 @@ class Journal:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(
-                self._thread, _synchronised, retired, self._segments[-1].descriptor
+                self._thread,
+                _synchronised,
+                retired,
+                self._segments[-1].descriptor,
+                self._folder if retired or not self._durable else None,
             )
             self._durable = max(self._durable, mark)
+        except OSError:
+            # The system may have dropped what it could not write, and says so only once.
+            self._spoiled = True
+            raise
         finally:
             self._sync = None
 
@@ -206,6 +235,8 @@ class Orphan:
         self._folder = folder
         self._lock = lock
         self.damaged = False
+        # What the process did last had been handed to the system, and went with it.
+        self.machine_died = os.pread(lock, 64, 0) != _boot()
 
     def frames(self) -> Iterator[Frame]:
         """What was written, in order. What a dying machine left half written ends a segment."""
@@ -255,11 +286,33 @@ def _locked(folder: Path, *, create: bool = False) -> int:
     return descriptor
 
 
-def _synchronised(retired: list[int], current: int) -> None:
+def _boot() -> bytes:
+    """Tells one life of this machine from another; nothing where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    except OSError:
+        return b""
+
+
+def _synchronised(retired: list[int], current: int, folder: Path | None) -> None:
+    """`folder`: has files that may not yet be in it after a crash of the machine."""
+    failed: OSError | None = None
     for descriptor in retired:
-        os.fdatasync(descriptor)
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            failed = error
         os.close(descriptor)
+    if failed is not None:
+        raise failed
     os.fdatasync(current)
+    if folder is not None and sys.platform != "win32":
+        for path in (folder, folder.parent):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _encoded(frame: Frame) -> bytes:

@@ -3,16 +3,14 @@
 import dataclasses
 from typing import Any
 
-import msgspec
-from sqlalchemy import Row, and_, select
+from sqlalchemy import and_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_service.domain.completion import GenerationParams, RoutingOptions
 from llm_service.domain.listing import Listing, Page
-from llm_service.domain.model_config import ModelConfig, Selector, TargetSpec
+from llm_service.domain.model_config import ModelConfig
 from llm_service.errors import AlreadyExists, ResourceNotFound
-from llm_service.storage import rows
+from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import model_configs as table
@@ -51,7 +49,7 @@ class ModelConfigs:
         statement = select(table).where(table.c.tenant == tenant, table.c.config_id == config_id)
         if for_update:
             statement = statement.with_for_update()
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         if row is None:
             raise ResourceNotFound("no such model configuration")
         return _to_config(row)
@@ -80,7 +78,7 @@ class ModelConfigs:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == config.tenant, table.c.uid == config.uid)
-        before = (await self._connection.execute(select(table).where(key))).first()
+        before = await reading.first(self._connection, select(table).where(key))
         try:
             version = await rows.replace(
                 self._connection, table, key, expected_version, _to_values(config)
@@ -88,7 +86,7 @@ class ModelConfigs:
         except IntegrityError:
             raise _selector_taken() from None
         self._audit.changed(before and _to_config(before), config)
-        return dataclasses.replace(config, version=version)
+        return dataclasses.replace(config, version=version, unreadable=())
 
     async def delete(
         self, tenant: str, config_id: str, expected_version: int | None = None
@@ -100,7 +98,7 @@ class ModelConfigs:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == tenant, table.c.config_id == config_id)
-        before = (await self._connection.execute(select(table).where(key))).first()
+        before = await reading.first(self._connection, select(table).where(key))
         await rows.remove(self._connection, table, key, expected_version)
         self._audit.changed(before and _to_config(before), None)
 
@@ -119,7 +117,7 @@ class ModelConfigs:
     async def of_tenant(self, tenant: str) -> tuple[ModelConfig, ...]:
         """All of a tenant's own configurations, by id."""
         statement = select(table).where(table.c.tenant == tenant).order_by(table.c.config_id)
-        return tuple(_to_config(row) for row in await self._connection.execute(statement))
+        return tuple(map(_to_config, await reading.every(self._connection, statement)))
 
     async def refuse_taken(self, config: ModelConfig) -> None:
         """Check that a configuration could be stored beside the others of its tenant.
@@ -167,21 +165,6 @@ def _to_values(config: ModelConfig) -> rows.Values:
     }
 
 
-def _to_config(row: Row[Any]) -> ModelConfig:
-    return ModelConfig(
-        tenant=row.tenant,
-        config_id=row.config_id,
-        uid=row.uid,
-        create_time=row.create_time,
-        update_time=row.update_time,
-        version=row.version,
-        display_name=row.display_name,
-        selector=Selector(row.agent, row.user_id, row.interaction),
-        targets=msgspec.convert(row.targets, tuple[TargetSpec, ...]),
-        params=msgspec.convert(row.params, GenerationParams),
-        limits=msgspec.convert(row.limits, GenerationParams),
-        routing=msgspec.convert(row.routing, RoutingOptions),
-        disabled=row.disabled,
-        locked=row.locked,
-        labels=row.labels,
-    )
+def _to_config(row: Any) -> ModelConfig:  # noqa: ANN401 - a row
+    selector = {"agent": row.agent, "user": row.user_id, "interaction": row.interaction}
+    return reading.value(ModelConfig, row, selector=selector)

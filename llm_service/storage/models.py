@@ -156,7 +156,7 @@ class Models:
 
     async def _stored(self, provider_uid: str, model_id: str) -> Model | None:
         statement = _named().where(_key(provider_uid, model_id))
-        row = (await self._connection.execute(statement)).first()
+        row = await reading.first(self._connection, statement)
         return row and _to_model(row)
 
 

@@ -113,7 +113,7 @@ class Providers:
             ResourceNotFound: it is gone.
         """
         key = and_(table.c.tenant == provider.tenant, table.c.uid == provider.uid)
-        before = (await self._connection.execute(select(table).where(key))).first()
+        before = await reading.first(self._connection, select(table).where(key))
         version = await rows.replace(
             self._connection, table, key, expected_version, _to_values(provider)
         )

@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import msgspec
 from sqlalchemy import Select, literal
@@ -27,6 +27,8 @@ _MOST_SECONDS = 315_576_000_000.0
 _PLACEHOLDERS: Mapping[object, object] = {
     str: "",
     int: 0,
+    bytes: b"",
+    frozenset: frozenset(),
     datetime: datetime(1970, 1, 1, tzinfo=UTC),
 }
 
@@ -139,7 +141,8 @@ def _placeholder(field: Field[Any], hint: Any) -> object:  # noqa: ANN401 - a ty
         return field.default
     if field.default_factory is not MISSING:
         return field.default_factory()
-    return _PLACEHOLDERS[hint] if hint in _PLACEHOLDERS else next(iter(hint))
+    plain = get_origin(hint) or hint
+    return _PLACEHOLDERS[plain] if plain in _PLACEHOLDERS else next(iter(hint))
 
 
 def _is_sound(found: object) -> bool:

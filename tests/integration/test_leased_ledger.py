@@ -15,6 +15,7 @@ from llm_service.domain.usage import (
     UsageRecord,
     UsageSource,
 )
+from llm_service.errors import StorageUnavailable
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.leased_ledger import LeasedLedger
 from tests.integration.samples import NOW
@@ -129,3 +130,81 @@ async def test_a_process_that_has_left_leaves_its_attempts_to_others(database):
     await leaving.aclose()
 
     assert await LeasedLedger(database).reconcile() == 1
+
+
+class Held:
+    """A database whose transactions begin once they are let."""
+
+    def __init__(self, database):
+        self._database = database
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+        self.down = False
+
+    @asynccontextmanager
+    async def begin(self):
+        self.asked.set()
+        await self.let.wait()
+        if self.down:
+            raise StorageUnavailable("the database is away")
+        async with self._database.begin() as tx:
+            yield tx
+
+
+async def test_a_caller_who_left_meanwhile_leaves_no_open_attempt(database):
+    held = Held(database)
+    ledger = LeasedLedger(held)
+    serving = asyncio.create_task(ledger._open_asked())
+    waiting = asyncio.create_task(ledger.open(opened("gone")))
+    await held.asked.wait()
+    unasked = asyncio.create_task(ledger.open(opened("never")))
+    await asyncio.sleep(0)
+    for caller in (waiting, unasked):
+        caller.cancel()
+    await asyncio.gather(waiting, unasked, return_exceptions=True)
+    held.let.set()
+    await ledger.open(opened("stays"))
+    await ledger._beat()
+    serving.cancel()
+
+    async with database.begin() as tx:
+        await tx.open_attempts.leave(ledger._owner)
+    assert await left_open(database) == {"stays"}
+
+
+async def test_those_refused_together_have_an_error_each(database):
+    held = Held(database)
+    held.down = True
+    held.let.set()
+    ledger = LeasedLedger(held)
+    serving = asyncio.create_task(ledger._open_asked())
+
+    errors = await asyncio.gather(
+        *(ledger.open(opened(str(number))) for number in range(3)), return_exceptions=True
+    )
+    serving.cancel()
+
+    assert {type(error) for error in errors} == {StorageUnavailable}
+    assert len(set(map(id, errors))) == 3
+
+
+async def test_nobody_waits_for_a_ledger_that_stops(database):
+    held = Held(database)
+    ledger = LeasedLedger(held)
+    serving = asyncio.create_task(ledger._open_asked())
+    waiting = asyncio.create_task(ledger.open(opened("a")))
+    await held.asked.wait()
+    serving.cancel()
+
+    with pytest.raises(StorageUnavailable):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_an_attempt_is_not_there_before_the_process_it_belongs_to(database):
+    ledger = LeasedLedger(database)
+    serving = asyncio.create_task(ledger._open_asked())
+    await ledger.open(opened("a"))
+    serving.cancel()
+
+    async with database.begin() as tx:
+        assert await tx.open_attempts.abandoned(timedelta(hours=1), 10) == ()

@@ -4,12 +4,15 @@ import logging
 from dataclasses import replace
 
 from llm_service.domain.listing import Comparison, Listing, Operator
+from llm_service.domain.model_config import Selector
 from llm_service.gateway.admin.states import State, credential_state, provider_state
 from llm_service.gateway.configuration import Configuration
 from llm_service.providers import provider_kind
 from llm_service.rpc.convert.model import from_model
+from llm_service.rpc.convert.model_config import from_model_config
 from llm_service.rpc.stubs import model_pb2
 from llm_service.storage.database import Database
+from tests.fakes import a_model_config
 from tests.integration.samples import NOW, a_credential, a_model, a_provider
 
 DEEP = "'" + "[" * 3000 + "]" * 3000 + "'"
@@ -42,12 +45,20 @@ ON_BOTH = [
         [{{"meter": "input_tokens", "nano_usd_per_million": {HUGE}}}]}}'""",
     """models SET input_modalities = '["smell"]'""",
     """models SET default_params = '{"temperature": "warm"}'""",
+    "models SET dated_prices = '5'",
+    """models SET dated_prices = '[{"items": []}]'""",
+    "model_configs SET targets = '[5]'",
+    """model_configs SET params = '{"temperature": "warm"}'""",
+    "model_configs SET limits = '[]'",
+    f"model_configs SET routing = {DEEP}",
+    """model_configs SET labels = '"x"'""",
 ]
 ON_POSTGRESQL = [
     "providers SET create_time = 'infinity'",
     "providers SET update_time = '0044-03-15 BC'",
     "credentials SET expire_time = 'infinity'",
     "models SET sync_time = '-infinity'",
+    "model_configs SET create_time = 'infinity'",
 ]
 ON_SQLITE = [
     "providers SET settings = '{'",
@@ -62,17 +73,21 @@ ON_SQLITE = [
     "credentials SET secret_version = 'two'",
     "models SET price = '{]'",
     "models SET context_window_tokens = 'long'",
+    "model_configs SET targets = '{]'",
+    "model_configs SET agent = CAST(X'ff' AS TEXT)",
 ]
 POISONS = {"sqlite": (*ON_BOTH, *ON_SQLITE), "postgresql": (*ON_BOTH, *ON_POSTGRESQL)}
 KEYS = {
     "providers": "provider_id = 'ill'",
     "credentials": "credential_id = 'ill'",
     "models": "model_id = 'ill'",
+    "model_configs": "config_id = 'ill'",
 }
 ILL = {
     "providers": "providers/ill",
     "credentials": "providers/well/credentials/ill",
     "models": "providers/well/models/ill",
+    "model_configs": "modelConfigs/ill",
 }
 HEALTHY = {
     "sealed": "sealed1:fernet-v1:k1:AAAA",
@@ -109,6 +124,7 @@ async def symptoms(database, configuration, tenant: str) -> dict[str, object]:
         "shown": await shown(database, tenant),
         "served": reachable(view),
         "usable": usable(view),
+        "configs": {config.config_id for config in view.configs[0].values()},
     }
 
 
@@ -129,6 +145,7 @@ def expected(tenant: str, table: str) -> dict[str, object]:
         "shown": {ill},
         "served": models - {"ill"} if table == "models" else models,
         "usable": keys - {ill},
+        "configs": {"well", "ill"} - ({"ill"} if table == "model_configs" else set()),
     }
 
 
@@ -148,6 +165,34 @@ async def test_what_is_quarantined_is_repaired_by_an_update(database):
     assert mended.unreadable == ()
     assert configuration.quarantined == 0
     assert not (await configuration.view("acme")).providers["tenants/acme/providers/ill"].disabled
+
+
+async def test_what_no_driver_can_read_is_repaired_or_deleted_all_the_same(sqlite_url):
+    async with Database.open(sqlite_url) as database:
+        await fill(database)
+        for poison in (
+            "models SET price = '{]'",
+            "model_configs SET targets = '{]'",
+            "providers SET settings = '{'",
+            "credentials SET rate_limits = '{'",
+        ):
+            await break_one(database, "acme", poison)
+
+        async with database.begin() as tx:
+            ill = await tx.providers.get("acme", "ill", for_update=True)
+            await tx.providers.update(replace(ill, settings={}), ill.version)
+            well = await tx.providers.get("acme", "well")
+            model = await tx.models.get(well.uid, "ill")
+            await tx.models.update(well.uid, replace(model, price=None), model.version)
+            await tx.models.delete(well.uid, "ill")
+            config = await tx.model_configs.get("acme", "ill", for_update=True)
+            mended = await tx.model_configs.update(replace(config, targets=()), config.version)
+            key = await tx.credentials.get(well.uid, "ill")
+            await tx.credentials.update(replace(key, disabled=True), key.version)
+            await tx.credentials.delete(key.uid)
+
+    assert config.unreadable == ("targets",)
+    assert mended.unreadable == ()
 
 
 async def test_a_search_passes_over_what_cannot_be_searched(sqlite_url):
@@ -198,6 +243,8 @@ async def fill(database, tenant: str = "acme") -> None:
         await tx.models.add(well.uid, a_model(well, "well-model"))
         await tx.models.add(well.uid, a_model(well, "ill"))
         await tx.models.add(also.uid, a_model(also, "also-well-model"))
+        for one in ("well", "ill"):
+            await tx.model_configs.add(a_model_config(one, Selector(agent=one), tenant))
 
 
 async def break_one(database, tenant: str, poison: str) -> None:
@@ -205,7 +252,8 @@ async def break_one(database, tenant: str, poison: str) -> None:
     table = poison.partition(" ")[0]
     owner = f"tenant = '{tenant}'"
     own = "SELECT uid FROM providers WHERE"
-    where = owner if table == "providers" else f"provider_uid IN ({own} {owner})"
+    owned = table in ("providers", "model_configs")
+    where = owner if owned else f"provider_uid IN ({own} {owner})"
     async with database.begin() as tx:
         await tx.providers._connection.exec_driver_sql(
             f"UPDATE {poison} WHERE {KEYS[table]} AND {where}"
@@ -235,6 +283,7 @@ async def shown(database, tenant: str) -> set[str]:
     async with database.read() as tx:
         providers = (await tx.providers.list(tenant, Listing(limit=10))).items
         models = (await tx.models.list([tenant], Listing(limit=10))).items
+        configs = (await tx.model_configs.list(tenant, Listing(limit=10))).items
         credentials = await tx.credentials.of_providers([one.uid for one in providers])
     kind = provider_kind("openai")
     owners = {one.uid: one for one in providers}
@@ -243,6 +292,9 @@ async def shown(database, tenant: str) -> set[str]:
         **{one.name: credential_state(one, owners[one.provider_uid], NOW) for one in credentials},
     }
     ill = {name for name, state in states.items() if state is State.QUARANTINED}
-    return ill | {
-        one.name for one in models if from_model(one).state == model_pb2.Model.STATE_QUARANTINED
-    }
+    told = [*map(from_model, models), *map(from_model_config, configs)]
+    return ill | {one.name for one in told if "QUARANTINED" in state_of(one)}
+
+
+def state_of(message) -> str:
+    return type(message).State.Name(message.state)

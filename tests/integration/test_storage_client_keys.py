@@ -9,13 +9,24 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from llm_service.domain.access import CALLER, Caller, ClientKey, Principal, Role, as_service
+from llm_service.domain.access import (
+    CALLER,
+    Caller,
+    ClientKey,
+    ClientKeyState,
+    Principal,
+    Role,
+    as_service,
+)
 from llm_service.domain.listing import Listing
-from llm_service.errors import AlreadyExists, EtagMismatch, ResourceNotFound
+from llm_service.errors import AlreadyExists, EtagMismatch, ResourceInUse, ResourceNotFound
+from llm_service.gateway.access.client_keys import ClientKeys
+from llm_service.gateway.access.known_keys import KnownKeys
 from llm_service.storage import migrations
 from llm_service.storage.database import Database
 from llm_service.storage.tables import METADATA
 from tests.integration.samples import a_credential, a_provider
+from tests.unit.key_store import a_vault
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TABLES = ("providers", "credentials", "models", "usage_records", "client_keys")
@@ -175,3 +186,35 @@ async def test_the_second_lock_can_be_taken_off_again(confined, postgresql_url):
             "SELECT count(*) FROM pg_class WHERE relrowsecurity OR relforcerowsecurity"
         ).fetchone()
     assert (policies, held) == ((0,), (0,))
+
+
+BROKEN_KEYS = {
+    "both": ["roles = '5'", "roles = '[5]'"],
+    "sqlite": ["roles = '{'", "create_time = 'yesterday'", "revoke_time = 'long ago'"],
+    "postgresql": ["expire_time = 'infinity'", "revoke_time = '-infinity'"],
+}
+
+
+async def test_a_broken_key_opens_nothing_and_costs_no_other_key_anything(database):
+    broken = [*BROKEN_KEYS["both"], *BROKEN_KEYS[database.dialect]]
+    ids = [f"{number:016d}" for number in range(len(broken))]
+    async with database.begin() as tx:
+        await tx.client_keys.add(a_key("w" * 16))
+        for key_id, poison in zip(ids, broken, strict=True):
+            await tx.client_keys.add(a_key(key_id))
+            await tx.client_keys._connection.exec_driver_sql(
+                f"UPDATE client_keys SET {poison} WHERE key_id = '{key_id}'"  # noqa: S608
+            )
+        await tx.config.bump("acme")
+    known = KnownKeys(database)
+
+    await known.refresh()
+
+    states = {key_id: known.get(key_id).state(NOW) for key_id in ids}
+    assert set(states.values()) == {ClientKeyState.QUARANTINED}, states
+    assert known.get("w" * 16).state(NOW) is ClientKeyState.ACTIVE
+    keys = ClientKeys(database, a_vault(), lambda: NOW)
+    for key_id in ids:
+        with pytest.raises(ResourceInUse):
+            await keys.update("acme", key_id, lambda draft: draft)
+        assert (await keys.revoke("acme", key_id)).unreadable == ()

@@ -83,7 +83,8 @@ async def test_a_configuration_is_read_as_it_was_written(service):
     assert (stored.name, stored.etag) == (NAME, '"1"')
     assert stored.create_time == stored.update_time
     assert stored == await got(service)
-    for output in ("name", "etag", "create_time", "update_time"):
+    assert stored.state == pb.ModelConfig.STATE_DISABLED
+    for output in ("name", "etag", "create_time", "update_time", "state"):
         stored.ClearField(output)
     assert stored == full()
 

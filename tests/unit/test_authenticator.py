@@ -106,7 +106,7 @@ async def test_an_unknown_key_while_the_database_is_away_may_be_tried_again(door
         await doors.authenticator.bearer(str(key_text.new()))
 
 
-@pytest.mark.parametrize("ended", ["revoked", "disabled", "expired", "deleted"])
+@pytest.mark.parametrize("ended", ["revoked", "disabled", "expired", "deleted", "broken"])
 async def test_a4_a_key_that_ends_opens_nothing_from_the_next_refresh_on(doors, ended):
     key, text = await doors.keys.create("acme", replace(DRAFT, expire_time=NOW + timedelta(1)))
     await doors.authenticator.bearer(text)
@@ -115,6 +115,9 @@ async def test_a4_a_key_that_ends_opens_nothing_from_the_next_refresh_on(doors, 
         await doors.keys.revoke("acme", key.key_id)
     elif ended == "disabled":
         await doors.keys.update("acme", key.key_id, lambda draft: replace(draft, disabled=True))
+    elif ended == "broken":
+        doors.store.rows[key.key_id] = replace(doors.store.rows[key.key_id], unreadable=("roles",))
+        await doors.store.bump("acme")
     elif ended == "deleted":
         del doors.store.rows[key.key_id]
         await doors.store.bump("acme")

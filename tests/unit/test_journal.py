@@ -241,3 +241,93 @@ async def test_segments_that_were_left_behind_are_synchronised_too(tmp_path, mon
 
     assert len(calls) == 3
     journal.close()
+
+
+def no_descriptors(*_):
+    raise OSError(24, "Too many open files")
+
+
+async def test_a_segment_that_cannot_be_made_refuses_the_frame_and_keeps_the_last(
+    tmp_path, monkeypatch
+):
+    journal = Journal.open(tmp_path, 1600)
+    journal.append(opened(1, b"x" * 100))
+    monkeypatch.setattr(module.os, "open", no_descriptors)
+    with pytest.raises(JournalFull):
+        journal.append(opened(2, b"x" * 100))
+    monkeypatch.undo()
+
+    await journal.synced()
+    journal.append(opened(3, b"x"))
+    died(journal)
+
+    assert found(tmp_path) == [[opened(1, b"x" * 100), opened(3, b"x")]]
+
+
+def test_a_disk_that_fails_while_room_is_made_costs_nobody_their_call(tmp_path, monkeypatch):
+    journal = Journal.open(tmp_path, MUCH)
+    journal.append(opened(1))
+    monkeypatch.setattr(module.os, "open", no_descriptors)
+
+    journal.forget(["1"])
+
+    monkeypatch.undo()
+    assert journal.attempts == 0
+    journal.append(opened(2))
+    journal.close()
+
+
+def test_a_frame_that_stays_cut_hides_none_that_follow(tmp_path, monkeypatch):
+    journal = Journal.open(tmp_path, MUCH)
+    journal.append(opened(1))
+    real = os.write
+
+    def broken(descriptor, size):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) // 2]))
+    monkeypatch.setattr(os, "ftruncate", broken)
+    with pytest.raises(JournalFull):
+        journal.append(opened(2))
+    monkeypatch.undo()
+    journal.append(opened(3))
+    died(journal)
+
+    assert found(tmp_path) == [[opened(1), opened(3)]]
+
+
+async def test_what_follows_a_failed_synchronisation_is_on_files_of_its_own(tmp_path, monkeypatch):
+    journal = Journal.open(tmp_path, MUCH)
+
+    def broken(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module.os, "fdatasync", broken)
+    journal.append(opened(1))
+    with pytest.raises(OSError, match="output"):
+        await journal.synced()
+    monkeypatch.undo()
+    journal.append(opened(2))
+    await journal.synced()
+
+    assert len(segments(tmp_path)) == 2
+    journal.close()
+
+
+def test_a_journal_that_is_closed_takes_nothing(tmp_path):
+    journal = Journal.open(tmp_path, MUCH)
+    journal.close()
+
+    with pytest.raises(JournalFull):
+        journal.append(opened(1))
+
+
+def test_a_journal_of_another_life_of_the_machine_is_told_apart(tmp_path, monkeypatch):
+    died(Journal.open(tmp_path, MUCH))
+    [here] = orphans(tmp_path)
+    here.release()
+    monkeypatch.setattr(module, "_boot", lambda: b"another")
+    [elsewhere] = orphans(tmp_path)
+    elsewhere.release()
+
+    assert (here.machine_died, elsewhere.machine_died) == (False, True)

@@ -191,12 +191,63 @@ async def test_a_record_the_disk_does_not_take_is_still_stored(world, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(journals.os, "write", broken)
-    world.ledger.dialled("a")
+    world.ledger.progress("a", AttemptProgress(TokenUsage(1, 1), 1.0))
     world.ledger.record(settled())
     monkeypatch.undo()
     await world.ledger.flush()
 
     assert [record.attempt_id for record in world.database.stored] == ["a"]
+
+
+async def test_a_record_no_segment_can_be_made_for_is_still_stored(world, monkeypatch):
+    await world.ledger.open(opened())
+
+    def broken(*_):
+        raise OSError(24, "Too many open files")
+
+    world.journal._spoiled = True
+    monkeypatch.setattr(journals.os, "open", broken)
+    world.ledger.record(settled())
+    monkeypatch.undo()
+    await world.ledger.flush()
+
+    assert [record.attempt_id for record in world.database.stored] == ["a"]
+
+
+async def test_an_attempt_whose_dialling_the_disk_does_not_take_is_not_dialled(world, monkeypatch):
+    await world.ledger.open(opened())
+
+    def broken(to, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journals.os, "write", broken)
+
+    with pytest.raises(Overloaded):
+        world.ledger.dialled("a")
+
+
+async def test_what_a_dead_machine_may_have_dialled_is_charged_by_estimate(world, monkeypatch):
+    await world.ledger.open(opened())
+    world.dies()
+    monkeypatch.setattr(journals, "_boot", lambda: b"another")
+
+    [found] = await world.found()
+
+    assert (found.attempt.usage.input_tokens, found.usage_source) == (7, UsageSource.ESTIMATE)
+
+
+async def test_one_journal_that_must_wait_keeps_no_other_from_being_found(world, tmp_path):
+    await world.ledger.open(opened("a"))
+    other = World(tmp_path)
+    await other.ledger.open(opened("b"))
+    world.dies()
+    other.dies()
+    world.database.down = True
+    with pytest.raises(StorageUnavailable):
+        await world.recovery.recover()
+    world.database.down = False
+
+    assert {record.attempt_id for record in await world.found()} == {"a", "b"}
 
 
 async def test_frames_of_another_release_lose_nothing_of_the_others(world, caplog):

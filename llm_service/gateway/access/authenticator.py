@@ -116,7 +116,7 @@ class Authenticator:
         key = await self._keys.find(text.key_id) if text else None
         if text is None or key is None or not key_text.is_of(text.secret, key, self._vault):
             return None
-        if key.revoke_time is not None or key.disabled:
+        if key.revoke_time is not None or key.disabled or key.unreadable:
             return None
         until = key.expire_time.timestamp() if key.expire_time else float("inf")
         return Accepted(key.principal, until, key)

@@ -104,13 +104,15 @@ class ClientKeys:
             EtagMismatch, ResourceNotFound: it has changed, or is not there.
             InvalidField: names all that is wrong with the change.
             PermissionDenied: it would do more than before, and what its caller cannot.
-            ResourceInUse: it is revoked, which is for good.
+            ResourceInUse: it is revoked, which is for good; or broken, and may have been.
         """
         now = self._now()
         async with self._database.begin() as tx:
             stored = await _stored(tx, tenant, key_id, expected_version)
             if stored.revoke_time is not None:
                 raise ResourceInUse("the client key is revoked, which is for good")
+            if stored.unreadable:
+                raise ResourceInUse("what is stored of the client key is broken: revoke it")
             draft = change(ClientKeyDraft.of(stored))
             _check(draft)
             changed = replace(

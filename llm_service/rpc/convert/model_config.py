@@ -64,8 +64,15 @@ def from_model_config(config: ModelConfig) -> pb.ModelConfig:
     message = from_model_config_draft(ModelConfigDraft.of(config))
     message.name = config.name
     message.etag = to_etag(config.version)
+    message.state = _state(config)
     set_times(message, config, "create_time", "update_time")
     return message
+
+
+def _state(config: ModelConfig) -> pb.ModelConfig.State.ValueType:
+    if config.unreadable:
+        return pb.ModelConfig.STATE_QUARANTINED
+    return pb.ModelConfig.STATE_DISABLED if config.disabled else pb.ModelConfig.STATE_ACTIVE
 
 
 def from_targets(targets: Iterable[TargetSpec]) -> list[pb.Target]:

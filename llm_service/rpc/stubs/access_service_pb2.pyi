@@ -83,6 +83,8 @@ class ClientKey(_message.Message):
         """Its expire_time has passed."""
         STATE_REVOKED: ClientKey._State.ValueType  # 4
         """Ended for good."""
+        STATE_QUARANTINED: ClientKey._State.ValueType  # 5
+        """What is stored of it is broken: it opens nothing, and can only be revoked."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether it opens anything."""
@@ -95,6 +97,8 @@ class ClientKey(_message.Message):
     """Its expire_time has passed."""
     STATE_REVOKED: ClientKey.State.ValueType  # 4
     """Ended for good."""
+    STATE_QUARANTINED: ClientKey.State.ValueType  # 5
+    """What is stored of it is broken: it opens nothing, and can only be revoked."""
 
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from . import common_pb2 as _common_pb2
 from . import generation_pb2 as _generation_pb2
 import builtins as _builtins
@@ -27,6 +28,33 @@ class ModelConfig(_message.Message):
     """Which models serve a scope of calls, in which order, with which parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ModelConfig._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ModelConfig._State.ValueType  # 0
+        STATE_ACTIVE: ModelConfig._State.ValueType  # 1
+        STATE_DISABLED: ModelConfig._State.ValueType  # 2
+        STATE_QUARANTINED: ModelConfig._State.ValueType  # 3
+        """What is stored of it is broken: for calls it is as if it were not there,
+        nor its caps and its lock. Fields that cannot be read are empty; an update
+        or its deletion repairs it.
+        """
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it is there for calls."""
+
+    STATE_UNSPECIFIED: ModelConfig.State.ValueType  # 0
+    STATE_ACTIVE: ModelConfig.State.ValueType  # 1
+    STATE_DISABLED: ModelConfig.State.ValueType  # 2
+    STATE_QUARANTINED: ModelConfig.State.ValueType  # 3
+    """What is stored of it is broken: for calls it is as if it were not there,
+    nor its caps and its lock. Fields that cannot be read are empty; an update
+    or its deletion repairs it.
+    """
 
     @_typing.final
     class LabelsEntry(_message.Message):
@@ -61,6 +89,7 @@ class ModelConfig(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"modelConfigs/{model_config}", everybody's, or
     "tenants/{tenant}/modelConfigs/{model_config}".
@@ -73,6 +102,8 @@ class ModelConfig(_message.Message):
     """True: requests may not set model, params or routing."""
     etag: _builtins.str
     """Changes with every change. Sent back and different: ETAG_MISMATCH."""
+    state: Global___ModelConfig.State.ValueType
+    """Derived from the other fields."""
     @_builtins.property
     def selector(self) -> Global___Selector:
         """Which calls it is for. Unique per owner, disabled ones included: so there is
@@ -124,10 +155,11 @@ class ModelConfig(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str | None = ...,
+        state: Global___ModelConfig.State.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "limits", b"limits", "params", b"params", "routing", b"routing", "selector", b"selector", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "limits", b"limits", "locked", b"locked", "name", b"name", "params", b"params", "routing", b"routing", "selector", b"selector", "targets", b"targets", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "limits", b"limits", "locked", b"locked", "name", b"name", "params", b"params", "routing", b"routing", "selector", b"selector", "state", b"state", "targets", b"targets", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
