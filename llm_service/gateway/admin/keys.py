@@ -111,7 +111,10 @@ class Keys:
             if sealing := [one for one in replicas if one.primary_id == key_id]:
                 raise ResourceInUse(f"key {key_id} still seals on {_named(sealing)}")
             if count := (await tx.sealed.references()).get(key_id, 0):
-                raise ResourceInUse(f"key {key_id} is needed by {count} stored values: rewrap them")
+                raise ResourceInUse(
+                    f"key {key_id} is needed by {count} stored values: rewrap them, and replace "
+                    "client keys made while it was primary"
+                )
             await tx.keys.retire(key_id, now)
 
     def _standing(
