@@ -98,14 +98,14 @@ async def test_the_vendor_was_given_the_secrets_and_failed_in_every_way(exercise
     assert exercise.codes >= EVERY_FAILURE
 
 
-async def test_no_status_message_or_metadata_has_a_secret(exercised):
+async def test_s9_no_status_message_or_metadata_has_a_secret(exercised):
     exercise, _, _, _ = exercised
 
     assert any(MARKER in text for text in exercise.told)
     assert [text for text in exercise.told if leaks(text)] == []
 
 
-async def test_no_log_line_has_a_secret(exercised):
+async def test_s9_no_log_line_has_a_secret(exercised):
     _, folder, _, process = exercised
 
     log = log_in(folder).read_text()
@@ -116,7 +116,7 @@ async def test_no_log_line_has_a_secret(exercised):
     assert leaks(process.announced) == []
 
 
-async def test_no_file_of_the_database_has_a_secret_but_sealed(exercised):
+async def test_s9_no_file_of_the_database_has_a_secret_but_sealed(exercised):
     _, folder, files, _ = exercised
 
     dump = dump_of(database_in(folder))
@@ -155,7 +155,9 @@ def heard():
     logger.removeHandler(handler)
 
 
-async def test_no_span_metric_or_log_record_has_a_secret(data_folder, vendor, monkeypatch, heard):
+async def test_s9_no_span_metric_or_log_record_has_a_secret(
+    data_folder, vendor, monkeypatch, heard
+):
     spans, metrics = InMemorySpanExporter(), InMemoryMetricReader()
 
     def telemetry(settings):
@@ -190,7 +192,7 @@ def ours() -> list[object]:
     ]
 
 
-async def test_no_repr_of_a_live_object_has_the_key(tmp_path, vendor):
+async def test_s9_no_repr_of_a_live_object_has_the_key(tmp_path, vendor):
     async with running(tmp_path, OPENAI_API_KEY=KEY) as service:
         exercise = Exercise(service, vendor)
         await exercise.provider()

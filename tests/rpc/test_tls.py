@@ -90,7 +90,9 @@ async def test_calls_go_through_tls(files, authority):
         assert await call(server.port, authority.pem) == "c-1"
 
 
-async def test_a_new_certificate_serves_new_connections_and_leaves_old_ones_alone(files, authority):
+async def test_a2_a_new_certificate_serves_new_connections_and_leaves_old_ones_alone(
+    files, authority
+):
     other = Authority("other")
     release = asyncio.Event()
 
@@ -118,7 +120,7 @@ async def test_a_new_certificate_serves_new_connections_and_leaves_old_ones_alon
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "missing", "mismatch", "garbage"])
-async def test_while_the_files_are_no_good_the_last_good_ones_serve(
+async def test_a2_while_the_files_are_no_good_the_last_good_ones_serve(
     files, authority, damage, caplog
 ):
     caplog.set_level(logging.WARNING, "llm_service")
@@ -179,7 +181,7 @@ def test_a_server_does_not_start_on_files_that_are_no_good(files, authority, dam
     assert "AAAA" not in str(failure.value)
 
 
-def test_a_handshake_reads_the_files_only_when_they_changed_and_only_good_ones(files, authority):
+def test_a2_a_handshake_reads_the_files_only_when_they_changed_and_only_good_ones(files, authority):
     certificates = _Certificates(files)
     certificates.first()
 

@@ -64,7 +64,7 @@ bindings = st.builds(Binding, ids, ids, ids, ids, ids, st.integers(0, 2**31))
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(home=bindings, elsewhere=bindings)
-def test_a_secret_opens_only_under_the_very_binding_it_was_sealed_for(
+def test_s2_a_secret_opens_only_under_the_very_binding_it_was_sealed_for(
     scheme: Scheme, home: Binding, elsewhere: Binding
 ) -> None:
     sealed = VAULTS[scheme].seal("secret", home)
@@ -89,7 +89,7 @@ def test_a_secret_opens_only_under_the_very_binding_it_was_sealed_for(
     ],
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_moved_secret_does_not_open(scheme: Scheme, elsewhere: Binding) -> None:
+def test_s2_a_moved_secret_does_not_open(scheme: Scheme, elsewhere: Binding) -> None:
     sealed = VAULTS[scheme].seal(SECRET, BINDING)
 
     assert_unreadable(VAULTS[scheme], sealed, elsewhere)
@@ -123,7 +123,7 @@ def test_a_secret_sealed_before_origins_were_opens_for_the_one_it_is_given_since
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_secret_of_another_deployment_does_not_open(scheme: Scheme) -> None:
+def test_s2_a_secret_of_another_deployment_does_not_open(scheme: Scheme) -> None:
     keyring = new_keyring(scheme)
     sealed = Vault(keyring, "deployment-1").seal(SECRET, BINDING)
 
@@ -142,7 +142,7 @@ def test_flipping_any_bit_of_the_text_makes_it_unreadable(scheme: Scheme) -> Non
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_flipping_any_bit_of_the_payload_makes_it_unreadable(scheme: Scheme) -> None:
+def test_s1_flipping_any_bit_of_the_payload_makes_it_unreadable(scheme: Scheme) -> None:
     head, _, text = VAULTS[scheme].seal(SECRET, BINDING).rpartition(":")
     payload = base64.urlsafe_b64decode(text)
 
@@ -157,7 +157,7 @@ def test_flipping_any_bit_of_the_payload_makes_it_unreadable(scheme: Scheme) -> 
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_truncation_is_unreadable(scheme: Scheme) -> None:
+def test_s1_every_truncation_is_unreadable(scheme: Scheme) -> None:
     sealed = VAULTS[scheme].seal(SECRET, BINDING)
     head, _, text = sealed.rpartition(":")
     payload = base64.urlsafe_b64decode(text)
@@ -187,7 +187,7 @@ def test_sealing_twice_gives_different_ciphertexts(scheme: Scheme) -> None:
 
 @pytest.mark.parametrize("new", SCHEMES)
 @pytest.mark.parametrize("old", SCHEMES)
-def test_after_a_promotion_old_secrets_open_and_new_ones_use_the_new_key(
+def test_s1_after_a_promotion_old_secrets_open_and_new_ones_use_the_new_key(
     old: Scheme, new: Scheme
 ) -> None:
     old_line = f"k1 {old} {generate_key(old)}"
@@ -203,7 +203,7 @@ def test_after_a_promotion_old_secrets_open_and_new_ones_use_the_new_key(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_an_unknown_key_id_is_named_in_the_error(scheme: Scheme) -> None:
+def test_s1_an_unknown_key_id_is_named_in_the_error(scheme: Scheme) -> None:
     sealed = Vault(new_keyring(scheme, "retired"), "deployment-1").seal(SECRET, BINDING)
 
     with pytest.raises(ProviderCredentialUnreadable, match="not in the key ring") as caught:
@@ -278,7 +278,7 @@ def test_without_a_key_ring_nothing_is_sealed_or_opened() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("form", ["", "-origin"])
-def test_the_golden_ciphertext_opens(scheme: Scheme, form: str) -> None:
+def test_s1_the_golden_ciphertext_opens(scheme: Scheme, form: str) -> None:
     golden = json.loads((GOLDEN / f"vault-{scheme}{form}.json").read_text(encoding="utf-8"))
     vault = Vault(Keyring.from_text(golden["keyring"]), golden["deployment_id"])
 
