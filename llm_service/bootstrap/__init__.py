@@ -101,7 +101,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
         servicers += (AccessServicer(access.keys),)
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
-        rings = key_rings(settings, base.vault, database, configuration, serving)
+        rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
 

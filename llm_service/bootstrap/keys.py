@@ -7,6 +7,7 @@ from pathlib import Path
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway.admin.keys import Keys
+from llm_service.gateway.audit.log import AuditLog
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.key_rings import KeyRings, RingUse
 from llm_service.rpc.server import Serving
@@ -50,6 +51,7 @@ def key_rings(
     database: Database,
     configuration: Configuration,
     serving: Serving,
+    audit: AuditLog,
 ) -> KeyRings:
     """What keeps the vault at the ring in its file, and the health service told of it."""
 
@@ -63,6 +65,8 @@ def key_rings(
             partial(current_keyring, settings),
             configuration.refresh,
             sealing,
+            # Until then a chain that ends under the key before looks like a forged one.
+            audit.advance,
             settings.max_call_seconds,
         ),
     )

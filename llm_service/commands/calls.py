@@ -184,7 +184,8 @@ def _table(answer: "usage_service_pb2.QueryUsageResponse", dimensions: list[str]
 
 def _total(total: "usage_service_pb2.UsageMetrics") -> str:
     cost = money(total.cost_nano_usd, incomplete=total.unpriced_request_count > 0)
-    return f"{total.request_count} calls, {cost}"
+    calls = "call" if total.request_count == 1 else "calls"
+    return f"{total.request_count} {calls}, {cost}"
 
 
 async def _health(target: Target, service: str) -> None:

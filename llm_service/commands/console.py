@@ -101,9 +101,11 @@ def told(error: "grpc.aio.AioRpcError") -> str:
             for detail in status_pb2.Status.FromString(value).details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info):
-                    reason = f" {info.reason}:"
+                    reason = info.reason
+    code = error.code().name
+    named = code if reason in ("", code) else f"{code}: {reason}"
     details = " ".join((error.details() or "").split())
-    return f"{error.code().name}:{reason} {details}".rstrip(" :")
+    return f"{named}: {details}".rstrip(" :")
 
 
 @dataclass(frozen=True, slots=True)

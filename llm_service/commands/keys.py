@@ -83,7 +83,7 @@ def rewrap(
         remaining = _run(lambda rotation: _rewrap(rotation, rate))
     if remaining:
         raise fail(f"stored values still sealed with another key: {remaining}")
-    typer.echo("every stored value is sealed with the primary key")
+    typer.echo("every stored secret is sealed with the primary key")
 
 
 @keys.command()

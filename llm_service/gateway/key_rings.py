@@ -29,12 +29,14 @@ class RingUse:
         read: the ring as it is now in its file; it blocks, and may raise BadKeyring and OSError.
         refresh: brings the configuration in memory up to what is stored.
         sealing: told whether secrets can be sealed, whenever that may have changed.
+        changed: does at once what a new ring asks for; may raise StorageUnavailable.
         linger_seconds: how long a key that left the ring still opens: the longest call.
     """
 
     read: Callable[[], Keyring | None]
     refresh: Callable[[], Awaitable[None]]
     sealing: Callable[[bool], None]
+    changed: Callable[[], Awaitable[object]]
     linger_seconds: float
 
 
@@ -116,11 +118,15 @@ class KeyRings:
             opening = opening.keeping(old) if opening is not None else None
         before = self._vault.trouble
         self._vault.use(opening, refused)
-        if ring != self._ring:
+        changed = ring != self._ring
+        if changed:
             logger.info("the key ring is now %r", ring)
         if self._vault.trouble != before and self._vault.trouble:
             logger.error("secrets cannot be sealed: %s", self._vault.trouble)
         self._ring = ring
+        if changed:
+            with suppress(StorageUnavailable):  # whoever needs it does it again in time
+                await self._use.changed()
 
     def _standing(self) -> ReplicaKeys:
         """What to report, at the time of the last report: to see whether it is news."""

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from llm_service.commands import app
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import audit_service_pb2_grpc as audit_stubs
+from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
+from llm_service.vault import Scheme, generate_key
 from tests.e2e.service import KEY, asking, running
 
 
@@ -72,6 +74,28 @@ async def test_verify_exits_1_and_says_where_a_chain_is_broken(audited, tmp_path
     broken = await command(audited[0], "verify", "--tenant", "", "--anchors", str(kept))
 
     assert (broken.exit_code, broken.stdout) == (1, "shared: broken at 1: anchor mismatch\n")
+
+
+async def test_a_new_primary_key_leaves_every_chain_intact(tmp_path):
+    async with running(tmp_path, LLM_CONFIG_POLL_SECONDS="0.05") as service:
+        await service.add_provider("before", "https://one.example/v1")
+
+        ring = tmp_path / "vault.key"
+        old = ring.read_text().replace(" primary", "")
+        ring.write_text(f"{old}k2 fernet-v1 {generate_key(Scheme.FERNET_V1)} primary\n")
+        await sealed_by(service, "k2")
+        verified = await command(service, "verify")
+
+    assert (verified.exit_code, verified.stdout) == (0, "shared: intact, 3 entries\n")
+
+
+async def sealed_by(service, key_id: str) -> None:
+    """Wait for the service to say that it seals with this key."""
+    async with asyncio.timeout(30):
+        while True:
+            status = await service.admin.GetKeyringStatus(pb.GetKeyringStatusRequest())
+            if any(one.primary_key_id == key_id for one in status.replicas):
+                return
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ async def test_the_first_key_makes_a_tenants_key_that_ends_when_it_is_revoked(re
             *("--ca-file", str(authority)),
             LLM_API_KEY=key,
         )
+        refused = await command(
+            *("usage", "--address", required.address, "--ca-file", str(authority)), LLM_API_KEY=key
+        )
         listed = await command(
             *("client-keys", "list", "--address", required.address),
             *("--ca-file", str(authority)),
@@ -63,6 +66,8 @@ async def test_the_first_key_makes_a_tenants_key_that_ends_when_it_is_revoked(re
 
     assert anonymous.reason == "CALLER_UNAUTHENTICATED"
     assert (called.code, called.out) == (0, "hello\n"), called.err
+    wanted = "llm-service: PERMISSION_DENIED: this method needs the role usage-read\n"
+    assert (refused.code, refused.err) == (1, wanted)
     assert f"{name}\tactive\tinvoke\t\n" in listed.out, listed.err
     assert key not in called.err + listed.out + required.log
     assert required.log.count(operator) == 1

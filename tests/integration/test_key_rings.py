@@ -29,6 +29,8 @@ class File:
     reads: int = 0
     refreshed: int = 0
     sealing: list[bool] = field(default_factory=list)
+    changes: int = 0
+    change_failure: Exception | None = None
 
     def read(self) -> Keyring:
         self.reads += 1
@@ -39,10 +41,15 @@ class File:
     async def refresh(self) -> None:
         self.refreshed += 1
 
+    async def changed(self) -> None:
+        self.changes += 1
+        if self.change_failure:
+            raise self.change_failure
+
 
 def rings_of(database, file: File, *, linger: float = 600) -> tuple[KeyRings, Vault]:
     vault = Vault(Keyring.from_text(file.text), "deployment")
-    use = RingUse(file.read, file.refresh, file.sealing.append, linger)
+    use = RingUse(file.read, file.refresh, file.sealing.append, file.changed, linger)
     return KeyRings(vault, database, use), vault
 
 
@@ -66,6 +73,20 @@ async def test_a_changed_file_is_taken_over_and_reported(database):
     assert after.replica_uid == before.replica_uid
     assert vault.keyring.primary_id == "k2"
     assert (file.refreshed, file.sealing) == (0, [True, True])
+
+
+async def test_a_new_ring_is_acted_upon_once_and_used_though_the_database_fails_meanwhile(database):
+    file = File(change_failure=StorageUnavailable("away"))
+    rings, vault = rings_of(database, file)
+    await rings.look()
+    before = file.changes
+
+    file.text = f"{K1}\n{K2} primary"
+    await rings.look()
+    await rings.look()
+
+    assert (before, file.changes) == (0, 1)
+    assert vault.keyring.primary_id == "k2"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_a_server_does_not_start_on_files_that_are_no_good(files, authority, dam
     assert "AAAA" not in str(failure.value)
 
 
-def test_a_handshake_reads_the_files_only_when_they_changed_and_only_good_ones(files, authority):
+def test_a2_a_handshake_reads_the_files_only_when_they_changed_and_only_good_ones(files, authority):
     certificates = _Certificates(files)
     certificates.first()
 

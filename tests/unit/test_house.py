@@ -135,7 +135,9 @@ def test_every_make_target_says_what_it_does():
 
 
 def test_every_command_the_readme_names_exists():
-    named = set(re.findall(r"(?:`|^)llm-service ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
+    named = set(
+        re.findall(r"(?:`|^)llm-service ([a-z][a-z-]+)", (ROOT / "README.md").read_text(), re.M)
+    )
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
 

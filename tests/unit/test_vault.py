@@ -64,7 +64,7 @@ bindings = st.builds(Binding, ids, ids, ids, ids, ids, st.integers(0, 2**31))
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(home=bindings, elsewhere=bindings)
-def test_a_secret_opens_only_under_the_very_binding_it_was_sealed_for(
+def test_s2_a_secret_opens_only_under_the_very_binding_it_was_sealed_for(
     scheme: Scheme, home: Binding, elsewhere: Binding
 ) -> None:
     sealed = VAULTS[scheme].seal("secret", home)
@@ -187,7 +187,7 @@ def test_sealing_twice_gives_different_ciphertexts(scheme: Scheme) -> None:
 
 @pytest.mark.parametrize("new", SCHEMES)
 @pytest.mark.parametrize("old", SCHEMES)
-def test_after_a_promotion_old_secrets_open_and_new_ones_use_the_new_key(
+def test_s1_after_a_promotion_old_secrets_open_and_new_ones_use_the_new_key(
     old: Scheme, new: Scheme
 ) -> None:
     old_line = f"k1 {old} {generate_key(old)}"

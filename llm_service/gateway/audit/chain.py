@@ -97,7 +97,7 @@ class Reading:
             return Problem.SEAL_UNKNOWN, self.vouched + 1
         newest = self._sealer.primary in ("", self.end.key_id, *self._keys_before)
         if self.end.sequence and not newest:
-            # Each start of the service seals the chains anew with its primary key.
+            # The service seals all chains anew as soon as its primary key is another.
             return Problem.KEY_SUPERSEDED, self.end.sequence
         return None
 

@@ -201,7 +201,9 @@ class CompletionRequest(_message.Message):
 
     @_builtins.property
     def attribution(self) -> _common_pb2.Attribution:
-        """Who the call is for; copied into its usage records."""
+        """Who the call is for: chooses the stored configuration, and is copied into
+        usage records. Another tenant than the caller's own is PERMISSION_DENIED.
+        """
 
     @_builtins.property
     def stream_options(self) -> Global___StreamOptions:

@@ -44,7 +44,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 6
     """The caller named a model nobody serves."""
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 7
-    """No such provider, credential, model or record."""
+    """No such resource, or another tenant's."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 8
     """The id is taken."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 9
@@ -54,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 11
     """The first call with this request_id still runs. Not sent by this version."""
     ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 12
-    """Something still refers to the resource.
+    """Something still refers to the resource, or a replica still needs it.
     The caller.
     """
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
@@ -83,7 +83,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROVIDER_DISABLED: _ErrorReason.ValueType  # 51
     """The named provider is switched off."""
     ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 52
-    """The provider has no usable credential."""
+    """The provider has no usable credential, or what it points to is not there."""
     ERROR_REASON_PROVIDER_CREDENTIAL_REJECTED: _ErrorReason.ValueType  # 53
     """The provider refused the stored key. Never UNAUTHENTICATED: the caller's
     own credentials are fine.
@@ -93,7 +93,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 55
     """The provider's account is empty, or at its monthly cap."""
     ERROR_REASON_ENCRYPTION_KEY_MISSING: _ErrorReason.ValueType  # 56
-    """No encryption key is configured: a secret can be neither sealed nor opened."""
+    """There is no encryption key that may seal: none is configured, or it is
+    retired, or not the one first known under its id.
+    """
     ERROR_REASON_PROVIDER_CREDENTIAL_UNREADABLE: _ErrorReason.ValueType  # 57
     """A stored secret cannot be opened: its key is gone, or the row was altered."""
     ERROR_REASON_EGRESS_DENIED: _ErrorReason.ValueType  # 58
@@ -117,7 +119,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     The gateway, now.
     """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 90
-    """The gateway's database is away."""
+    """The gateway's database is away, and for calls the configuration in memory
+    is too old.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 91
     """A bug. Metadata: incident, the trace id to quote to whoever runs the
     service.
@@ -147,7 +151,7 @@ ERROR_REASON_PROVIDER_REJECTED_REQUEST: ErrorReason.ValueType  # 5
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 6
 """The caller named a model nobody serves."""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 7
-"""No such provider, credential, model or record."""
+"""No such resource, or another tenant's."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 8
 """The id is taken."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 9
@@ -157,7 +161,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
 ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 11
 """The first call with this request_id still runs. Not sent by this version."""
 ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 12
-"""Something still refers to the resource.
+"""Something still refers to the resource, or a replica still needs it.
 The caller.
 """
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
@@ -186,7 +190,7 @@ missing.
 ERROR_REASON_PROVIDER_DISABLED: ErrorReason.ValueType  # 51
 """The named provider is switched off."""
 ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: ErrorReason.ValueType  # 52
-"""The provider has no usable credential."""
+"""The provider has no usable credential, or what it points to is not there."""
 ERROR_REASON_PROVIDER_CREDENTIAL_REJECTED: ErrorReason.ValueType  # 53
 """The provider refused the stored key. Never UNAUTHENTICATED: the caller's
 own credentials are fine.
@@ -196,7 +200,9 @@ ERROR_REASON_PROVIDER_PERMISSION_DENIED: ErrorReason.ValueType  # 54
 ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 55
 """The provider's account is empty, or at its monthly cap."""
 ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 56
-"""No encryption key is configured: a secret can be neither sealed nor opened."""
+"""There is no encryption key that may seal: none is configured, or it is
+retired, or not the one first known under its id.
+"""
 ERROR_REASON_PROVIDER_CREDENTIAL_UNREADABLE: ErrorReason.ValueType  # 57
 """A stored secret cannot be opened: its key is gone, or the row was altered."""
 ERROR_REASON_EGRESS_DENIED: ErrorReason.ValueType  # 58
@@ -220,7 +226,9 @@ ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 75
 The gateway, now.
 """
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 90
-"""The gateway's database is away."""
+"""The gateway's database is away, and for calls the configuration in memory
+is too old.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 91
 """A bug. Metadata: incident, the trace id to quote to whoever runs the
 service.

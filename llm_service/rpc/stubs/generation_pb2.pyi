@@ -234,13 +234,17 @@ class RoutingOptions(_message.Message):
     disable_fallback: _builtins.bool
     """True: one attempt, and its error."""
     preference: Global___RoutingOptions.Preference.ValueType
-    """What to order equal targets by."""
+    """What to order equal targets by. This version orders by priority only: any
+    other is left out with a Warning.
+    """
     max_attempts: _builtins.int
     """Upstream attempts in all, 1 to 16. Unset: 3."""
     max_cost_nano_usd: _builtins.int
     """Refuse before calling when the estimate is higher."""
     affinity_key: _builtins.str
-    """Same key: same provider and credential while healthy (prompt caches)."""
+    """Same key: same provider and credential while they are usable (prompt
+    caches).
+    """
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models or aliases, tried in order after the first choice. At most 16."""
