@@ -25,13 +25,13 @@ BYTES_PER_TOKEN = 4
 
 def input_tokens(request: CompletionRequest) -> int:
     """At least 1. Counts the text of messages, tool calls, tools and schemas, and no media."""
-    size = sum(len(text.encode()) for text in _texts(request))
+    size = sum(map(text_bytes, _texts(request)))
     return max(1, -(-size // BYTES_PER_TOKEN))
 
 
 def embedded_tokens(inputs: Iterable[Text | Media]) -> int:
     """At least 1. Counts text, and no media."""
-    size = sum(len(item.text.encode()) for item in inputs if isinstance(item, Text))
+    size = sum(text_bytes(item.text) for item in inputs if isinstance(item, Text))
     return max(1, -(-size // BYTES_PER_TOKEN))
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from time import monotonic
 from typing import ClassVar, Generic, TypeVar
 
@@ -231,6 +232,14 @@ class Call(ABC, Generic[R]):
 
     def input_tokens(self) -> int:
         """An estimate."""
+        return self._input_tokens
+
+    @cached_property
+    def _input_tokens(self) -> int:
+        # Every attempt is opened with it, and a prompt may be megabytes.
+        return self._estimated_input()
+
+    def _estimated_input(self) -> int:
         raise NotImplementedError
 
     def most_output_tokens(self, target: Target) -> int | None:
@@ -266,7 +275,7 @@ class CompletionCall(Call[CompletionRequest]):
     def options_json(self, target: Target) -> str:
         return self.request.provider_options_json.get(target.provider.kind, "")
 
-    def input_tokens(self) -> int:
+    def _estimated_input(self) -> int:
         return estimates.input_tokens(self.request)
 
     def params(self, target: Target) -> GenerationParams:
@@ -285,7 +294,7 @@ class EmbeddingCall(Call[EmbeddingRequest]):
     def require(self, target: Target) -> None:
         capabilities.require_embedding(self.request, target.model)
 
-    def input_tokens(self) -> int:
+    def _estimated_input(self) -> int:
         return estimates.embedded_tokens(self.request.inputs)
 
     def most_output_tokens(self, target: Target) -> int | None:  # noqa: ARG002 - vectors are free

@@ -17,6 +17,7 @@ from llm_service.storage import frames
 from llm_service.storage.database import Database
 from llm_service.storage.frames import Replayed, Unsettled
 from llm_service.storage.journal import Orphan, orphans
+from llm_service.storage.usage import BATCH
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +71,13 @@ class Recovery:
     async def _store(self, replayed: Replayed) -> int:
         now = self._now()
         closed = [closed_without_its_process(one, now) for one in replayed.unsettled]
-        # A feed has gone on meanwhile: new ids put them where it will come by.
-        settled = [replace(record, record_id=new_id()) for record in replayed.settled]
-        records = [*settled, *closed]
-        if records:
+        records = [*replayed.settled, *closed]
+        for start in range(0, len(records), BATCH):
             async with self._database.begin() as tx:
-                await tx.usage.add_many(records)
+                # A feed has gone on meanwhile, and goes on: ids as new as the transaction, which is
+                # a short one, put them where it will come by.
+                batch = records[start : start + BATCH]
+                await tx.usage.add_many([replace(one, record_id=new_id()) for one in batch])
         return len(records)
 
 

@@ -302,3 +302,14 @@ async def test_a_target_says_after_which_failures_the_next_one_is_tried(reasons,
     call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
 
     assert call.goes_on(error) is goes_on
+
+
+def test_the_input_is_estimated_once_for_all_attempts(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "llm_service.gateway.call.estimates.input_tokens", lambda of: asked.append(of) or 7
+    )
+    call = a_call(targets=3)
+
+    assert [call.input_tokens() for _ in range(3)] == [7, 7, 7]
+    assert len(asked) == 1

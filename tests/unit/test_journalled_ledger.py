@@ -20,6 +20,7 @@ from llm_service.gateway.ledger import JournalledLedger
 from llm_service.gateway.recovery import Recovery
 from llm_service.storage import journal as journals
 from llm_service.storage.journal import Journal
+from llm_service.storage.usage import BATCH
 from tests.fakes import NOW, FakeDatabase
 
 TARGET = ServedBy("providers/p", "providers/p/models/m")
@@ -39,6 +40,11 @@ def settled(attempt_id="a"):
     return UsageRecord(
         new_id(), "c", WHO, attempt, NOW, usage_source=UsageSource.PROVIDER, attempt_id=attempt_id
     )
+
+
+def moment(record_id):
+    """The milliseconds of an id, which are all that orders it."""
+    return record_id[:13]
 
 
 class World:
@@ -234,6 +240,27 @@ async def test_what_a_dead_machine_may_have_dialled_is_charged_by_estimate(world
     [found] = await world.found()
 
     assert (found.attempt.usage.input_tokens, found.usage_source) == (7, UsageSource.ESTIMATE)
+
+
+async def test_many_records_of_a_dead_process_have_ids_as_new_as_their_transactions(world):
+    for number in range(BATCH + 1):
+        world.ledger.record(settled(f"{number:04d}"))
+    world.dies()
+    began = []
+    real = world.database.begin
+
+    def begin():
+        began.append(new_id())
+        return real()
+
+    world.database.begin = begin
+
+    stored = await world.found()
+
+    assert len(stored) == BATCH + 1
+    assert len(began) == 2
+    assert all(moment(one.record_id) >= moment(began[0]) for one in stored)
+    assert moment(stored[-1].record_id) >= moment(began[1])
 
 
 async def test_one_journal_that_must_wait_keeps_no_other_from_being_found(world, tmp_path):
