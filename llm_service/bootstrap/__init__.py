@@ -92,7 +92,8 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
-        if keeper := await snapshots.keeper(settings, configuration, base.start.deployment):
+        deployment = base.start.deployment
+        if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run()]

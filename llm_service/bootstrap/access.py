@@ -55,8 +55,9 @@ async def access_of(settings: Settings, base: Foundation, notes: list[str]) -> A
     try:
         await known.refresh()
     except GatewayError as error:
-        if base.start.last is None:  # else the keys are read once the database is back
+        if base.start.last is None:
             raise CannotStart(str(error)) from error
+        known.restore(base.start.last.client_keys)
     authenticator = Authenticator(known, vault, tokens=tokens, identities=identities)
     return Access(keys, known, Authentication(authenticator))
 

@@ -8,6 +8,7 @@ from llm_service.bootstrap.keys import keyring_of
 from llm_service.bootstrap.schema import prepare_schema
 from llm_service.bootstrap.trouble import CannotStart, DatabaseAway
 from llm_service.errors import StorageUnavailable
+from llm_service.gateway.access.known_keys import KnownKeys
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.snapshots import BadSnapshot, Snapshot, SnapshotFile, SnapshotKeeper
 from llm_service.settings import Settings
@@ -52,7 +53,7 @@ def begun(settings: Settings, database: Database, start: Beginning) -> Configura
 
 
 async def keeper(
-    settings: Settings, configuration: Configuration, deployment: str
+    settings: Settings, configuration: Configuration, known: KnownKeys, deployment: str
 ) -> SnapshotKeeper | None:
     """What keeps the snapshot up to date; None: there is no file for it, or no key."""
     file = await asyncio.to_thread(_file, settings)
@@ -61,6 +62,7 @@ async def keeper(
     return SnapshotKeeper(
         file,
         configuration,
+        known,
         deployment=deployment,
         database=settings.database_url.place,
         max_age=settings.snapshot_max_age_seconds,

@@ -3,8 +3,8 @@
 A file is a line that names format, snapshot and key, then frames of a 4-byte big-endian length, a
 nonce (12) and AES-256-GCM ciphertext under a key that the ring key gives for this purpose alone.
 That line and the frame's number are authenticated with each frame. The first frame says what the
-snapshot is and how many tenants follow; each other is one tenant, so that neither encoding nor
-sealing holds up the event loop of a process with many.
+snapshot is and how many tenants follow; the second holds the client keys; each other is one tenant,
+so that neither encoding nor sealing holds up the event loop of a process with many.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from llm_service.domain.access import ClientKey
 from llm_service.errors import EncryptionKeyMissing, StorageUnavailable
+from llm_service.gateway.access.known_keys import KnownKeys
 from llm_service.gateway.configuration import Configuration, Owned
 from llm_service.vault import Keyring
 
@@ -51,6 +53,7 @@ class Snapshot:
     generation: int
     confirmed: datetime
     owned: Mapping[str, Owned]
+    client_keys: tuple[ClientKey, ...] = ()
 
     def age(self, now: datetime) -> float:
         """Seconds since it was confirmed; 0 where clocks disagree about which came first."""
@@ -67,6 +70,7 @@ class _Head:
 
 
 _HEAD = msgspec.msgpack.Decoder(_Head)
+_CLIENT_KEYS = msgspec.msgpack.Decoder(tuple[ClientKey, ...])
 _TENANT = msgspec.msgpack.Decoder(tuple[str, Owned])
 
 
@@ -82,7 +86,8 @@ def sealed(snapshot: Snapshot, keyring: Keyring) -> Iterator[bytes]:
         len(snapshot.owned),
     )
     yield line
-    for number, value in enumerate((head, *snapshot.owned.items())):
+    values = head, snapshot.client_keys, *snapshot.owned.items()
+    for number, value in enumerate(values):
         nonce = os.urandom(_NONCE)
         text = msgspec.msgpack.encode(value)
         frame = nonce + cipher.encrypt(nonce, text, _bound(line, number))
@@ -108,6 +113,7 @@ def opened(data: bytes, keyring: Keyring) -> Snapshot:
     try:
         texts = _texts(line + b"\n", rest, AESGCM(key))
         head = _HEAD.decode(next(texts, b""))
+        client_keys = _CLIENT_KEYS.decode(next(texts, b""))
         owned = dict(map(_TENANT.decode, texts))
     except InvalidTag as error:
         raise BadSnapshot("the snapshot was altered since it was sealed") from error
@@ -115,7 +121,9 @@ def opened(data: bytes, keyring: Keyring) -> Snapshot:
         raise BadSnapshot("the snapshot is not of a form this release knows") from error
     if len(owned) != head.tenants:
         raise BadSnapshot("the snapshot is not whole")
-    return Snapshot(head.deployment, head.database, head.generation, head.confirmed, owned)
+    return Snapshot(
+        head.deployment, head.database, head.generation, head.confirmed, owned, client_keys
+    )
 
 
 def _texts(line: bytes, data: bytes, cipher: AESGCM) -> Iterator[bytes]:
@@ -124,7 +132,7 @@ def _texts(line: bytes, data: bytes, cipher: AESGCM) -> Iterator[bytes]:
         body = start + _LENGTH
         start = body + int.from_bytes(data[body - _LENGTH : body], "big")
         frame = data[body:start]
-        if len(frame) < _NONCE:
+        if len(frame) < _NONCE or start > len(data):
             raise InvalidTag
         yield cipher.decrypt(frame[:_NONCE], frame[_NONCE:], _bound(line, number))
         number += 1
@@ -177,7 +185,7 @@ class SnapshotKeeper:
 
     Args:
         file: where to.
-        configuration: what is kept.
+        configuration, known: what is kept, and the client keys that open it.
         deployment, database: as in `Snapshot`.
         max_age: seconds after which a snapshot may not be used.
     """
@@ -186,6 +194,7 @@ class SnapshotKeeper:
         self,
         file: SnapshotFile,
         configuration: Configuration,
+        known: KnownKeys,
         *,
         deployment: str,
         database: str,
@@ -193,10 +202,11 @@ class SnapshotKeeper:
     ) -> None:
         self._file = file
         self._configuration = configuration
+        self._known = known
         self._deployment = deployment
         self._database = database
         self._renew = max_age / 3
-        self._revision = -1
+        self._revision = (-1, -1)
         self._confirmed = datetime.min.replace(tzinfo=UTC)
         self._failing = False
 
@@ -211,7 +221,7 @@ class SnapshotKeeper:
 
     async def write(self) -> None:
         """Write now what is loaded now. A failure is logged, once until one succeeds."""
-        revision, snapshot = self._configuration.revision, self._snapshot()
+        revision, snapshot = self._loaded_revision, self._snapshot()
         try:
             await asyncio.to_thread(self._file.write, snapshot)
         except OSError as error:
@@ -239,7 +249,11 @@ class SnapshotKeeper:
     def _is_due(self) -> bool:
         confirmed = datetime.now(UTC) - timedelta(seconds=self._configuration.age)
         older = (confirmed - self._confirmed).total_seconds() > self._renew
-        return older or self._revision != self._configuration.revision
+        return older or self._revision != self._loaded_revision
+
+    @property
+    def _loaded_revision(self) -> tuple[int, int]:
+        return self._configuration.revision, self._known.revision
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
@@ -248,4 +262,5 @@ class SnapshotKeeper:
             self._configuration.generation,
             datetime.now(UTC) - timedelta(seconds=self._configuration.age),
             dict(self._configuration.loaded),
+            self._known.all,
         )

@@ -12,6 +12,8 @@ from sqlalchemy import make_url
 
 from llm_service import bootstrap
 from llm_service.bootstrap.access import first_key
+from llm_service.domain.access import Role
+from llm_service.gateway.access.client_keys import ClientKeyDraft
 from llm_service.gateway.snapshots import Snapshot
 from llm_service.rpc.stubs import common_pb2, provider_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
@@ -112,18 +114,23 @@ async def test_d1_a_replica_restarted_during_an_outage_serves_from_its_snapshot(
             await service.completions.Complete(asking("echo-1"), timeout=SECONDS)
 
 
-async def test_d1_keys_wait_for_the_database_after_a_restart_and_then_open_again(way, tmp_path):
+async def test_d1_keys_that_were_known_open_after_a_restart_and_new_ones_wait(way, tmp_path):
     guarded = environment(way, LLM_AUTH="required")
     settings = settings_in(tmp_path, guarded)
     async with running(tmp_path, **environment(way)) as service:
         await service.add_provider("main", "", kind="echo", key="")
         await service.completions.Complete(asking("echo-1"), timeout=SECONDS)
     async with bootstrap.client_keys(settings) as keys:
-        text = await keys.create_first()
+        known = await keys.create_first()
+    async with running(tmp_path, **guarded) as service:
+        await completed(service, known)
+    async with bootstrap.client_keys(settings) as keys:
+        _, text = await keys.create("", ClientKeyDraft("late", frozenset(Role)))
     await way.refuse()
 
     async with running(tmp_path, **guarded) as service:
         assert await first_key(settings) == []
+        await completed(service, known)
         for credential, code, reason in (
             (text, StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"),
             (text[:-1], StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED"),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import EnumType
 from random import Random
@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_service.domain.access import ClientKey, Role
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import snapshots as module
+from llm_service.gateway.access.known_keys import KnownKeys
 from llm_service.gateway.configuration import SHARED, Configuration, Owned, owned_of
 from llm_service.gateway.snapshots import (
     BadSnapshot,
@@ -52,7 +54,8 @@ def written(snapshot: Snapshot, keys: Keyring = KEYS) -> bytes:
 def test_whatever_is_owned_comes_back_as_it_was(seed):
     draw = Random(seed)  # noqa: S311
     owned = {str(number): anything(Owned, draw) for number in range(2)}
-    snapshot = a_snapshot(**owned)
+    client_keys = tuple(anything(ClientKey, draw) for _ in range(2))
+    snapshot = replace(a_snapshot(**owned), client_keys=client_keys)
 
     assert opened(written(snapshot), KEYS) == snapshot
 
@@ -66,6 +69,8 @@ def anything(hint, draw: Random):
         return hint(**{one.name: anything(hints[one.name], draw) for one in fields(hint)})
     if get_origin(hint) is tuple:
         return tuple(anything(get_args(hint)[0], draw) for _ in range(draw.randrange(3)))
+    if get_origin(hint) is frozenset:
+        return frozenset(anything(get_args(hint)[0], draw) for _ in range(draw.randrange(3)))
     if get_origin(hint) in (Mapping, dict):
         key, value = get_args(hint)
         return {anything(key, draw): anything(value, draw) for _ in range(draw.randrange(3))}
@@ -82,6 +87,7 @@ PLAIN = {
     int: lambda draw: draw.choice((0, -1, 2**40, 2**63 - 1, draw.randrange(100))),
     float: lambda draw: draw.choice((0.0, 1.5, draw.random())),
     bool: lambda draw: draw.random() < 0.5,
+    bytes: lambda draw: draw.randbytes(draw.randrange(4)),
     datetime: lambda draw: NOW + timedelta(microseconds=draw.randrange(10**15)),
 }
 
@@ -100,7 +106,7 @@ def test_nothing_of_it_can_be_read_without_the_key():
 def test_a_change_of_any_byte_is_found():
     data = written(a_snapshot(acme=something()))
 
-    for place in range(0, len(data), 7):
+    for place in range(len(data)):
         with pytest.raises(BadSnapshot):
             opened(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], KEYS)
 
@@ -179,7 +185,25 @@ def database():
 
 def a_keeper(file, configuration, **changes) -> SnapshotKeeper:
     known = {"deployment": "d1", "database": "db", "max_age": 900.0}
-    return SnapshotKeeper(file, configuration, **{**known, **changes})
+    keys = changes.pop("keys", None) or KnownKeys(configuration._database)
+    return SnapshotKeeper(file, configuration, keys, **{**known, **changes})
+
+
+async def test_client_keys_are_kept_and_a_change_of_theirs_is_written(database, tmp_path):
+    file, configuration = SnapshotFile(tmp_path / "snapshot", KEYS), Configuration(database)
+    keys = KnownKeys(database)
+    await configuration.view(SHARED)
+    keeper = a_keeper(file, configuration, keys=keys)
+    await keeper.write()
+    assert not keeper._is_due()
+    key = ClientKey("k" * 16, "acme", frozenset(Role), NOW, NOW, b"digest", "k1")
+
+    keys.restore([key])
+    keys.revision += 1
+
+    assert keeper._is_due()
+    await keeper.write()
+    assert file.read().client_keys == (key,)
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from llm_service.domain.access import ClientKey, as_service
 from llm_service.errors import Overloaded, StorageUnavailable
@@ -25,9 +25,20 @@ class KnownKeys:
         self._generation = 0
         self._keys: OrderedDict[str, ClientKey] = OrderedDict()
         self._all_known = False
+        self.revision = 0
+        """Grows with each change of what is known."""
         self._loading = asyncio.Lock()
         self._lookups = LOOKUP_BURST
         self._filled_at = clock()
+
+    @property
+    def all(self) -> tuple[ClientKey, ...]:
+        """Those in memory, the least used first."""
+        return tuple(self._keys.values())
+
+    def restore(self, keys: Iterable[ClientKey]) -> None:
+        """Begin with what was last known; all is read again once the database answers."""
+        self._keys.update((key.key_id, key) for key in keys)
 
     def get(self, key_id: str) -> ClientKey | None:
         """The key, if it is in memory."""
@@ -87,6 +98,7 @@ class KnownKeys:
                     del self._keys[key.key_id]
             self._keys.update((key.key_id, key) for key in reversed(fresh))
             self._forget_least_used()
+            self.revision += 1
             self._generation = max((generation for _, generation in found), default=0)
 
     def _may_look_up(self) -> bool:
