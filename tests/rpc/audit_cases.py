@@ -122,7 +122,7 @@ CASES = {
         chain="",
         wrong=pb.RewrapSecretsRequest(max_count=-1),
     ),
-    "CreateModelConfig": Case(PLANNING, CONFIG, {"selector.interaction", "targets"}),
+    "CreateModelConfig": Case(PLANNING, CONFIG, {"selector.interaction", "state", "targets"}),
     "UpdateModelConfig": Case(
         config_pb.UpdateModelConfigRequest(
             model_config=config_pb.ModelConfig(name=CONFIG, display_name="Plans")
@@ -134,7 +134,7 @@ CASES = {
     "DeleteModelConfig": Case(
         config_pb.DeleteModelConfigRequest(name=CONFIG),
         CONFIG,
-        {"selector.interaction", "targets"},
+        {"selector.interaction", "state", "targets"},
         (PLANNING,),
     ),
     "DeleteModel": Case(
