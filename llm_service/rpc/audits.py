@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
 from llm_service.domain.access import CALLER, Caller, Principal
-from llm_service.errors import GatewayError, InvalidField
+from llm_service.errors import GatewayError, InvalidField, PermissionDenied
 from llm_service.gateway.audit.log import ADMIN_CALL, AdminCall, AuditLog
 from llm_service.rpc import names
 from llm_service.rpc.interceptors import Around, Context, Handler
@@ -24,6 +24,11 @@ Behave = Callable[[Any, Context], Awaitable[Any]]
 
 NOT_AUDITED = frozenset({"llmservice.v1.CompletionService", "llmservice.v1.EmbeddingService"})
 """Services whose calls have side effects and are no administration: UsageService tells of them."""
+
+WATCHED = frozenset(
+    f"llmservice.v1.{name}Service" for name in ("Access", "Audit", "Config", "ProviderAdmin")
+)
+"""Services whose reads leave an entry when the caller may not have them, and else none."""
 
 NOBODY = Principal("")
 """Who makes a call before it is authenticated."""
@@ -41,11 +46,17 @@ def is_audited(method: str) -> bool:
     return bool(found.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
+def is_watched(method: str) -> bool:
+    """Whether it reads what only administration may, so that a refusal says something."""
+    return method[1:].partition("/")[0] in WATCHED and not is_audited(method)
+
+
 class _OfAdministration(Around):
     """Wraps administrative calls, which are unary, and leaves all others as they are."""
 
     def _wrap(self, method: str, handler: Any) -> Handler:
-        if not is_audited(method):
+        concerned = is_audited(method) or (is_watched(method) and handler.unary_unary)
+        if not concerned:
             untouched: Handler = handler
             return untouched
 
@@ -64,6 +75,8 @@ class _OfAdministration(Around):
 class Audits(_OfAdministration):
     """Notes each administrative call, and writes its entry if no change has written one.
 
+    A call that only reads has an entry if its caller may not make it.
+
     Stands around `Callers`, so as to see whom they turn away.
     """
 
@@ -78,11 +91,12 @@ class Audits(_OfAdministration):
         try:
             answer = await behave(request, context)
         except BaseException as error:
-            await self._refused(call, error)
+            if is_audited(method) or isinstance(error, PermissionDenied):
+                await self._refused(call, error)
             raise
         finally:
             ADMIN_CALL.reset(token)
-        if not call.written:
+        if not call.written and is_audited(method):
             await self._audit.ended(call)
         return answer
 

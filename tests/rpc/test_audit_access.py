@@ -9,6 +9,7 @@ from llm_service.domain.access import Role
 from llm_service.rpc.stubs import access_service_pb2 as pb
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import audit_service_pb2_grpc as audit_grpc
+from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from tests.rpc.guarded import bearer, guarded, number_of, outcome
 
 
@@ -59,6 +60,27 @@ async def test_the_life_of_a_key_is_audited_and_the_key_is_not_shown(service):
     assert {change.path for change in found[2].changes} == {"revoke_time", "state"}
     assert {one.principal for one in found} == {found[0].principal} != {""}
     assert made.key_text.split("_")[2] not in str(found)
+
+
+async def test_a_read_that_its_caller_may_not_make_is_audited_and_another_is_not(service):
+    name, text = await service.new_key(Role.CONFIG, tenant="acme")
+    _, reader = await service.new_key(Role.ADMIN, tenant="acme")
+    audit = audit_grpc.AuditServiceStub(service.channel)
+    every = audit_pb.ListAuditEntriesRequest(parent="tenants/-", filter='method:"ListProviders"')
+
+    for key, parent in ((text, "tenants/acme"), (reader, "tenants/umbrella")):
+        await outcome(
+            service.admin.ListProviders(
+                admin_pb.ListProvidersRequest(parent=parent), metadata=bearer(key)
+            )
+        )
+    await service.admin.ListProviders(
+        admin_pb.ListProvidersRequest(parent="tenants/acme"), metadata=bearer(reader)
+    )
+
+    answer = await audit.ListAuditEntries(every, metadata=bearer(service.operator))
+    assert [one.error.reason for one in answer.audit_entries] == ["PERMISSION_DENIED"] * 2
+    assert name in {one.principal for one in answer.audit_entries}
 
 
 async def test_a_key_that_is_refused_is_audited_with_the_reason(service):
