@@ -33,6 +33,7 @@ from llm_service.errors import GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
 from llm_service.gateway.call import Call, call_error, total_cost
 from llm_service.gateway.evidence import Evidence
+from llm_service.gateway.gates import Admission, Gate, Pass
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.routing import Target
@@ -69,10 +70,19 @@ class TrackedAttempt:
         self._first_content: float | None = None
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
+        self._passes: list[Pass] = []
 
     @property
     def settled(self) -> bool:
         return self._settled
+
+    async def enter(self, gates: Sequence[Gate]) -> None:
+        """Be let through by every gate, as `Gate.enter`; the end gives back what they hold."""
+        if not gates:
+            return
+        admission = Admission(self.id, self._call, self._target, self._price)
+        for gate in gates:
+            self._passes.append(await gate.enter(admission))
 
     async def open(self) -> None:
         """Have it on record before it is dialled; as `Ledger.open`."""
@@ -310,22 +320,23 @@ class TrackedAttempt:
         duration = call.now - self._started
         attempt = Attempt(self._served_by, self._start_time, duration, error, usage, cost)
         call.attempts.append(attempt)
-        self._ledger.record(
-            UsageRecord(
-                new_id(),
-                call.id,
-                call.request.attribution,
-                attempt,
-                datetime.now(UTC),
-                finish_reason,
-                error.reason if error else "",
-                self._trace_id,
-                self._first_content,
-                call.operation,
-                self._evidence.source if usage else None,
-                self.id,
-            )
+        record = UsageRecord(
+            new_id(),
+            call.id,
+            call.request.attribution,
+            attempt,
+            datetime.now(UTC),
+            finish_reason,
+            error.reason if error else "",
+            self._trace_id,
+            self._first_content,
+            call.operation,
+            self._evidence.source if usage else None,
+            self.id,
         )
+        self._ledger.record(record)
+        for held in self._passes:
+            held.settled(record)
         return attempt
 
     def _timings(self) -> Timings:

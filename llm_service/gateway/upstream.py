@@ -1,7 +1,7 @@
 """The way to a vendor: what is checked, opened and written down around every attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from llm_service.errors import (
 from llm_service.gateway import pricing
 from llm_service.gateway.attempts import TrackedAttempt
 from llm_service.gateway.call import Call
+from llm_service.gateway.gates import Gate
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.routing import Target
@@ -45,12 +46,14 @@ class Upstream:
         telemetry: Telemetry,
         verdicts: Verdicts,
         limits: CallLimits = CallLimits(),
+        gates: Sequence[Gate] = (),
     ) -> None:
         self.manager = manager
         self.limits = limits
         self._ledger = ledger
         self._telemetry = telemetry
         self._verdicts = verdicts
+        self._gates = tuple(gates)
 
     def admit(self) -> None:
         """Raise `Overloaded` when another attempt could not be recorded."""
@@ -75,6 +78,7 @@ class Upstream:
             call.require(target)
             _require_credential(target)
             self._admit(call, target)
+            await attempt.enter(self._gates)
             live = await self.manager.open(target.provider, target.credential)
             span = self._telemetry.attempt(
                 operation=call.operation.value,

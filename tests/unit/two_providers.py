@@ -32,7 +32,8 @@ class FakeConfiguration:
 class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
-    `model`: fields of both models. `credentials`: by provider uid. The rest are the providers'.
+    `model`: fields of both models. `credentials`: by provider uid. `gates`: of every
+    attempt. The rest are the providers'.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class World:
         *,
         model=None,
         credentials=None,
+        gates=(),
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -61,7 +63,7 @@ class World:
         manager = ProviderManager(Vault(None, "d"), None, {"THE_KEY": "k"}, self._connect)
         self.verdicts = FakeVerdicts()
         upstream = Upstream(
-            manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30)
+            manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30), gates
         )
         self.completions = Completions(FakeConfiguration(view), upstream)
         self.embeddings = Embeddings(FakeConfiguration(view), upstream, most_bytes=1 << 20)

@@ -1,0 +1,61 @@
+"""What must let an attempt through before it is dialled, and is told how it ended."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from llm_service.domain.provider import Price
+from llm_service.domain.usage import UsageRecord
+from llm_service.gateway import pricing
+from llm_service.gateway.call import Call
+from llm_service.gateway.routing import Target
+
+
+@dataclass(frozen=True)
+class Admission:
+    """An attempt that asks to be dialled, with what it could use at most.
+
+    Args:
+        attempt_id: of the record it will leave.
+        price: what applies to it; None: not known, which is never free.
+    """
+
+    attempt_id: str
+    call: Call[Any]
+    target: Target
+    price: Price | None
+
+    @property
+    def input_tokens(self) -> int:
+        """An estimate."""
+        return self.call.input_tokens()
+
+    @property
+    def most_output_tokens(self) -> int | None:
+        """None: nobody set a limit."""
+        return self.call.most_output_tokens(self.target)
+
+    @cached_property
+    def most_nano_usd(self) -> int | None:
+        """What it could cost at most; None: that is not known."""
+        return pricing.estimate(self.price, self.input_tokens, self.most_output_tokens)
+
+
+class Pass(Protocol):
+    """What a gate holds for an attempt it let through."""
+
+    def settled(self, record: UsageRecord) -> None:
+        """The attempt has ended, dialled or not: give back what it held. Never fails or waits."""
+        ...
+
+
+class Gate(Protocol):
+    """A limit on attempts: of rate, of money, of what a target can bear now."""
+
+    async def enter(self, admission: Admission) -> Pass:
+        """Hold what the attempt needs.
+
+        Raises:
+            GatewayError: it may not be dialled; `falls_back` says whether another target may.
+        """
+        ...
