@@ -94,6 +94,10 @@ rotation: $(DEV) ## Rotate keys under load on both databases, the rewrap killed 
 migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on both databases
 	$(BIN)/pytest tests/integration -k migration
 
+.PHONY: faults
+faults: $(DEV) ## Sixteen faults of providers, met in every dialect, with a table at the end
+	FAULTS=1 $(BIN)/pytest -q -s tests/e2e/test_faults.py
+
 .PHONY: chaos
 chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
 	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py

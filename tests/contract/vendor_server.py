@@ -14,6 +14,8 @@ class Reply:
 
     `cut`: the connection closes before the body's proper end. `held`: the end never comes; the
     connection stays open until the client closes it. `until`: the last piece waits for the event.
+    `silent`: not even a status comes. `broken`: the connection is reset instead of an answer.
+    `seconds`: the first piece takes so long.
     """
 
     status: int = 200
@@ -22,6 +24,9 @@ class Reply:
     cut: bool = False
     held: bool = False
     until: asyncio.Event | None = None
+    silent: bool = False
+    broken: bool = False
+    seconds: float = 0
 
 
 @dataclass
@@ -73,10 +78,18 @@ class Vendor:
         self.hung_up.set()
 
     async def _answer(self, reader, writer, reply: Reply) -> bool:
+        if reply.broken:
+            writer.transport.abort()
+            return False
+        if reply.silent:
+            await reader.read(1)
+            return False
         headers = {"content-type": "application/json", **reply.headers}
         headers["transfer-encoding"] = "chunked"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode())
+        if reply.seconds:
+            await asyncio.sleep(reply.seconds)
         pieces = [*filter(None, reply.pieces)]  # an empty chunk would end the body
         for number, piece in enumerate(pieces, 1):
             if reply.until is not None and number == len(pieces):
