@@ -51,6 +51,15 @@ class PostgresServer:
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
 
+    def limit_files(self, most_bytes: str) -> None:
+        """No file may grow beyond that, for connections made from now on: as on a full disk."""
+        process = (self._data / "postmaster.pid").read_text().split()[0]
+        subprocess.run(
+            ["/usr/bin/prlimit", f"--pid={process}", f"--fsize={most_bytes}:unlimited"],
+            check=True,
+            **self._as_owner(),
+        )
+
     def url(self, database: str) -> str:
         patience = f"connect_timeout=30&options=-c%20statement_timeout%3D{PATIENCE_MS}"
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}&{patience}"
@@ -63,9 +72,6 @@ class PostgresServer:
             return found.fetchall() if found.description else []
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_owner = {}
-        if self._owner:
-            as_owner = {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
         # Into a file: pg_ctl's server would hold a pipe open for as long as it lives.
         with (self._folder / "output").open("w+b") as output:
             done = subprocess.run(
@@ -76,10 +82,15 @@ class PostgresServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
-                **as_owner,
+                **self._as_owner(),
             )
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
+
+    def _as_owner(self) -> dict:
+        if self._owner is None:
+            return {}
+        return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
 
     def _reachable(self, installation: Path) -> Path:
         """The installation, or a copy of it when its folder is closed to the server's user."""
