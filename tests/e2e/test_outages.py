@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import make_url
 
 from llm_service.vault import Scheme, generate_key
+from tests.e2e.chaos import records_of
 from tests.e2e.load import Load
 from tests.e2e.process import serving
 from tests.e2e.service import asking
-from tests.e2e.test_chaos import records_of
 from tests.e2e.test_database_outage import read_only, soon, writable
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     migrated_postgres,

