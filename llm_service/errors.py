@@ -12,6 +12,7 @@ GatewayError
 │   ├── ResourceNotFound          no such provider, credential, model, record or key
 │   ├── AlreadyExists             the id is taken
 │   ├── RequestIdReused           another request was sent under that id
+│   ├── RequestInProgress         the same request is still being served
 │   ├── EtagMismatch              the resource changed since it was read
 │   └── ResourceInUse             something still refers to the resource
 ├── the caller
@@ -146,6 +147,11 @@ class AlreadyExists(GatewayError):
 
 class RequestIdReused(GatewayError):
     reason = "REQUEST_ID_REUSED"
+
+
+class RequestInProgress(GatewayError):
+    reason = "REQUEST_IN_PROGRESS"
+    retriable = True
 
 
 class EtagMismatch(GatewayError):

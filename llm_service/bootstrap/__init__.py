@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.explanations import Explanations
+from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.repeatable_calls import RepeatableCalls
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
@@ -99,7 +101,10 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         work += [telemetry.watch_loop(), base.audit.run()]
         await stack.enter_async_context(_running(*work))
         upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
+        calls = RepeatableCalls(database, base.vault, settings.keep_answers)
+        await stack.enter_async_context(_running(calls.run()))
+        stack.push_async_callback(calls.aclose)
+        servicers = _servicers(settings, base, configuration, upstream, ledger, calls)
         servicers += (AccessServicer(access.keys),)
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
@@ -112,19 +117,20 @@ def _servicers(
     base: Foundation,
     configuration: Configuration,
     upstream: Upstream,
-    flush: Callable[[], Awaitable[None]],
+    ledger: Ledger,
+    calls: RepeatableCalls,
 ) -> tuple[object, ...]:
     default_model = parts.default_model(settings)
     completions = Completions(configuration, upstream, default_model=default_model)
     embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
     explanations = Explanations(configuration, default_model)
     return (
-        CompletionServicer(completions),
-        EmbeddingServicer(embeddings),
+        CompletionServicer(completions, calls),
+        EmbeddingServicer(embeddings, calls),
         ProviderAdminServicer(base.administration),
         ModelServicer(ModelCatalogue(base.database)),
         ConfigServicer(ModelConfigs(base.database), explanations),
-        UsageServicer(UsageReports(base.database, flush)),
+        UsageServicer(UsageReports(base.database, ledger.flush)),
         AuditServicer(base.audit),
     )
 

@@ -104,7 +104,7 @@ class CompletionRequest:
     """A call as the caller made it.
 
     `provider_options_json` maps a provider kind to JSON object text. `strict_params`: refuse what
-    would be left out of `params` with a warning.
+    would be left out of `params` with a warning. `completion_id`: where it was chosen before.
     """
 
     model: str
@@ -115,7 +115,7 @@ class CompletionRequest:
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     routing: RoutingOptions = RoutingOptions()
-    request_id: str = ""
+    completion_id: str = ""
     heartbeat_seconds: float | None = None
     include_completion: bool = False
     mid_stream_failure: MidStreamFailure = MidStreamFailure.ABORT

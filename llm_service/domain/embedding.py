@@ -24,6 +24,7 @@ class EmbeddingRequest:
 
     `model` "": the configured one. `dimensions` None: as many as the model gives. `task`: one of
     `TASKS`, or "" for unknown. `truncate`: cut inputs that are too long instead of refusing them.
+    `completion_id`: where it was chosen before.
     """
 
     model: str
@@ -33,6 +34,7 @@ class EmbeddingRequest:
     task: str = ""
     truncate: bool = False
     routing: RoutingOptions = field(default_factory=RoutingOptions)
+    completion_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

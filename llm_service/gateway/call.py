@@ -87,7 +87,7 @@ class Call(ABC, Generic[R]):
         limit_seconds: float,
         resolution: Resolution = UNCONFIGURED,
     ) -> None:
-        self.id = new_id()
+        self.id = request.completion_id or new_id()
         self.request = request
         self.targets = targets
         self.resolution = resolution
@@ -158,15 +158,7 @@ class Call(ABC, Generic[R]):
     def failure(self) -> GatewayError:
         """What to tell the caller, with all attempts in it."""
         error = self._summary()
-        usages = [a.usage for a in self.attempts if a.usage is not None]
-        costs = [a.cost for a in self.attempts if a.cost is not None]
-        error.failure = FailedCompletion(
-            self.id,
-            tuple(self.attempts),
-            _sum_usage(usages) if usages else None,
-            _sum_cost(costs) if costs else None,
-            self.content_sent,
-        )
+        error.failure = summed(self.id, self.attempts, content_sent=self.content_sent)
         return error
 
     def _summary(self) -> GatewayError:
@@ -299,6 +291,21 @@ class EmbeddingCall(Call[EmbeddingRequest]):
 
     def most_output_tokens(self, target: Target) -> int | None:  # noqa: ARG002 - vectors are free
         return 0
+
+
+def summed(
+    completion_id: str, attempts: Sequence[Attempt], *, content_sent: bool
+) -> FailedCompletion:
+    """What is known of a call that has no answer for its caller."""
+    usages = [a.usage for a in attempts if a.usage is not None]
+    costs = [a.cost for a in attempts if a.cost is not None]
+    return FailedCompletion(
+        completion_id,
+        tuple(attempts),
+        _sum_usage(usages) if usages else None,
+        _sum_cost(costs) if costs else None,
+        content_sent,
+    )
 
 
 def call_error(error: GatewayError) -> CallError:

@@ -15,6 +15,7 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.ResourceNotFound: StatusCode.NOT_FOUND,
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.RequestIdReused: StatusCode.INVALID_ARGUMENT,
+    errors.RequestInProgress: StatusCode.ABORTED,
     errors.EtagMismatch: StatusCode.ABORTED,
     errors.ResourceInUse: StatusCode.FAILED_PRECONDITION,
     errors.CallerUnauthenticated: StatusCode.UNAUTHENTICATED,
@@ -40,7 +41,6 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
 }
 
 WITHOUT_ERROR: dict[str, StatusCode] = {
-    "REQUEST_IN_PROGRESS": StatusCode.ABORTED,
     "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
     "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,13 +11,13 @@ from google.protobuf.message import Message
 from llm_service.domain.creation import Creation, Repeated
 from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.admin.once import NOT_REPEATED, Once
+from llm_service.rpc.request_ids import is_request_id
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 
 # A body may hold a secret, so its digest is made slow to guess from: some 10 ms and 4 MiB.
 _SCRYPT_COST = 2**12
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def check(request_id: str) -> None:
@@ -27,7 +26,7 @@ def check(request_id: str) -> None:
     Raises:
         InvalidField: it is none.
     """
-    if request_id and not _is_uuid(request_id):
+    if request_id and not is_request_id(request_id):
         raise InvalidField(Violation("request_id", "must be a UUID"))
 
 
@@ -56,7 +55,8 @@ async def answer_once(
     if not request.request_id or getattr(request, "validate_only", False):
         return answer(await create(NOT_REPEATED))
     kept = keep or answer
-    creation = await asyncio.to_thread(_creation, request, tenant)
+    method = request.DESCRIPTOR.full_name.removesuffix("Request")
+    creation = await asyncio.to_thread(creation_of, request, tenant, method)
     once: Once[T] = Once(creation, lambda created: kept(created).SerializeToString())
     try:
         return answer(await create(once))
@@ -64,8 +64,8 @@ async def answer_once(
         return response.FromString(repeated.answer)
 
 
-def _creation(request: Any, tenant: str) -> Creation:
-    method = request.DESCRIPTOR.full_name.removesuffix("Request")
+def creation_of(request: Any, tenant: str, method: str) -> Creation:
+    """What tells the request from others of the tenant to that method; slow on purpose."""
     request_id = str(UUID(request.request_id))
     body = type(request)()
     body.CopyFrom(request)
@@ -79,8 +79,3 @@ def _creation(request: Any, tenant: str) -> Creation:
         dklen=32,
     )
     return Creation(tenant, method, request_id, digest.hex())
-
-
-def _is_uuid(text: str) -> bool:
-    """Written as usual; and not the one of zeros, which is what a forgotten value looks like."""
-    return _UUID.fullmatch(text) is not None and UUID(text).int != 0

@@ -158,6 +158,9 @@ class Settings:
     default_model_variable: str = ""
     ollama_url: str = ""
 
+    # Tenants whose answers to calls with a request id are kept for a day, for repeats; "*": all.
+    keep_answers: tuple[str, ...] = _setting("LLM_KEEP_ANSWERS", values.tenants, ())
+
     # Telemetry. The log format is by default text when embedded, else json. The sample ratio is
     # the share of new traces recorded.
     log_level: LogLevel = _setting("LLM_LOG_LEVEL", values.log_level, "INFO")

@@ -22,6 +22,7 @@ OVERRIDE = "yes-i-know"
 
 _MAX_PORT = 65535
 _MAX_TEXT = 255
+_TENANT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ALGORITHM = re.compile(r"(?:RS|PS|ES)(?:256|384|512)|EdDSA")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SECRET_PATH = re.compile(
@@ -136,6 +137,13 @@ def algorithms(value: str) -> tuple[str, ...]:
     names = tuple(_items(value))
     if not names or not all(map(_ALGORITHM.fullmatch, names)):
         raise ValueError("must be of RS256, PS256, ES256 (or 384, 512) and EdDSA, between commas")
+    return names
+
+
+def tenants(value: str) -> tuple[str, ...]:
+    names = tuple(name.removeprefix("tenants/") for name in _items(value))
+    if not all(name == "*" or _TENANT.fullmatch(name) for name in names):
+        raise ValueError('must be names like "tenants/acme" between commas, or *')
     return names
 
 

@@ -26,7 +26,7 @@ class Creations:
             Repeated: another transaction has served it.
             RequestIdReused: another has served another request under that id.
         """
-        old = and_(_key(creation), table.c.create_time <= now - KEPT)
+        old = and_(key_of(creation), table.c.create_time <= now - KEPT)
         await self._connection.execute(delete(table).where(old))
         values = {
             "tenant": creation.tenant,
@@ -46,7 +46,7 @@ class Creations:
     async def finish(self, creation: Creation, answer: bytes) -> None:
         """Keep the answer for those who repeat the request."""
         await self._connection.execute(
-            update(table).where(_key(creation)).values({"answer": answer})
+            update(table).where(key_of(creation)).values({"answer": answer})
         )
 
     async def forget(self, now: datetime) -> int:
@@ -56,7 +56,7 @@ class Creations:
 
     async def _repeated(self, creation: Creation) -> None:
         found = await self._connection.execute(
-            select(table.c.body_digest, table.c.answer).where(_key(creation))
+            select(table.c.body_digest, table.c.answer).where(key_of(creation))
         )
         digest, answer = found.one()
         if digest != creation.body_digest:
@@ -64,7 +64,8 @@ class Creations:
         raise Repeated(answer)
 
 
-def _key(creation: Creation) -> ColumnElement[bool]:
+def key_of(creation: Creation) -> ColumnElement[bool]:
+    """Its row."""
     return and_(
         table.c.tenant == creation.tenant,
         table.c.method == creation.method,

@@ -1,9 +1,9 @@
 """Attempts that are open, for processes without a disk of their own; see the journal."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt
@@ -49,7 +49,7 @@ class OpenAttempts:
 
     async def beat(self, owner: str) -> None:
         """The process lives."""
-        now = await self._now()
+        now = await rows.now(self._connection)
         values = {"owner": owner, "beat_time": now}
         await self._connection.execute(rows.insert_new(self._connection.dialect, owners), values)
         known = update(owners).where(owners.c.owner == owner).values(beat_time=now)
@@ -64,7 +64,7 @@ class OpenAttempts:
 
         Their processes lose their place: whatever these settle later comes second.
         """
-        stale = owners.c.beat_time < await self._now() - lease
+        stale = owners.c.beat_time < await rows.now(self._connection) - lease
         await self._connection.execute(delete(owners).where(stale))
         statement = (
             select(table.c.opened, table.c.progress)
@@ -77,10 +77,3 @@ class OpenAttempts:
             statement = statement.with_for_update(skip_locked=True)
         found = await self._connection.execute(statement)
         return tuple(frames.unsettled(row.opened, row.progress) for row in found)
-
-    async def _now(self) -> datetime:
-        """By the database's clock, the one that all processes share."""
-        if self._connection.dialect.name == "sqlite":
-            return datetime.now(UTC)
-        now: datetime = (await self._connection.execute(select(func.now()))).scalar_one()
-        return now

@@ -1,7 +1,7 @@
 """Writing rows: domain values as columns, and the statements every table shares."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
+    func,
     select,
     update,
 )
@@ -62,6 +63,14 @@ def clip(table: Table, values: Mapping[str, Any]) -> Values:
 def _lengths(table: Table) -> dict[str, int | None]:
     """How long each column's text may be; None: as long as it likes, or no text."""
     return {column.name: getattr(column.type, "length", None) for column in table.c}
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """By the database's clock, the one that all processes share."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    found: datetime = (await connection.execute(select(func.now()))).scalar_one()
+    return found
 
 
 def insert_new(dialect: Dialect, table: Table) -> Insert:

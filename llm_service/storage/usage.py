@@ -91,6 +91,15 @@ class UsageRecords:
         found, after = await _LISTED.page(self._connection, statement, listing)
         return Page(tuple(_to_record(row) for row in found), after)
 
+    async def of_completion(self, completion_id: str) -> tuple[UsageRecord, ...]:
+        """Those of one call, in the order of its attempts."""
+        statement = (
+            select(table)
+            .where(table.c.completion_id == completion_id)
+            .order_by(table.c.start_time, table.c.record_id)
+        )
+        return tuple(_to_record(row) for row in await self._connection.execute(statement))
+
     async def latest(self, tenant: str | None) -> str:
         """The greatest record id; "" if there is none."""
         statement = _of(tenant, select(func.max(table.c.record_id)))

@@ -22,6 +22,7 @@ A ring key encrypts nothing itself: HKDF-SHA256 derives one key for each purpose
 """
 
 from llm_service.vault.ciphers import Scheme, generate_key
+from llm_service.vault.keeping import Unreadable, open_answer, seal_answer
 from llm_service.vault.key_file import (
     add_key,
     load_key_file,
@@ -39,12 +40,15 @@ __all__ = [
     "Binding",
     "Keyring",
     "Scheme",
+    "Unreadable",
     "Vault",
     "add_key",
     "generate_key",
     "load_key_file",
     "load_or_create_key_file",
+    "open_answer",
     "open_legacy_fernet",
     "promote_key",
     "remove_key",
+    "seal_answer",
 ]

@@ -1,7 +1,6 @@
 """Completion requests, checked on their way in."""
 
 import re
-import uuid
 
 from llm_service.domain.access import TENANT_ID
 from llm_service.domain.completion import (
@@ -19,6 +18,7 @@ from llm_service.rpc.convert.content import (
     to_tools,
 )
 from llm_service.rpc.convert.generation import to_params, to_routing
+from llm_service.rpc.request_ids import is_request_id
 from llm_service.rpc.stubs import common_pb2
 from llm_service.rpc.stubs import completion_pb2 as pb
 from llm_service.rpc.tenancy import narrowed
@@ -132,14 +132,5 @@ def _to_options(message: pb.CompletionRequest, checks: Checks) -> dict[str, str]
 
 
 def check_request_id(request_id: str, checks: Checks) -> None:
-    if not request_id:
-        return
-    try:
-        uuid.UUID(request_id)
-    except ValueError:
+    if request_id and not is_request_id(request_id):
         checks.refuse("request_id", "must be a UUID")
-        return
-    # Accepting it would promise "one completion, one charge", which nothing keeps yet.
-    checks.refuse(
-        "request_id", "idempotent replay is not available in this version; leave it empty"
-    )

@@ -163,12 +163,15 @@ class CompletionRequest(_message.Message):
     provider. At most 512 characters. Unknown: NOT_FOUND / MODEL_NOT_FOUND.
     """
     request_id: _builtins.str
-    """UUID. Same id and body within 24 h: one completion, one charge. Not
-    available in this version: INVALID_FIELD if set.
+    """UUID, unique in the tenant and method. Same id and body within 24 h: one
+    completion, one charge. Served before: the same completion if the tenant
+    has its answers kept, else ALREADY_EXISTS with a CompletionFailure. Being
+    served: ABORTED / REQUEST_IN_PROGRESS. Failed before: it is served now.
+    Another body: INVALID_ARGUMENT / REQUEST_ID_REUSED. Waits for the database.
     """
     content_retention: Global___ContentRetention.ValueType
-    """What the gateway may keep of the content. Unset: the tenant's setting. This
-    version keeps none.
+    """What the gateway may keep of the content. Unset: the tenant's setting. Kept
+    is only the answer to a call with a request_id, for a day, sealed.
     """
     strict_params: _builtins.bool
     """True: refuse with CAPABILITY_NOT_SUPPORTED what would be left out of params

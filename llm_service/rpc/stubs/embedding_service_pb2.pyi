@@ -57,8 +57,8 @@ class EmbedRequest(_message.Message):
     truncate: _builtins.bool
     """True: cut inputs that are too long, if the model can. False: refuse them."""
     request_id: _builtins.str
-    """UUID. Same id and body within 24 h: one charge. Not available in this
-    version: INVALID_FIELD if set.
+    """UUID, as CompletionRequest.request_id: same id and body within 24 h, one
+    charge.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmbedInput]:
