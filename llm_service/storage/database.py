@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
+from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
@@ -62,6 +63,7 @@ class Transaction:
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)
+        self.alerts = Alerts(connection)
         self.config = ConfigVersions(connection)
         self.keys = EncryptionKeys(connection)
         self.sealed = SealedRows(connection)
