@@ -34,6 +34,7 @@ from llm_service.storage.deliveries import Deliveries
 from llm_service.storage.keys import EncryptionKeys
 from llm_service.storage.model_configs import ModelConfigs
 from llm_service.storage.models import Models
+from llm_service.storage.monitor import Monitor
 from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
 from llm_service.storage.sealed import SealedRows
@@ -67,6 +68,7 @@ class Transaction:
         self.client_keys = ClientKeys(connection, self.audit)
         self.webhooks = Webhooks(connection, self.audit)
         self.deliveries = Deliveries(connection)
+        self.monitor = Monitor(connection)
         self.alerts = Alerts(connection, self.deliveries)
         self.config = ConfigVersions(connection)
         self.keys = EncryptionKeys(connection)
