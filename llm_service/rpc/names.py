@@ -15,7 +15,6 @@ ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _WEBHOOK = re.compile(
     rf"(?:tenants/(?P<tenant>{TENANT_ID.pattern})/)?webhooks/(?P<webhook>{ID.pattern})"
 )
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY_ID = re.compile(r"[a-z2-7]{16}")
 _PROVIDER_FORM = '"providers/{provider}" or "tenants/{tenant}/providers/{provider}"'
 
@@ -122,14 +121,6 @@ def webhook(text: str, field: str = "name") -> tuple[str, str]:
     tenant, webhook_id = found["tenant"] or "", found["webhook"]
     require_reach(tenant, "webhook")
     return tenant, webhook_id
-
-
-def webhook_delivery(text: str, field: str = "name") -> tuple[str, str, str]:
-    """Tenant, webhook id and id of "{webhook}/deliveries/{delivery}"; otherwise as `webhook`."""
-    parent, _, delivery_id = text.rpartition("/deliveries/")
-    if not _WEBHOOK.fullmatch(parent) or not _UUID.fullmatch(delivery_id):
-        raise InvalidField(Violation(field, 'must be "{webhook}/deliveries/{delivery}"'))
-    return *webhook(parent, field), delivery_id
 
 
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:

@@ -1,5 +1,6 @@
 """WebhookService: where alerts are delivered."""
 
+import re
 from typing import Any
 
 import grpc
@@ -14,6 +15,9 @@ from llm_service.rpc.stubs import webhook_service_pb2 as pb
 from llm_service.rpc.stubs import webhook_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_NAMED = 100
+_DELIVERY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 WEBHOOK_FIELDS: Fields = {
     "display_name": FieldType.TEXT,
@@ -124,11 +128,29 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
             next_page_token=next_token(request, "ListWebhookDeliveries", found, scope),
         )
 
-    async def RedeliverWebhookDelivery(
-        self, request: pb.RedeliverWebhookDeliveryRequest, context: Context
-    ) -> pb.RedeliverWebhookDeliveryResponse:
-        delivery = await self._webhooks.redeliver(*names.webhook_delivery(request.name))
-        webhook = request.name.rpartition("/deliveries/")[0]
-        return pb.RedeliverWebhookDeliveryResponse(
-            webhook_delivery=from_delivery(delivery, webhook)
-        )
+    async def RedeliverWebhookDeliveries(
+        self, request: pb.RedeliverWebhookDeliveriesRequest, context: Context
+    ) -> pb.RedeliverWebhookDeliveriesResponse:
+        name = names.webhook(request.parent, "parent")
+        count = await self._webhooks.redeliver(*name, _delivery_ids(request))
+        return pb.RedeliverWebhookDeliveriesResponse(delivery_count=count)
+
+
+def _delivery_ids(request: pb.RedeliverWebhookDeliveriesRequest) -> list[str]:
+    """The ids of the deliveries that are named.
+
+    Raises:
+        InvalidField: names each that is none of this webhook's, or that there are too many.
+    """
+    if len(request.names) > MAX_NAMED:
+        raise InvalidField(Violation("names", f"has more than {MAX_NAMED} entries"))
+    prefix = f"{request.parent}/deliveries/"
+    ids = [name.removeprefix(prefix) for name in request.names]
+    wrong = [
+        Violation(f"names[{index}]", 'must be "{parent}/deliveries/{delivery}"')
+        for index, (name, found) in enumerate(zip(request.names, ids, strict=True))
+        if name != prefix + found or not _DELIVERY_ID.fullmatch(found)
+    ]
+    if wrong:
+        raise InvalidField(*wrong)
+    return ids

@@ -1,6 +1,7 @@
 """What is delivered to webhooks, as rows: an outbox that each transaction with an alert fills."""
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,6 @@ from llm_service.domain.webhook import (
     DueDelivery,
     WebhookDelivery,
 )
-from llm_service.errors import ResourceNotFound
 from llm_service.storage import reading
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import alerts, webhooks
@@ -175,23 +175,20 @@ class Deliveries:
         found, after = await _LISTED.page(self._connection, statement, listing)
         return Page(tuple(map(_to_delivery, found)), after)
 
-    async def again(self, webhook_uid: str, delivery_id: str, now: datetime) -> WebhookDelivery:
-        """Have a delivery tried anew, now and for as long as a new one.
-
-        Raises:
-            ResourceNotFound: the webhook has none of that id.
-        """
-        key = and_(table.c.webhook_uid == webhook_uid, table.c.delivery_id == delivery_id)
-        statement = update(table).where(key)
+    async def again(self, webhook_uid: str, delivery_ids: Collection[str], now: datetime) -> int:
+        """Have these, or all that were given up, tried anew for as long as new ones. How many."""
+        statement = update(table).where(table.c.webhook_uid == webhook_uid)
+        if delivery_ids:
+            statement = statement.where(table.c.delivery_id.in_(delivery_ids))
+        else:
+            statement = statement.where(table.c.state == DeliveryState.GIVEN_UP.value)
         renewed = statement.values(
             state=DeliveryState.PENDING.value,
             next_attempt_time=now,
             expire_time=now + TRIED,
             settle_time=None,
         )
-        if (await self._connection.execute(renewed)).rowcount == 0:
-            raise ResourceNotFound("no such delivery")
-        return _to_delivery((await self._connection.execute(_SHOWN.where(key))).one())
+        return (await self._connection.execute(renewed)).rowcount
 
     async def _due(self, row: Row[Any]) -> DueDelivery:
         webhook = await reading.first(

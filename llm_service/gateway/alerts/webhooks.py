@@ -1,6 +1,6 @@
 """Webhooks as operators handle them: made, changed, destroyed, and what was delivered to them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -184,15 +184,20 @@ class Webhooks:
             webhook = await tx.webhooks.get(tenant, webhook_id)
             return await tx.deliveries.list(webhook.uid, listing)
 
-    async def redeliver(self, tenant: str, webhook_id: str, delivery_id: str) -> WebhookDelivery:
-        """Have a delivery made once more, whatever became of it before.
+    async def redeliver(
+        self, tenant: str, webhook_id: str, delivery_ids: Collection[str] = ()
+    ) -> int:
+        """Have deliveries made once more: these, or all that were given up. How many.
 
         Raises:
-            ResourceNotFound: there is no such webhook or delivery.
+            ResourceNotFound: there is no such webhook, or one of the deliveries is not there.
         """
         async with self._database.begin() as tx:
             webhook = await tx.webhooks.get(tenant, webhook_id)
-            return await tx.deliveries.again(webhook.uid, delivery_id, self._now())
+            count = await tx.deliveries.again(webhook.uid, delivery_ids, self._now())
+            if count < len(set(delivery_ids)):
+                raise ResourceNotFound("no such delivery")
+        return count
 
     def _check(self, draft: WebhookDraft, secret: str = "") -> None:
         found = [*rules.text("webhook.display_name", draft.display_name, rules.MAX_TEXT)]
@@ -211,7 +216,14 @@ class Webhooks:
 
 def binding(webhook: Webhook) -> Binding:
     """What a webhook's secret is sealed to."""
-    return Binding("webhooks", "sealed", webhook.tenant, "", webhook.uid, webhook.secret_version)
+    return Binding(
+        table="webhooks",
+        column="sealed",
+        tenant=webhook.tenant,
+        provider_uid="",
+        row_uid=webhook.uid,
+        secret_version=webhook.secret_version,
+    )
 
 
 def _wrong_secret(secret: str) -> Iterator[Violation]:

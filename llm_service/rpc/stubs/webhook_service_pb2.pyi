@@ -597,44 +597,51 @@ class ListWebhookDeliveriesResponse(_message.Message):
 Global___ListWebhookDeliveriesResponse: _TypeAlias = ListWebhookDeliveriesResponse  # noqa: Y015
 
 @_typing.final
-class RedeliverWebhookDeliveryRequest(_message.Message):
-    """Which delivery."""
+class RedeliverWebhookDeliveriesRequest(_message.Message):
+    """Which deliveries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """A webhook's name."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of deliveries of this webhook, at most 100. Empty: all given up."""
+
     def __init__(
         self,
         *,
-        name: _builtins.str | None = ...,
+        parent: _builtins.str | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RedeliverWebhookDeliveryRequest: _TypeAlias = RedeliverWebhookDeliveryRequest  # noqa: Y015
+Global___RedeliverWebhookDeliveriesRequest: _TypeAlias = RedeliverWebhookDeliveriesRequest  # noqa: Y015
 
 @_typing.final
-class RedeliverWebhookDeliveryResponse(_message.Message):
-    """Answer of RedeliverWebhookDelivery."""
+class RedeliverWebhookDeliveriesResponse(_message.Message):
+    """Answer of RedeliverWebhookDeliveries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    WEBHOOK_DELIVERY_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def webhook_delivery(self) -> Global___WebhookDelivery: ...
+    DELIVERY_COUNT_FIELD_NUMBER: _builtins.int
+    delivery_count: _builtins.int
+    """How many are delivered once more."""
     def __init__(
         self,
         *,
-        webhook_delivery: Global___WebhookDelivery | None = ...,
+        delivery_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["webhook_delivery", b"webhook_delivery"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhook_delivery", b"webhook_delivery"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_count", b"delivery_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RedeliverWebhookDeliveryResponse: _TypeAlias = RedeliverWebhookDeliveryResponse  # noqa: Y015
+Global___RedeliverWebhookDeliveriesResponse: _TypeAlias = RedeliverWebhookDeliveriesResponse  # noqa: Y015

@@ -73,10 +73,10 @@ class WebhookServiceStub:
                 request_serializer=llmservice_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesRequest.SerializeToString,
                 response_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesResponse.FromString,
                 _registered_method=True)
-        self.RedeliverWebhookDelivery = channel.unary_unary(
-                '/llmservice.v1.WebhookService/RedeliverWebhookDelivery',
-                request_serializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryRequest.SerializeToString,
-                response_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryResponse.FromString,
+        self.RedeliverWebhookDeliveries = channel.unary_unary(
+                '/llmservice.v1.WebhookService/RedeliverWebhookDeliveries',
+                request_serializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesResponse.FromString,
                 _registered_method=True)
 
 
@@ -141,8 +141,10 @@ class WebhookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RedeliverWebhookDelivery(self, request, context):
-        """Delivers once more, under the same id, whatever became of it before.
+    def RedeliverWebhookDeliveries(self, request, context):
+        """Delivers once more, each under the same id as before: those named, whatever
+        became of them, or all that were given up. Errors: RESOURCE_NOT_FOUND (of
+        one at least; none is delivered), INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,10 +188,10 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     request_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesRequest.FromString,
                     response_serializer=llmservice_dot_v1_dot_webhook__service__pb2.ListWebhookDeliveriesResponse.SerializeToString,
             ),
-            'RedeliverWebhookDelivery': grpc.unary_unary_rpc_method_handler(
-                    servicer.RedeliverWebhookDelivery,
-                    request_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryRequest.FromString,
-                    response_serializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryResponse.SerializeToString,
+            'RedeliverWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeliverWebhookDeliveries,
+                    request_deserializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesRequest.FromString,
+                    response_serializer=llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -396,7 +398,7 @@ class WebhookService:
             _registered_method=True)
 
     @staticmethod
-    def RedeliverWebhookDelivery(request,
+    def RedeliverWebhookDeliveries(request,
             target,
             options=(),
             channel_credentials=None,
@@ -409,9 +411,9 @@ class WebhookService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/llmservice.v1.WebhookService/RedeliverWebhookDelivery',
-            llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryRequest.SerializeToString,
-            llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveryResponse.FromString,
+            '/llmservice.v1.WebhookService/RedeliverWebhookDeliveries',
+            llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesRequest.SerializeToString,
+            llmservice_dot_v1_dot_webhook__service__pb2.RedeliverWebhookDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,8 +60,11 @@ class WebhookServiceStub:
     """What was delivered to a webhook in the last 30 days, and what was not,
     oldest first.
     """
-    RedeliverWebhookDelivery: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _webhook_service_pb2.RedeliverWebhookDeliveryResponse]
-    """Delivers once more, under the same id, whatever became of it before."""
+    RedeliverWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveriesRequest, _webhook_service_pb2.RedeliverWebhookDeliveriesResponse]
+    """Delivers once more, each under the same id as before: those named, whatever
+    became of them, or all that were given up. Errors: RESOURCE_NOT_FOUND (of
+    one at least; none is delivered), INVALID_FIELD.
+    """
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
@@ -95,8 +98,11 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """What was delivered to a webhook in the last 30 days, and what was not,
     oldest first.
     """
-    RedeliverWebhookDelivery: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _webhook_service_pb2.RedeliverWebhookDeliveryResponse]  # type: ignore[assignment]
-    """Delivers once more, under the same id, whatever became of it before."""
+    RedeliverWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveriesRequest, _webhook_service_pb2.RedeliverWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """Delivers once more, each under the same id as before: those named, whatever
+    became of them, or all that were given up. Errors: RESOURCE_NOT_FOUND (of
+    one at least; none is delivered), INVALID_FIELD.
+    """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """Where alerts are delivered: each at least once, signed as Standard Webhooks
@@ -171,11 +177,14 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def RedeliverWebhookDelivery(
+    def RedeliverWebhookDeliveries(
         self,
-        request: _webhook_service_pb2.RedeliverWebhookDeliveryRequest,
+        request: _webhook_service_pb2.RedeliverWebhookDeliveriesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_webhook_service_pb2.RedeliverWebhookDeliveryResponse, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookDeliveryResponse]]:
-        """Delivers once more, under the same id, whatever became of it before."""
+    ) -> _typing.Union[_webhook_service_pb2.RedeliverWebhookDeliveriesResponse, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookDeliveriesResponse]]:
+        """Delivers once more, each under the same id as before: those named, whatever
+        became of them, or all that were given up. Errors: RESOURCE_NOT_FOUND (of
+        one at least; none is delivered), INVALID_FIELD.
+        """
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
