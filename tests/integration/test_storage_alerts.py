@@ -6,33 +6,11 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from llm_service.domain.access import CALLER, Caller, Principal
-from llm_service.domain.alert import Alert, AlertAction, AlertKind, AlertUnit
+from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Comparison, Listing, Operator
 from llm_service.storage.database import Database
+from tests.integration.alerting import an_alert, stored
 from tests.integration.samples import NOW
-
-
-def an_alert(number: int = 1, tenant: str = "acme", **changes) -> Alert:
-    """`number` decides the id and the subject."""
-    alert = Alert(
-        alert_id=f"{number:036}",
-        tenant=tenant,
-        kind=AlertKind.BUDGET_THRESHOLD,
-        subject=f"tenants/{tenant}/budgets/{number}",
-        window_start_time=NOW,
-        threshold_percent=80,
-        observed=2**40,
-        limit=2**41,
-        unit=AlertUnit.NANO_USD,
-        create_time=NOW + timedelta(seconds=number),
-        action=AlertAction.DOWNGRADE,
-    )
-    return replace(alert, **changes)
-
-
-async def stored(database, *alerts):
-    async with database.begin() as tx:
-        return [await tx.alerts.add_once(alert) for alert in alerts]
 
 
 async def test_an_alert_comes_back_as_it_was_stored(database):
