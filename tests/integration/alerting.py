@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from llm_service.domain.alert import Alert, AlertAction, AlertKind, AlertUnit
 from llm_service.gateway.alerts.delivery import Deliverer
@@ -77,3 +77,7 @@ def replica(database, vault, egress, clock: Clock | None = None) -> Replica:
     telemetry = Telemetry.start(service_version="test")
     deliverer = Deliverer(database, vault, egress, telemetry, now=clock)
     return Replica(clock, Webhooks(database, vault, egress, clock), deliverer, telemetry)
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)

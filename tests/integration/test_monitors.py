@@ -11,7 +11,7 @@ from llm_service.domain.completion import Attribution, Cost, ServedBy
 from llm_service.domain.listing import Listing
 from llm_service.domain.monitor import Thresholds
 from llm_service.gateway.alerts.alarm import Alarm
-from llm_service.gateway.alerts.monitors import LOOK_EVERY, Monitors
+from llm_service.gateway.alerts.monitors import LOOKS, Monitors
 from llm_service.storage.database import Database
 from llm_service.telemetry import Telemetry
 from tests.integration.alerting import Clock
@@ -205,7 +205,7 @@ async def test_of_several_replicas_one_looks_at_a_time(database_url, records, cl
     raised = await asyncio.gather(*(replica() for _ in range(3)))
     await replica()
     at_once = list(looks)
-    clock.now += LOOK_EVERY
+    clock.now += THRESHOLDS.window / LOOKS
     await replica()
 
     assert len(at_once) == 1

@@ -8,7 +8,7 @@ the last of its records have come.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from llm_service.domain.alert import Alert, AlertKind, AlertUnit
 from llm_service.domain.audit import tenant_of
@@ -32,7 +32,8 @@ from llm_service.gateway.alerts.alarm import Alarm
 from llm_service.gateway.ids import new_id
 from llm_service.storage.database import Database
 
-LOOK_EVERY = timedelta(seconds=15)
+LOOKS = 20
+"""In each window: so late an alert may be that could have come at once."""
 
 FAILURES = frozenset(
     error.reason
@@ -77,23 +78,24 @@ class Monitors:
         self._thresholds = thresholds
         self._now = now
 
-    async def run(self, every: timedelta = LOOK_EVERY) -> None:
+    async def run(self) -> None:
         """Look, each time it is this replica's turn, until cancelled."""
         while True:
             try:
-                await self.take_turn(every)
+                await self.take_turn()
             except StorageUnavailable:
                 logger.warning("nothing is monitored: the database does not answer")
             except Exception:  # later looks must still be taken
                 logger.exception("the monitors could not look")
-            await asyncio.sleep(every.total_seconds())
+            await asyncio.sleep((self._thresholds.window / LOOKS).total_seconds())
 
-    async def take_turn(self, every: timedelta = LOOK_EVERY) -> tuple[Alert, ...]:
-        """Look, unless another replica has looked less than about `every` ago."""
+    async def take_turn(self) -> tuple[Alert, ...]:
+        """Look, unless another replica has looked a moment ago."""
         now = self._now()
+        most = self._thresholds.window / LOOKS / 2
         async with self._database.read() as tx:
             seen = await tx.monitor.looked()
-        if seen <= now < seen + every / 2:
+        if seen <= now < seen + most:
             return ()
         async with self._database.begin() as tx:
             if not await tx.monitor.take_turn(seen, now):
