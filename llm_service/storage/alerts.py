@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.domain.alert import Alert, AlertAction, AlertKind
 from llm_service.domain.listing import Listing, Page
 from llm_service.storage import rows
-from llm_service.storage.deliveries import Deliveries, to_alert
+from llm_service.storage.deliveries import KNOWN, Deliveries, to_alert
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import alerts as table
 
@@ -88,7 +88,7 @@ class Alerts:
 
 
 def _of(tenant: str | None) -> Select[Any]:
-    statement = select(table)
+    statement = select(table).where(KNOWN)
     return statement if tenant is None else statement.where(table.c.tenant == tenant)
 
 

@@ -28,6 +28,9 @@ TRIED = timedelta(days=3)
 KEPT = timedelta(days=30)
 """How long a settled delivery can be read and repeated."""
 
+KNOWN = alerts.c.kind.in_([kind.value for kind in AlertKind])
+"""Alerts this release can read: a later one, beside it for a while, may have more kinds."""
+
 _PENDING = table.c.state == DeliveryState.PENDING.value
 _LISTED = Listed(
     {
@@ -90,7 +93,8 @@ class Deliveries:
         waiting = (
             select(table.c.delivery_id, place.label("place"))
             .join(webhooks)
-            .where(_PENDING, table.c.next_attempt_time <= now, table.c.expire_time > now)
+            .join(alerts)
+            .where(KNOWN, _PENDING, table.c.next_attempt_time <= now, table.c.expire_time > now)
             .where(webhooks.c.disabled.is_(False))
             .subquery()
         )

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.monitor import ProviderWindow, UnpricedModel
@@ -37,25 +38,7 @@ class Monitor:
 
         `failures` are the error reasons that are the provider's own.
         """
-        served = table.c.error_reason == ""
-        later = case((table.c.create_time >= start + window, 1), else_=0)
-        waited = case((served, func.coalesce(table.c.first_token_us, table.c.duration_us)))
-        group = [table.c.provider, later]
-        ranked = func.row_number().over(partition_by=group, order_by=waited.nulls_last())
-        attempts = (
-            select(
-                table.c.provider,
-                later.label("later"),
-                served.label("served"),
-                waited.label("waited"),
-                ranked.label("place"),
-                func.count(waited).over(partition_by=group).label("waits"),
-            )
-            .where(table.c.create_time >= start, table.c.create_time < start + 2 * window)
-            .where(served | table.c.error_reason.in_(failures))
-            .subquery()
-        )
-        cells = attempts.c
+        cells = _attempts(start, window, failures).subquery().c
         slow = func.min(cells.waited).filter(cells.place * 100 >= cells.waits * PERCENTILE)
         statement = select(
             cells.provider,
@@ -85,3 +68,24 @@ class Monitor:
         )
         found = await self._connection.execute(statement)
         return tuple(UnpricedModel(row.model, row.attempts) for row in found)
+
+
+def _attempts(start: datetime, window: timedelta, failures: Collection[str]) -> Select[Any]:
+    """What counts of two windows, each attempt with its place by how long it was waited for."""
+    served = table.c.error_reason == ""
+    later = case((table.c.create_time >= start + window, 1), else_=0)
+    waited = case((served, func.coalesce(table.c.first_token_us, table.c.duration_us)))
+    group = [table.c.provider, later]
+    ranked = func.row_number().over(partition_by=group, order_by=waited.nulls_last())
+    return (
+        select(
+            table.c.provider,
+            later.label("later"),
+            served.label("served"),
+            waited.label("waited"),
+            ranked.label("place"),
+            func.count(waited).over(partition_by=group).label("waits"),
+        )
+        .where(table.c.create_time >= start, table.c.create_time < start + 2 * window)
+        .where(served | table.c.error_reason.in_(failures))
+    )

@@ -54,6 +54,11 @@ class Metrics:
             description="From the start of a streamed attempt to its first content.",
             explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
         )
+        self.undelivered_age = 0.0
+        self._count(meter)
+        self._observe(meter)
+
+    def _count(self, meter: Meter) -> None:
         self._alerts = meter.create_counter(
             names.ALERTS, unit="{alert}", description="Alerts that this replica raised first."
         )
@@ -62,8 +67,6 @@ class Metrics:
             unit="{attempt}",
             description="Attempts to deliver an alert to a webhook, and those given up.",
         )
-        self.undelivered_age = 0.0
-        self._observe(meter)
 
     def _observe(self, meter: Meter) -> None:
         meter.create_observable_gauge(
