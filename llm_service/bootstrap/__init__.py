@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from llm_service.bootstrap import parts, snapshots
+from llm_service.bootstrap import alerts, parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
@@ -98,14 +98,14 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)
             work.append(keeper.run())
-        work += [telemetry.watch_loop(), base.audit.run()]
+        work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
         await stack.enter_async_context(_running(*work))
         upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
         servicers = _servicers(settings, base, configuration, upstream, ledger, calls)
-        servicers += (AccessServicer(access.keys),)
+        servicers += (AccessServicer(access.keys), *alerts.servicers(base))
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))

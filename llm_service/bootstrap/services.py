@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from llm_service.rpc.access import AccessServicer
+from llm_service.rpc.alert import AlertServicer
 from llm_service.rpc.audit import AuditServicer
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
@@ -13,6 +14,7 @@ from llm_service.rpc.provider_admin import ProviderAdminServicer
 from llm_service.rpc.server import Registration
 from llm_service.rpc.stubs import (
     access_service_pb2_grpc,
+    alert_service_pb2_grpc,
     audit_service_pb2_grpc,
     completion_service_pb2_grpc,
     config_service_pb2_grpc,
@@ -20,12 +22,15 @@ from llm_service.rpc.stubs import (
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
     usage_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from llm_service.rpc.usage import UsageServicer
+from llm_service.rpc.webhook import WebhookServicer
 
 _ADMIN = provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server
 _REGISTERED: dict[type, Callable[[Any, Any], None]] = {
     AccessServicer: access_service_pb2_grpc.add_AccessServiceServicer_to_server,
+    AlertServicer: alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     AuditServicer: audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
     CompletionServicer: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
     ConfigServicer: config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
@@ -33,6 +38,7 @@ _REGISTERED: dict[type, Callable[[Any, Any], None]] = {
     ModelServicer: model_service_pb2_grpc.add_ModelServiceServicer_to_server,
     ProviderAdminServicer: _ADMIN,
     UsageServicer: usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
+    WebhookServicer: webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
 }
 
 

@@ -12,6 +12,9 @@ DEFAULT_TENANT = "default"
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
+_WEBHOOK = re.compile(
+    rf"(?:tenants/(?P<tenant>{TENANT_ID.pattern})/)?webhooks/(?P<webhook>{ID.pattern})"
+)
 _KEY_ID = re.compile(r"[a-z2-7]{16}")
 _PROVIDER_FORM = '"providers/{provider}" or "tenants/{tenant}/providers/{provider}"'
 
@@ -102,6 +105,22 @@ def model_config(text: str, field: str = "name", *, shared: bool = False) -> tup
         return found
     form = '"modelConfigs/{model_config}" or "tenants/{tenant}/modelConfigs/{model_config}"'
     raise InvalidField(Violation(field, f"must be {form}"))
+
+
+def webhook(text: str, field: str = "name") -> tuple[str, str]:
+    """Tenant and id of "webhooks/{}" or "tenants/{}/webhooks/{}".
+
+    Raises:
+        InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's.
+    """
+    found = _WEBHOOK.fullmatch(text)
+    if found is None:
+        form = '"webhooks/{webhook}" or "tenants/{tenant}/webhooks/{webhook}"'
+        raise InvalidField(Violation(field, f"must be {form}"))
+    tenant, webhook_id = found["tenant"] or "", found["webhook"]
+    require_reach(tenant, "webhook")
+    return tenant, webhook_id
 
 
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:

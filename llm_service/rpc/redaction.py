@@ -35,6 +35,7 @@ SHOWN = frozenset(
         "Selector",
         "Target",
         "UpstreamTimeouts",
+        "Webhook",
         "WorkloadIdentity",
     )
 )

@@ -19,6 +19,8 @@ from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.alerts.feed import AlertFeed
+from llm_service.gateway.alerts.webhooks import Webhooks
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
@@ -27,6 +29,7 @@ from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
+from llm_service.rpc.alert import AlertServicer
 from llm_service.rpc.audit import AuditServicer
 from llm_service.rpc.callers import Authenticate, anyone
 from llm_service.rpc.config import ConfigServicer
@@ -34,13 +37,16 @@ from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import (
+    alert_service_pb2_grpc,
     audit_service_pb2_grpc,
     config_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
     usage_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from llm_service.rpc.usage import UsageServicer
+from llm_service.rpc.webhook import WebhookServicer
 from llm_service.storage.database import Database
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Keyring, Scheme, Vault, generate_key
@@ -104,6 +110,8 @@ class Administered:
     vendor: Vendor
     pending: Pending
     configs: config_service_pb2_grpc.ConfigServiceStub
+    alerts: alert_service_pb2_grpc.AlertServiceStub
+    webhooks: webhook_service_pb2_grpc.WebhookServiceStub
 
 
 @asynccontextmanager
@@ -159,6 +167,14 @@ async def administered(
                     ConfigServicer(ModelConfigs(database), explanations),
                 ),
                 (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(audit)),
+                (
+                    alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
+                    AlertServicer(AlertFeed(database, poll_seconds=0.01)),
+                ),
+                (
+                    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
+                    WebhookServicer(Webhooks(database, vault, egress)),
+                ),
             ],
             telemetry=telemetry,
             authenticate=authenticate,
@@ -178,6 +194,8 @@ async def administered(
                     vendor,
                     pending,
                     config_service_pb2_grpc.ConfigServiceStub(channel),
+                    alert_service_pb2_grpc.AlertServiceStub(channel),
+                    webhook_service_pb2_grpc.WebhookServiceStub(channel),
                 )
         finally:
             await serving.server.stop(None)

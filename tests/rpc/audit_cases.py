@@ -1,5 +1,6 @@
 """For every administrative method a call that succeeds, and what its audit entry shows."""
 
+import base64
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -7,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
+from llm_service.rpc.stubs import webhook_service_pb2 as webhook_pb
 from llm_service.rpc.stubs.model_pb2 import Model
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 
@@ -16,6 +18,7 @@ CREDENTIAL = f"{NAME}/credentials/main"
 MODEL = f"{NAME}/models/fast"
 SERVICE = "llmservice.v1.ProviderAdminService"
 CONFIGS = "llmservice.v1.ConfigService"
+WEBHOOKS = "llmservice.v1.WebhookService"
 PARENT = "tenants/acme"
 
 
@@ -52,6 +55,14 @@ PLANNING = config_pb.CreateModelConfigRequest(
         selector=config_pb.Selector(interaction="planning"),
         targets=[config_pb.Target(model="gpt-fast")],
     ),
+)
+
+WEBHOOK = "tenants/acme/webhooks/pager"
+PAGER = webhook_pb.CreateWebhookRequest(
+    parent=PARENT,
+    webhook_id="pager",
+    webhook=webhook_pb.Webhook(target_uri="https://hooks.example.com/alerts"),
+    secret="whsec_" + base64.b64encode(b"canary" * 6).decode(),
 )
 
 CASES = {
@@ -137,6 +148,24 @@ CASES = {
         {"selector.interaction", "state", "targets"},
         (PLANNING,),
     ),
+    "CreateWebhook": Case(PAGER, WEBHOOK, {"secret", "target_uri"}),
+    "UpdateWebhook": Case(
+        webhook_pb.UpdateWebhookRequest(
+            webhook=webhook_pb.Webhook(name=WEBHOOK, display_name="Pager", disabled=True)
+        ),
+        WEBHOOK,
+        {"disabled", "display_name"},
+        (PAGER,),
+    ),
+    "RotateWebhookSecret": Case(
+        webhook_pb.RotateWebhookSecretRequest(name=WEBHOOK), WEBHOOK, {"secret"}, (PAGER,)
+    ),
+    "RedeliverWebhookDeliveries": Case(
+        webhook_pb.RedeliverWebhookDeliveriesRequest(parent=WEBHOOK), WEBHOOK, set(), (PAGER,)
+    ),
+    "DeleteWebhook": Case(
+        webhook_pb.DeleteWebhookRequest(name=WEBHOOK), WEBHOOK, {"secret", "target_uri"}, (PAGER,)
+    ),
     "DeleteModel": Case(
         pb.DeleteModelRequest(name=MODEL), MODEL, {"provider_model", "origin", "state"}, (ONE, FAST)
     ),
@@ -150,13 +179,18 @@ async def entries(service, parent="tenants/-", **asked):
 
 def calling(service, request):
     method = type(request).__name__.removesuffix("Request")
-    stub = service.configs if "ModelConfig" in method else service.admin
-    return getattr(stub, method)(request)
+    stubs = {SERVICE: service.admin, CONFIGS: service.configs, WEBHOOKS: service.webhooks}
+    return getattr(stubs[owner_of(method)], method)(request)
+
+
+def owner_of(method):
+    if "Webhook" in method:
+        return WEBHOOKS
+    return CONFIGS if "ModelConfig" in method else SERVICE
 
 
 def path_of(method):
-    owner = CONFIGS if "ModelConfig" in method else SERVICE
-    return f"/{owner}/{method}"
+    return f"/{owner_of(method)}/{method}"
 
 
 async def prepared(service, case):
