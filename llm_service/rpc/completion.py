@@ -19,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CompletionServicer(CompletionServiceServicer):
-    """Decode, one call, encode; failures are the interceptors' business."""
+    """Decode, one call, encode; failures are the guards' business."""
 
     def __init__(self, completions: Completions) -> None:
         self._completions = completions
