@@ -145,16 +145,16 @@ def _problem(kind: object, value: object) -> str:
 
 def _clipped(length: int | None, value: object) -> object:
     if isinstance(value, str):
-        clean = value if is_storable(value) else _cleaned(value)
+        clean = value if value.isascii() and "\0" not in value else _cleaned(value)
         return clean if length is None else clean[:length]
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
     if value is None or isinstance(value, datetime):
         return value
-    if isinstance(value, Mapping):
-        return {_clipped(None, key): _clipped(None, member) for key, member in value.items()}
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
     if isinstance(value, list | tuple):
         return [_clipped(None, item) for item in value]
+    if isinstance(value, Mapping):
+        return {_clipped(None, key): _clipped(None, member) for key, member in value.items()}
     return value
 
 
