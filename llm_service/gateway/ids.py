@@ -22,6 +22,6 @@ def first_id(moment: datetime, less: int = 0) -> str:
 
 
 def _text(value: int) -> str:
-    """As `uuid.UUID` writes it; every call makes several, and the class costs more than the text."""
+    """As `uuid.UUID` writes it, whose making would cost more than the text."""
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
