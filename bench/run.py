@@ -325,7 +325,7 @@ def say(what: str) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds, about three minutes")
+    parser.add_argument("--quick", action="store_true", help="two rounds, about four minutes")
     parser.add_argument("--full", action="store_true", help="also 300 streams at once (P300)")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a bar is missed")
     parser.add_argument("--out", metavar="FILE.json", help="write every round's raw figures")
