@@ -55,9 +55,10 @@ class Answer:
 
 
 class Client:
-    """Calls one server over several connections in turn."""
+    """Calls one server over several connections in turn; with a client key, if it asks for one."""
 
-    def __init__(self, port: int, connections: int = 4) -> None:
+    def __init__(self, port: int, connections: int = 4, key: str = "") -> None:
+        self._metadata = bearer(key)
         self.held: list[grpc.aio.UnaryStreamCall] = []
         self._channels = [
             grpc.aio.insecure_channel(
@@ -81,20 +82,26 @@ class Client:
 
     async def complete(self, body: bytes, due_ns: int = 0) -> Answer:
         due_ns = await _sleep_until(due_ns)
-        message = await next(self._unaries)(body)
+        message = await next(self._unaries)(body, metadata=self._metadata)
         now = time.monotonic_ns()
         return Answer(due_ns, [(now, message)], now)
 
     async def stream(self, body: bytes, due_ns: int = 0) -> Answer:
         due_ns = await _sleep_until(due_ns)
-        messages = [(time.monotonic_ns(), message) async for message in next(self._streams)(body)]
+        call = next(self._streams)(body, metadata=self._metadata)
+        messages = [(time.monotonic_ns(), message) async for message in call]
         return Answer(due_ns, messages, time.monotonic_ns())
 
     def open(self, body: bytes) -> grpc.aio.UnaryStreamCall:
         """A stream the caller reads as far as it likes; it stays open as long as the client."""
-        call = next(self._streams)(body)
+        call = next(self._streams)(body, metadata=self._metadata)
         self.held.append(call)
         return call
+
+
+def bearer(key: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a client key; "" shows none."""
+    return (("authorization", f"Bearer {key}"),) if key else ()
 
 
 async def _sleep_until(due_ns: int) -> int:

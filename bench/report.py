@@ -23,6 +23,8 @@ BARS = {
     "CPU per unary call / echo": 3.0,
     "KiB per open stream": 45.0,
     "idle worker, MB": 90.0,
+    "accounting, us per call over bare": 120.0,
+    "accounting, us per chunk over bare": 6.0,
 }
 
 
@@ -165,6 +167,8 @@ def bars(result: Result) -> Iterator[tuple[str, float | None, float]]:
         _judged(result, unary_us, "U200") if comparable else None,
         memory.get("kib_per_stream"),
         memory.get("idle_mb"),
+        _over_bare(result, unary_us),
+        _over_bare(result, chunk_us),
     )
     for (what, limit), value in zip(BARS.items(), measured, strict=True):
         yield what, value, limit
@@ -175,6 +179,16 @@ def _judged(result: Result, figure: Callable[[dict[str, Any]], float], load: str
         return statistics.median(ratios(result, "service", figure))
     fewest = min(undisturbed(result, system, load).clean for system in ("service", "echo"))
     return undisturbed_ratio(result, "service", load) if fewest >= ENOUGH_SLICES else None
+
+
+def _over_bare(result: Result, figure: Callable[[dict[str, Any]], float]) -> float | None:
+    """CPU us that the service uses more than the same service without accounting; by rounds."""
+    if not {"service", "bare"} <= set(result.systems):
+        return None
+    pairs = zip(
+        per_round(result, "service", figure), per_round(result, "bare", figure), strict=True
+    )
+    return statistics.median(service - bare for service, bare in pairs)
 
 
 def passed(result: Result) -> bool:

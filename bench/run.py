@@ -109,7 +109,9 @@ async def measure_cpu(
 ) -> None:
     async with AsyncExitStack() as stack:
         started = [await _ready(stack, name, upstream, cores) for name in names]
-        clients = {s.name: await stack.enter_async_context(Client(s.port)) for s in started}
+        clients = {
+            s.name: await stack.enter_async_context(Client(s.port, key=s.key)) for s in started
+        }
         benches = [Bench(plan, s, clients[s.name], cores, result.voids) for s in started]
         for bench in benches:
             say(f"warm up {bench.system.name}")
@@ -294,7 +296,9 @@ async def measure_memory(
             system = await _ready(stack, name, upstream, cores)
             await asyncio.sleep(1)
             idle = resident_kib(system.pid)
-            client = await stack.enter_async_context(Client(system.port, connections=10))
+            client = await stack.enter_async_context(
+                Client(system.port, connections=10, key=system.key)
+            )
             few = await _with_open_streams(client, system.pid, 100)
             many = await _with_open_streams(client, system.pid, 900)
             result.memory[name] = {
@@ -321,7 +325,7 @@ def say(what: str) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds, about three minutes")
+    parser.add_argument("--quick", action="store_true", help="two rounds, about four minutes")
     parser.add_argument("--full", action="store_true", help="also 300 streams at once (P300)")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a bar is missed")
     parser.add_argument("--out", metavar="FILE.json", help="write every round's raw figures")

@@ -20,13 +20,17 @@ from google.protobuf.duration_pb2 import Duration
 from machine import Cores, pinned_to
 from shape import Shape
 
+from llm_service import bootstrap
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2_grpc as admin_grpc
 from llm_service.rpc.stubs import provider_pb2
+from llm_service.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
-NAMES = ("echo", "service", "naive")
+NAMES = ("echo", "service", "bare", "naive")
+CONFIGURED = ("service", "bare")
+"""Those that are told of their providers; the others read the shape from the model."""
 READY_SECONDS = 300
 
 
@@ -42,11 +46,12 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A server under test, up and answering."""
+    """A server under test, up and answering; `key`: what it asks its callers for."""
 
     name: str
     pid: int
     port: int
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,10 @@ async def system(name: str, upstream: Mock, core: int, folder: Path) -> AsyncGen
     starting = {
         "echo": lambda: _printing("echo", ["echo_server.py"], core),
         "naive": lambda: _printing("naive", ["naive_relay.py", upstream.uri], core),
-        "service": lambda: service(service_command(), core, folder),
+        "service": lambda: guarded(service_command(), core, folder),
+        "bare": lambda: service(
+            [sys.executable, str(HERE / "bare_service.py")], core, folder, name="bare"
+        ),
     }[name]
     async with starting() as started:
         if not pinned_to(started.pid, core):
@@ -110,15 +118,32 @@ async def _printing(name: str, script: list[str], core: int) -> AsyncGenerator[S
 
 
 @asynccontextmanager
-async def service(command: list[str], core: int, folder: Path) -> AsyncGenerator[System]:
-    """The service as `command` starts it, its data in `folder`."""
-    environment = {
+async def service(
+    command: list[str], core: int, folder: Path, *, name: str = "service", key: str = ""
+) -> AsyncGenerator[System]:
+    """The service as `command` starts it, its data in `folder`; with a `key`, it asks for one."""
+    environment = _environment(folder, asks=bool(key))
+    async with _process(name, command, core, environment) as process:
+        yield System(name, process.pid, await _announced_port(process), key)
+
+
+@asynccontextmanager
+async def guarded(command: list[str], core: int, folder: Path) -> AsyncGenerator[System]:
+    """The service with authentication on, and its first key."""
+    settings = Settings.from_env(_environment(folder, asks=True))
+    async with bootstrap.client_keys(settings) as keys:
+        key = await keys.create_first()
+    async with service(command, core, folder, key=key) as started:
+        yield started
+
+
+def _environment(folder: Path, *, asks: bool) -> dict[str, str]:
+    return {
         "LLM_DATA_DIR": str(folder),
         "LLM_LISTEN": "127.0.0.1:0",
         "LLM_EGRESS_ALLOW": "127.0.0.1",
+        "LLM_AUTH": "required" if asks else "open",
     }
-    async with _process("service", command, core, environment) as process:
-        yield System("service", process.pid, await _announced_port(process))
 
 
 def service_command() -> list[str]:
@@ -126,8 +151,8 @@ def service_command() -> list[str]:
 
 
 async def configure(started: System, upstream: Mock, shapes: Sequence[Shape]) -> None:
-    """Tells the service of one provider per shape; the others read the shape from the model."""
-    if started.name != "service":
+    """Tells the service of one provider per shape."""
+    if started.name not in CONFIGURED:
         return
     async with grpc.aio.insecure_channel(f"127.0.0.1:{started.port}") as channel:
         admin = admin_grpc.ProviderAdminServiceStub(channel)
@@ -141,7 +166,8 @@ async def configure(started: System, upstream: Mock, shapes: Sequence[Shape]) ->
                         timeouts=_PATIENT,
                     ),
                     credential=provider_pb2.Credential(api_key="sk-bench-0000000000000000"),
-                )
+                ),
+                metadata=load.bearer(started.key),
             )
 
 
@@ -152,7 +178,7 @@ async def first_call(started: System, shape: Shape) -> None:
         NotReady: it failed.
     """
     try:
-        async with load.Client(started.port, connections=1) as client:
+        async with load.Client(started.port, connections=1, key=started.key) as client:
             load.check_streams([await client.stream(load.body(shape))], shape)
     except (grpc.aio.AioRpcError, load.Void) as error:
         raise NotReady(f"{started.name} does not complete: {error}") from error

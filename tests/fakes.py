@@ -162,7 +162,6 @@ class FakeLedger:
     def __init__(self) -> None:
         self.records: list[UsageRecord] = []
         self.opened: dict[str, OpenedAttempt] = {}
-        self.told_dialled: list[str] = []
         self.told_progress: list[tuple[str, AttemptProgress]] = []
         self.refusal: Exception | None = None
         self.refusal_to_open: Exception | None = None
@@ -177,12 +176,8 @@ class FakeLedger:
         assert attempt.attempt_id not in self.opened
         self.opened[attempt.attempt_id] = attempt
 
-    def dialled(self, attempt_id: str) -> None:
-        assert attempt_id in self.opened
-        self.told_dialled.append(attempt_id)
-
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
-        assert attempt_id in self.told_dialled
+        assert attempt_id in self.opened
         self.told_progress.append((attempt_id, so_far))
 
     def record(self, record: UsageRecord) -> None:

@@ -91,7 +91,9 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await _load(configuration)
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
-        following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
+        following = configuration.follow(
+            settings.config_poll_seconds, lambda: access.known.up_to(configuration.generation)
+        )
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
         deployment = base.start.deployment

@@ -46,12 +46,14 @@ async def ledger_of(
         yield journalled, (journalled.run(), recovery.run())
     finally:
         await _flush(journalled)
-        await asyncio.to_thread(journal.close)
+        await journal.aclose()
 
 
 def _journal(settings: Settings) -> Journal:
     try:
-        return Journal.open(settings.journal_dir, settings.journal_max_bytes)
+        return Journal.open(
+            settings.journal_dir, settings.journal_max_bytes, settings.journal_sync_ms / 1000
+        )
     except OSError as error:
         raise CannotStart(
             f"cannot write the usage journal in {settings.journal_dir}: {error.strerror} "

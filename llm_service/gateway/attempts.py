@@ -101,8 +101,7 @@ class TrackedAttempt:
         await self._ledger.open(opened)
 
     def dialled(self, span: AttemptSpan) -> None:
-        """It is about to be called; as `Ledger.dialled`."""
-        self._ledger.dialled(self.id)
+        """It is about to be called."""
         self._span = span
         if self._call.first_dial is None:
             self._call.first_dial = self._call.now

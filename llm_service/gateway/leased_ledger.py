@@ -55,9 +55,6 @@ class LeasedLedger(Uploads):
         self._asked.set()
         await done
 
-    def dialled(self, attempt_id: str) -> None:
-        """Whatever is open counts as dialled."""
-
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
         self._progress[attempt_id] = so_far
 

@@ -14,7 +14,8 @@ from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.gateway.ids import first_id, new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database, Transaction
-from llm_service.storage.journal import Frame, Journal, JournalFull
+from llm_service.storage.framing import Frame
+from llm_service.storage.journal import Journal, JournalFull
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +40,10 @@ class Ledger(Protocol):
     async def open(self, attempt: OpenedAttempt) -> None:
         """Return when the attempt will leave a record whatever happens to this process.
 
+        It is dialled at once then: from here on it has a cost.
+
         Raises:
             Overloaded, StorageUnavailable: it would not; it must not be dialled.
-        """
-        ...
-
-    def dialled(self, attempt_id: str) -> None:
-        """The provider is about to be called: from here on the attempt has a cost.
-
-        Raises:
-            Overloaded: that could not be written down; it must not be dialled.
         """
         ...
 
@@ -151,7 +146,11 @@ def _in_order(records: Sequence[UsageRecord]) -> list[UsageRecord]:
 
 
 class JournalledLedger(Uploads):
-    """Writes to the local journal first, so that neither a crash nor an outage loses a record."""
+    """Writes to the local journal first, so that neither a crash nor an outage loses a record.
+
+    A journal that syncs behind has an attempt outlive this process before it is dialled, and the
+    machine a moment later; any other both before.
+    """
 
     def __init__(self, database: Database, journal: Journal, capacity: int = _CAPACITY) -> None:
         super().__init__(database, capacity)
@@ -164,17 +163,17 @@ class JournalledLedger(Uploads):
             raise Overloaded("the usage journal is nearly full; new calls wait for the database")
 
     async def open(self, attempt: OpenedAttempt) -> None:
+        opened, dialled = frames.opened(attempt), frames.dialled(attempt.attempt_id)
         try:
-            self._journal.append(frames.opened(attempt))
-            await self._journal.synced()
+            if self._journal.syncs_behind:
+                self._journal.append(opened, dialled)
+            else:
+                self._journal.append(opened)
+                await self._journal.synced()
+                # Not before: whoever dies or leaves while it waits has used nothing.
+                self._journal.append(dialled)
         except (JournalFull, OSError) as error:
             self._journal.forget([attempt.attempt_id])
-            raise Overloaded("the call cannot be recorded") from error
-
-    def dialled(self, attempt_id: str) -> None:
-        try:
-            self._journal.append(frames.dialled(attempt_id))
-        except JournalFull as error:
             raise Overloaded("the call cannot be recorded") from error
 
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:

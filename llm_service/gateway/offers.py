@@ -13,6 +13,7 @@ from llm_service import catalog
 from llm_service.domain.provider import Model, ModelStage, Provider
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 Pair = tuple[Provider, Model]
 
@@ -110,10 +111,17 @@ class Layered(Mapping[str, V]):
         self._layers = layers
 
     def __getitem__(self, key: str) -> V:
+        found: V | None = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: str, default: V | T | None = None) -> V | T | None:  # type: ignore[override]
+        """As of any mapping, which would raise and catch an error for what is not there."""
         for layer in self._layers:
             if (found := layer.get(key)) is not None:
                 return found
-        raise KeyError(key)
+        return default
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(key for layer in self._layers for key in layer))

@@ -2,25 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 
-import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
-from llm_service.domain.access import CALLER, Caller, Principal
+from llm_service.domain.access import Caller, Principal
 from llm_service.errors import GatewayError, InvalidField, PermissionDenied
 from llm_service.gateway.audit.log import ADMIN_CALL, AdminCall, AuditLog
 from llm_service.rpc import names
-from llm_service.rpc.interceptors import Around, Context, Handler
+from llm_service.rpc.interceptors import Context
 from llm_service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-Behave = Callable[[Any, Context], Awaitable[Any]]
 
 NOT_AUDITED = frozenset({"llmservice.v1.CompletionService", "llmservice.v1.EmbeddingService"})
 """Services whose calls have side effects and are no administration: UsageService tells of them."""
@@ -52,28 +50,7 @@ def is_watched(method: str) -> bool:
     return method[1:].partition("/")[0] in WATCHED and not is_audited(method)
 
 
-class _OfAdministration(Around):
-    """Wraps administrative calls, which are unary, and leaves all others as they are."""
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        concerned = is_audited(method) or (is_watched(method) and handler.unary_unary)
-        if not concerned:
-            untouched: Handler = handler
-            return untouched
-
-        async def served(request: Message, context: Context) -> Any:
-            return await self._serve(method, handler.unary_unary, request, context)
-
-        made: Handler = grpc.unary_unary_rpc_method_handler(
-            served, handler.request_deserializer, handler.response_serializer
-        )
-        return made
-
-    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
-        raise NotImplementedError
-
-
-class Audits(_OfAdministration):
+class Audits:
     """Notes each administrative call, and writes its entry if no change has written one.
 
     A call that only reads has an entry if its caller may not make it.
@@ -82,32 +59,26 @@ class Audits(_OfAdministration):
     """
 
     def __init__(self, audit: AuditLog, telemetry: Telemetry) -> None:
-        super().__init__()
         self._audit = audit
         self._telemetry = telemetry
 
-    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
-        call = self._call(method, request, context)
-        token = ADMIN_CALL.set(call)
-        try:
-            answer = await behave(request, context)
-        except BaseException as error:
-            if is_audited(method) or isinstance(error, PermissionDenied):
-                await self._refused(call, error)
-            raise
-        finally:
-            ADMIN_CALL.reset(token)
-        if not call.written and is_audited(method):
-            await self._audit.ended(call)
-        return answer
+    def concern(self, method: str, handler: Any) -> bool:
+        """Whether its calls may leave an entry; they are unary."""
+        return is_audited(method) or (is_watched(method) and bool(handler.unary_unary))
 
-    def _call(self, method: str, request: Message, context: Context) -> AdminCall:
+    def around(
+        self, method: str, request: Message, context: Context
+    ) -> AbstractAsyncContextManager[object]:
         caller = Caller(NOBODY, method, context.peer() or "", self._telemetry.trace_id())
         resource = resource_of(request)
         request_id: str = getattr(request, "request_id", "")
-        return AdminCall(caller, resource, _tenant_of(resource), request_id)
+        call = AdminCall(caller, resource, _tenant_of(resource), request_id)
+        return _Audited(self, call, always=is_audited(method))
 
-    async def _refused(self, call: AdminCall, error: BaseException) -> None:
+    async def ended(self, call: AdminCall) -> None:
+        await self._audit.ended(call)
+
+    async def refused(self, call: AdminCall, error: BaseException) -> None:
         try:
             await self._audit.ended(call, _reason(error))
         except GatewayError as failure:
@@ -115,13 +86,39 @@ class Audits(_OfAdministration):
             log.error("%s was refused and not audited: %s", call.caller.method, failure.reason)
 
 
-class Admitted(_OfAdministration):
-    """Tells an administrative call who makes it. Stands within `Callers`."""
+class _Audited:
+    __slots__ = ("_always", "_call", "_owner", "_token")
 
-    async def _serve(self, method: str, behave: Behave, request: Message, context: Context) -> Any:
-        if (call := ADMIN_CALL.get()) is not None:
-            call.caller = CALLER.get()
-        return await behave(request, context)
+    def __init__(self, owner: Audits, call: AdminCall, *, always: bool) -> None:
+        self._owner = owner
+        self._call = call
+        self._always = always
+
+    async def __aenter__(self) -> None:
+        self._token = ADMIN_CALL.set(self._call)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            ADMIN_CALL.reset(self._token)
+            if not self._call.written and self._always:
+                await self._owner.ended(self._call)
+            return
+        try:
+            if self._always or isinstance(error, PermissionDenied):
+                await self._owner.refused(self._call, error)
+        finally:
+            ADMIN_CALL.reset(self._token)
+
+
+def admitted(caller: Caller) -> None:
+    """Tell the administrative call, if it is one, who makes it."""
+    if (call := ADMIN_CALL.get()) is not None:
+        call.caller = caller
 
 
 def resource_of(request: Any) -> str:

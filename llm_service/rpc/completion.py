@@ -26,7 +26,7 @@ _STREAM = "llmservice.v1.CompletionService.StreamComplete"
 
 
 class CompletionServicer(CompletionServiceServicer):
-    """Decode, one call, encode; failures are the interceptors' business."""
+    """Decode, one call, encode; failures are the guards' business."""
 
     def __init__(self, completions: Completions, calls: RepeatableCalls) -> None:
         self._completions = completions

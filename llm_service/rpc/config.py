@@ -37,7 +37,7 @@ MODEL_CONFIG_FIELDS: Fields = {
 
 
 class ConfigServicer(ConfigServiceServicer):
-    """Decode, one call, encode; failures are the interceptors' business."""
+    """Decode, one call, encode; failures are the guards' business."""
 
     def __init__(self, configs: ModelConfigs, explanations: Explanations) -> None:
         self._configs = configs

@@ -1,11 +1,8 @@
 """Where new calls are refused once the server stops, with a status that says to try again."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
 
 from llm_service.errors import Overloaded
-from llm_service.rpc.interceptors import Around, Context, Handler
 
 QUIET_SECONDS = 0.05
 """Without a new call for so long, whoever called has been told and waits, or has gone elsewhere."""
@@ -14,10 +11,8 @@ LONGEST_SECONDS = 0.25
 """When it never gets quiet. A client's library that tries again later finds its connection ending,
 and takes another."""
 
-_INSIDE = nullcontext()
 
-
-class Door(Around):
+class Door:
     """Lets calls in until it is closed; then refuses them as `Overloaded`, which is retriable.
 
     gRPC's own stop cancels a call that meets it, and nobody tries again after CANCELLED: the door
@@ -25,7 +20,6 @@ class Door(Around):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._closed = False
         self._knocked = asyncio.Event()
 
@@ -49,14 +43,8 @@ class Door(Around):
         except TimeoutError:
             return False
 
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
+    def enter(self) -> None:
+        """Let a call in, or raise `Overloaded`."""
         if self._closed:
             self._knocked.set()
             raise Overloaded("the service is stopping")
-        return _INSIDE
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        if method.startswith("/grpc."):  # health tells that it stops
-            untouched: Handler = handler
-            return untouched
-        return super()._wrap(method, handler)

@@ -21,7 +21,7 @@ _AT_ONCE = 32  # vectors packed before others get their turn; 3,072 numbers take
 
 
 class EmbeddingServicer(EmbeddingServiceServicer):
-    """Decode, one call, encode; failures are the interceptors' business."""
+    """Decode, one call, encode; failures are the guards' business."""
 
     def __init__(self, embeddings: Embeddings, calls: RepeatableCalls) -> None:
         self._embeddings = embeddings

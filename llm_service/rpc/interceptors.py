@@ -1,10 +1,9 @@
 """What happens around every call: its span, and the status of its failure."""
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,70 +33,13 @@ else:
     Handler = grpc.RpcMethodHandler  # generic in the type stubs only
 
 
-class Around(grpc.aio.ServerInterceptor):
-    """Runs each call inside `around`, whether its reply is one message or a stream.
-
-    A handler that yields its replies is drained inside `around` too, so a failure between two
-    chunks is seen just like one before the first. A handler is wrapped once, at its first call.
-    """
-
-    def __init__(self) -> None:
-        self._wrapped: dict[str, Handler] = {}
-
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
-        raise NotImplementedError
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
-        wrapped = self._wrapped[method] = self._wrap(method, handler)
-        return wrapped
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        behave = handler.unary_stream or handler.unary_unary
-
-        async def awaited(request: Any, context: Context) -> Any:
-            async with self.around(method, context):
-                return await behave(request, context)
-
-        async def drained(request: Any, context: Context) -> None:
-            # Writing, not yielding again: a chunk passes no second generator, and all of it, also
-            # the end of a cancelled stream, runs in the one task of the call.
-            async with self.around(method, context), aclosing(behave(request, context)) as replies:
-                write = context.write
-                async for reply in replies:
-                    await write(reply)
-
-        wrapped: Any = drained if inspect.isasyncgenfunction(behave) else awaited
-        make: Any = (
-            grpc.unary_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
-        return made
-
-
-class Spans(Around):
+class Spans:
     """One server span and one measurement per call.
 
     In its trailing metadata: its trace id, and the generation of the configuration.
-
-    The standard services (health, reflection) are not traced: a probe every second says nothing,
-    and a watch lasts as long as its client.
     """
 
     def __init__(self, telemetry: Telemetry, generation: Generation | None = None) -> None:
-        super().__init__()
         self._telemetry = telemetry
         self.generation = generation
         self._idle = asyncio.Event()
@@ -117,12 +59,6 @@ class Spans(Around):
         self._active -= 1
         if self._active == 0:
             self._idle.set()
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        if method.startswith("/grpc."):
-            untouched: Handler = handler
-            return untouched
-        return super()._wrap(method, handler)
 
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
         metadata: Any = context.invocation_metadata() or ()
@@ -189,11 +125,10 @@ class _CallSpan:
         )
 
 
-class Errors(Around):
+class Errors:
     """Failures on purpose become their status; anything else is logged and becomes INTERNAL."""
 
     def __init__(self, telemetry: Telemetry, generation: Generation | None = None) -> None:
-        super().__init__()
         self._telemetry = telemetry
         self._generation = generation
 

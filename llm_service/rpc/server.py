@@ -1,4 +1,4 @@
-"""The gRPC server: its services, interceptors and limits, and how it stops."""
+"""The gRPC server: its services, what guards them, its limits, and how it stops."""
 
 import asyncio
 import signal
@@ -10,11 +10,12 @@ import grpc
 
 from llm_service.domain.access import Role
 from llm_service.gateway.audit.log import AuditLog
-from llm_service.rpc.audits import Admitted, Audits
+from llm_service.rpc.audits import Audits
 from llm_service.rpc.callers import Authenticate, Callers, Permits, anyone
 from llm_service.rpc.door import Door
+from llm_service.rpc.guards import Guards
 from llm_service.rpc.health import Health
-from llm_service.rpc.interceptors import Errors, Generation, Spans
+from llm_service.rpc.interceptors import Errors, Generation, Handler, Spans
 from llm_service.rpc.policy import Unprotected, policies
 from llm_service.rpc.reflection import SERVICES as REFLECTION
 from llm_service.rpc.reflection import Reflection
@@ -150,24 +151,19 @@ def build_server(  # noqa: PLR0913 - the parts, by name
     if reflection:
         mirror.register(registered)
     roles = registered.roles()
-    spans, door = Spans(telemetry, generation), Door()
-    server = grpc.aio.server(
-        interceptors=(
-            spans,
-            Errors(telemetry, generation),
-            door,
-            *([Audits(audit, telemetry)] if audit else []),
-            Callers(telemetry, roles, authenticate),
-            *([Admitted()] if audit else []),
-            Permits(roles),
-        ),
-        options=_options(limits),
-        maximum_concurrent_rpcs=limits.concurrent_calls,
+    guards = Guards(
+        Spans(telemetry, generation),
+        Errors(telemetry, generation),
+        Door(),
+        Audits(audit, telemetry) if audit else None,
+        Callers(telemetry, roles, authenticate),
+        Permits(roles),
     )
-    server.add_generic_rpc_handlers(registered.generic)
-    for name, handlers in registered.by_service.items():
-        server.add_registered_method_handlers(name, dict(handlers))
-    return Serving(server, (health, mirror), (spans, door))
+    server = grpc.aio.server(
+        options=_options(limits), maximum_concurrent_rpcs=limits.concurrent_calls
+    )
+    server.add_generic_rpc_handlers([_Served(registered.guarded(guards))])
+    return Serving(server, (health, mirror), (guards.spans, guards.door))
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
@@ -217,20 +213,38 @@ class _Registered:
     ) -> None:
         self.by_service[name] = handlers
 
+    def methods(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+        """Every handler by "/service/method"."""
+        return {
+            f"/{name}/{method}": handler
+            for name in self.names
+            for method, handler in self.by_service[name].items()
+        }
+
+    def guarded(self, guards: Guards) -> dict[str, Handler]:
+        """The same, each within what stands around it."""
+        return {method: guards.around(method, one) for method, one in self.methods().items()}
+
     def roles(self) -> dict[str, Role | None]:
         """Which role each method needs.
 
         Raises:
             Unprotected: some have no policy, or one that nothing would enforce.
         """
-        methods = {
-            f"/{name}/{method}": handler
-            for name in self.names
-            for method, handler in self.by_service[name].items()
-        }
+        methods = self.methods()
         roles = policies(methods)
-        # Interceptors do not see into a stream of requests.
+        # Guards do not see into a stream of requests.
         open_ended = [m for m, one in methods.items() if one.request_streaming and roles[m]]
         if open_ended:
             raise Unprotected(f"nothing guards the request stream of {', '.join(open_ended)}")
         return roles
+
+
+class _Served(grpc.GenericRpcHandler):
+    """All methods of a server, found at once."""
+
+    def __init__(self, handlers: "Mapping[str, Handler]") -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        return self._handlers.get(handler_call_details.method)

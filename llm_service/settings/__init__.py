@@ -82,12 +82,14 @@ class Settings:
     database_url: DatabaseUrl = _derived("LLM_DATABASE_URL", values.database_url)
 
     # Where attempts are written before they are dialled: a local journal, by default in the data
-    # folder, of at most so many bytes; or the database, for hosts without a lasting disk.
+    # folder, of at most so many bytes, which the disk takes at most so many milliseconds later (0:
+    # before); or the database, for hosts without a lasting disk.
     ledger: LedgerPlace = _setting("LLM_LEDGER", values.ledger_place, "journal")
     journal_dir: Path = _derived("LLM_JOURNAL_DIR", values.folder)
     journal_max_bytes: int = _setting(
         "LLM_JOURNAL_MAX_BYTES", values.integer(1 << 20, 1 << 40), 256 << 20
     )
+    journal_sync_ms: int = _setting("LLM_JOURNAL_SYNC_MS", values.integer(0, 1000), 20)
 
     # The last configuration on disk, by default in the data folder with PostgreSQL and nowhere with
     # SQLite; and for how many seconds a configuration the database no longer confirms is used.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
-from llm_service.storage.journal import Frame, FrameKind
+from llm_service.storage.framing import Frame, FrameKind
 
 _encode = msgspec.msgpack.Encoder().encode
 _opened = msgspec.msgpack.Decoder(OpenedAttempt)

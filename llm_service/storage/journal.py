@@ -1,56 +1,33 @@
 """The local journal: what must outlive this process until the database has it.
 
 One folder a process, held by a lock that the system drops when the process dies, with segments
-of frames:
+of frames (`framing`).
 
-    payload length (4 bytes) | CRC-32 of the rest (4) | kind (1) | attempt id (36) | payload
-
-An appended frame is the system's at once, so it outlives a killed process; `synced` makes it
-outlive a dead machine, for everybody who waits at the same time by one call.
+An appended frame is the system's at once, so it outlives a killed process. `synced` makes it
+outlive a dead machine, for everybody who waits at the same time by one call; a journal that syncs
+behind does so by itself, a moment later, for everything appended meanwhile.
 """
 
 import asyncio
+import logging
 import os
 import shutil
-import struct
 import sys
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
-ATTEMPT_ID_BYTES = 36
-MAX_FRAME_BYTES = 4 << 20
-_HEADER = struct.Struct(">IIB36s")
-_CHECKED_FROM = 8  # kind, attempt id and payload are covered by the checksum
+from llm_service.storage.framing import Frame, decoded, encoded
+
+logger = logging.getLogger(__name__)
+
 _SEGMENT_BYTES = 8 << 20
+_MOST_BEHIND = 50  # frames, which cost a frame a fiftieth of a call to the disk
 _LOCK = "lock"
-
-
-class FrameKind(IntEnum):
-    """What a frame tells of its attempt."""
-
-    OPENED = 1
-    DIALLED = 2
-    PROGRESS = 3
-    SETTLED = 4
-
-
-_KINDS = frozenset(FrameKind)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One thing that happened to an attempt. `payload` is its writer's own."""
-
-    kind: FrameKind
-    attempt_id: str
-    payload: bytes = b""
 
 
 class JournalFull(Exception):
@@ -63,11 +40,20 @@ class Journal:
     Args:
         folder: holds one folder for each process's journal.
         most_bytes: of all segments of this one.
+        sync_seconds: how long a frame, or 50 of them, may be with the system before the disk is
+            asked to take them; 0: until somebody waits for `synced`.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, segment_bytes: int = _SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_bytes: int,
+        sync_seconds: float = 0.0,
+        segment_bytes: int = _SEGMENT_BYTES,
+    ) -> None:
         self._folder = folder / str(uuid.uuid4())
         self._most_bytes = most_bytes
+        self._sync_seconds = sync_seconds
         self._segment_bytes = min(segment_bytes, max(most_bytes // 8, 1))
         self._segments: list[_Segment] = []
         self._held: dict[str, list[_Segment]] = {}
@@ -76,20 +62,23 @@ class Journal:
         self._retired: list[int] = []
         self._appended = 0
         self._durable = 0
-        self._sync: asyncio.Future[None] | None = None
+        self._sync: asyncio.Task[None] | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._behind = 0
+        self._failing = False
         self._thread = ThreadPoolExecutor(1, "journal")
         self._lock = -1
         self._spoiled = False
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, most_bytes: int) -> Self:
+    def open(cls, folder: Path, most_bytes: int, sync_seconds: float = 0.0) -> Self:
         """Make this process's journal. It blocks.
 
         Raises:
             OSError: the folder cannot be made or written.
         """
-        journal = cls(folder, most_bytes)
+        journal = cls(folder, most_bytes, sync_seconds)
         # Nobody may find it before it is held.
         draft = folder / f".{journal._folder.name}"
         draft.mkdir(parents=True, mode=0o700)
@@ -109,15 +98,23 @@ class Journal:
         """Attempts that still need the journal."""
         return len(self._held)
 
-    def append(self, frame: Frame) -> None:
-        """Write a frame. It takes a microsecond: the system writes to the disk later.
+    @property
+    def syncs_behind(self) -> bool:
+        """Whoever appends need not wait for `synced`: the disk takes frames soon, as it did last.
+
+        False also while the disk fails: then only those who wait know what it took.
+        """
+        return self._sync_seconds > 0 and not self._failing
+
+    def append(self, *frames: Frame) -> None:
+        """Write frames, all or none. It takes microseconds: the system writes to the disk later.
 
         Raises:
-            JournalFull: it is not written.
+            JournalFull: they are not written.
         """
         if self._closed:
             raise JournalFull("the usage journal is closed")
-        data = _encoded(frame)
+        data = b"".join(map(encoded, frames))
         if self._bytes + len(data) > self._most_bytes:
             raise JournalFull("the usage journal is full")
         if self._spoiled or self._segments[-1].size + len(data) > self._segment_bytes:
@@ -126,10 +123,13 @@ class Journal:
         self._write(segment, data)
         self._bytes += len(data)
         self._appended += len(data)
-        holders = self._held.setdefault(frame.attempt_id, [])
-        if not holders or holders[-1] is not segment:
-            holders.append(segment)
-            segment.attempts += 1
+        for frame in frames:
+            holders = self._held.setdefault(frame.attempt_id, [])
+            if not holders or holders[-1] is not segment:
+                holders.append(segment)
+                segment.attempts += 1
+        if self._sync_seconds:
+            self._sync_soon(len(frames))
 
     async def synced(self) -> None:
         """Return when everything appended so far is on the disk.
@@ -139,9 +139,7 @@ class Journal:
         """
         mark = self._appended
         while self._durable < mark:
-            if self._sync is None:
-                self._sync = asyncio.ensure_future(self._synchronise())
-            await asyncio.shield(self._sync)
+            await asyncio.shield(self._sync or self._sync_now())
 
     def forget(self, attempt_ids: Iterable[str]) -> None:
         """The records of those are safe elsewhere; segments that nobody needs are removed."""
@@ -158,6 +156,15 @@ class Journal:
                 self._bytes -= segment.size
                 with suppress(OSError):
                     segment.path.unlink(missing_ok=True)
+
+    async def aclose(self) -> None:
+        """Close, behind whatever is under way."""
+        self._closed = True
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+        if self._sync is not None:
+            await asyncio.wait([self._sync])
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
@@ -199,8 +206,38 @@ class Journal:
             raise JournalFull("the disk of the usage journal is full")
         segment.size += written
 
+    def _sync_soon(self, frames: int) -> None:
+        self._behind += frames
+        if self._behind >= _MOST_BEHIND:
+            self._sync_due()
+        elif self._sync_timer is None:
+            loop = asyncio.get_running_loop()
+            self._sync_timer = loop.call_later(self._sync_seconds, self._sync_due)
+
+    def _sync_due(self) -> None:
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+            self._sync_timer = None
+        if self._sync is None and not self._closed:
+            self._sync_now()
+
+    def _sync_now(self) -> asyncio.Task[None]:
+        self._sync = asyncio.create_task(self._synchronise())
+        self._sync.add_done_callback(self._sync_ended)
+        return self._sync
+
+    def _sync_ended(self, sync: asyncio.Task[None]) -> None:
+        failed = not sync.cancelled() and sync.exception() is not None
+        if failed and not self._failing:
+            logger.critical("the disk of the usage journal fails", exc_info=sync.exception())
+        self._failing = failed
+        # What came due meanwhile has no timer any more.
+        overdue = self._behind > 0 and self._sync_timer is None
+        if self._sync_seconds and not failed and overdue:
+            self._sync_due()
+
     async def _synchronise(self) -> None:
-        mark = self._appended
+        mark, self._behind = self._appended, 0
         retired, self._retired = self._retired, []
         loop = asyncio.get_running_loop()
         try:
@@ -244,7 +281,7 @@ class Orphan:
             data = path.read_bytes()
             position = 0
             while position < len(data):
-                frame, position = _decoded(data, position)
+                frame, position = decoded(data, position)
                 if frame is None:
                     self.damaged = True
                     break
@@ -313,28 +350,3 @@ def _synchronised(retired: list[int], current: int, folder: Path | None) -> None
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-
-
-def _encoded(frame: Frame) -> bytes:
-    attempt_id = frame.attempt_id.encode()
-    if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
-        raise ValueError("a frame is out of bounds")
-    head = bytearray(_HEADER.pack(len(frame.payload), 0, frame.kind, attempt_id))
-    checksum = zlib.crc32(frame.payload, zlib.crc32(head[_CHECKED_FROM:]))
-    head[4:8] = checksum.to_bytes(4)
-    return bytes(head) + frame.payload
-
-
-def _decoded(data: bytes, position: int) -> tuple[Frame | None, int]:
-    """The frame at `position` and the place behind it; None where there is no whole, sound one."""
-    start = position + _HEADER.size
-    if start > len(data):
-        return None, position
-    length, checksum, kind, attempt_id = _HEADER.unpack_from(data, position)
-    end = start + length
-    if end > len(data) or zlib.crc32(data[position + _CHECKED_FROM : end]) != checksum:
-        return None, position
-    if kind not in _KINDS:
-        return None, position
-    text = attempt_id.rstrip(b"\0").decode("ascii", "replace")
-    return Frame(FrameKind(kind), text, data[start:end]), end

@@ -40,7 +40,16 @@ class ServerCall:
     A context manager. Inside it, `Telemetry.trace_id()` and every attempt belong to this call.
     """
 
-    __slots__ = ("_code", "_method", "_metrics", "_reason", "_span", "_started", "_token")
+    __slots__ = (
+        "_code",
+        "_method",
+        "_metrics",
+        "_reason",
+        "_span",
+        "_started",
+        "_token",
+        "trace_id",
+    )
 
     def __init__(
         self,
@@ -66,12 +75,9 @@ class ServerCall:
             if tracer
             else _only_ids(parent)
         )
-        self._token: Token[ServerCall | None] | None = None
-
-    @property
-    def trace_id(self) -> str:
+        self.trace_id = format(self._span.get_span_context().trace_id, "032x")
         """32 lower-case hexadecimal digits."""
-        return format(self._span.get_span_context().trace_id, "032x")
+        self._token: Token[ServerCall | None] | None = None
 
     def status(self, code_name: str) -> None:
         """What the call ended with, a `grpc.StatusCode` name. "OK" unless said otherwise."""

@@ -23,8 +23,13 @@ async def test_a4_a_revoked_key_ends_on_a_replica_that_follows(database_url, dat
     async with Database.open(database_url) as elsewhere:
         known = KnownKeys(elsewhere)
         authenticator = Authenticator(known, vault)
+        configuration = Configuration(elsewhere)
         following = asyncio.create_task(
-            Configuration(elsewhere).follow(0.05, known.refresh, lambda: refreshed.put(None))
+            configuration.follow(
+                0.05,
+                lambda: known.up_to(configuration.generation),
+                lambda: refreshed.put(None),
+            )
         )
         await refreshed.get()
         assert (await authenticator.bearer(text)).tenant == "acme"

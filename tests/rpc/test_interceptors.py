@@ -262,18 +262,6 @@ async def test_a_failure_after_the_caller_left_still_ends_the_span(server):
     assert span.name == COMPLETE
 
 
-async def test_a_handler_is_wrapped_once_however_often_it_is_called(server):
-    for _ in range(3):
-        await server.stub.Complete(pb.CompletionRequest())
-
-    outer, wrapped = server.serving._spans, server.serving._spans._wrapped
-    first = wrapped[f"/{COMPLETE}"]
-    await server.stub.Complete(pb.CompletionRequest())
-
-    assert outer._wrapped[f"/{COMPLETE}"] is first
-    assert list(wrapped) == [f"/{COMPLETE}"]
-
-
 async def test_calls_are_measured_by_method_and_code_and_nothing_else(server):
     await server.stub.Complete(pb.CompletionRequest())
     await server.spans()

@@ -364,3 +364,13 @@ async def test_a_key_revoked_while_it_is_looked_up_is_not_taken_as_it_was(doors,
     monkeypatch.setattr(doors.store, "find", found_before_the_change)
 
     assert await doors.refused(text)
+
+
+async def test_keys_are_read_again_only_for_a_generation_that_is_not_theirs(doors):
+    await doors.keys.create("acme", DRAFT)
+    await doors.known.refresh()
+    doors.store.down = True
+
+    await doors.known.up_to(1)
+    with pytest.raises(StorageUnavailable):
+        await doors.known.up_to(2)

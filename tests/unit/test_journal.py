@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.storage import journal as module
-from llm_service.storage.journal import Frame, FrameKind, Journal, JournalFull, orphans
+from llm_service.storage.framing import Frame, FrameKind
+from llm_service.storage.journal import Journal, JournalFull, orphans
 
 MUCH = 1 << 30
 
@@ -331,3 +332,22 @@ def test_a_journal_of_another_life_of_the_machine_is_told_apart(tmp_path, monkey
     elsewhere.release()
 
     assert (here.machine_died, elsewhere.machine_died) == (False, True)
+
+
+async def test_frames_that_are_appended_together_are_written_together_or_not_at_all(
+    tmp_path, monkeypatch
+):
+    journal = Journal.open(tmp_path, MUCH)
+    pair = (opened(1), Frame(FrameKind.DIALLED, "1"))
+    sizes = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda to, data: sizes.append(len(data)) or real(to, data))
+    journal.append(*pair)
+    assert len(sizes) == 1
+    monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) - 1]))
+    with pytest.raises(JournalFull):
+        journal.append(opened(2), Frame(FrameKind.DIALLED, "2"))
+    monkeypatch.undo()
+    died(journal)
+
+    assert found(tmp_path) == [list(pair)]

@@ -1,6 +1,8 @@
 """An attempt is on the disk before it is dialled, and leaves its record whatever dies."""
 
+import asyncio
 import os
+import threading
 from datetime import timedelta
 
 import pytest
@@ -18,6 +20,7 @@ from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import JournalledLedger
 from llm_service.gateway.recovery import Recovery
+from llm_service.storage import frames, framing
 from llm_service.storage import journal as journals
 from llm_service.storage.journal import Journal
 from llm_service.storage.usage import BATCH
@@ -48,10 +51,10 @@ def moment(record_id):
 
 
 class World:
-    def __init__(self, folder):
+    def __init__(self, folder, sync_seconds=3600.0):
         self.folder = folder
         self.database = FakeDatabase()
-        self.journal = Journal.open(folder, 1 << 20)
+        self.journal = Journal.open(folder, 1 << 20, sync_seconds)
         self.ledger = JournalledLedger(self.database, self.journal)
         self.recovery = Recovery(self.database, folder, now=lambda: LATER)
 
@@ -64,14 +67,30 @@ class World:
         return self.database.stored
 
 
+@pytest.fixture(params=[3600.0, 0.0], ids=["behind", "before"])
+async def world(tmp_path, request):
+    """With a journal that syncs behind (here: in an hour), or before a call is dialled."""
+    return World(tmp_path, request.param)
+
+
 @pytest.fixture
-def world(tmp_path):
+async def waiting(tmp_path):
+    """Every attempt waits for the disk."""
+    return World(tmp_path, 0.0)
+
+
+@pytest.fixture
+async def behind(tmp_path):
+    """No attempt waits for the disk, as long as it works."""
     return World(tmp_path)
+
+
+def failing(descriptor):
+    raise OSError(5, "Input/output error")
 
 
 async def test_what_is_stored_leaves_the_journal(world):
     await world.ledger.open(opened())
-    world.ledger.dialled("a")
     record = settled()
     world.ledger.record(record)
     assert world.journal.attempts == 1
@@ -84,7 +103,6 @@ async def test_what_is_stored_leaves_the_journal(world):
 
 async def test_a_record_that_was_not_stored_is_found_when_the_process_has_died(world):
     await world.ledger.open(opened())
-    world.ledger.dialled("a")
     record = settled()
     world.ledger.record(record)
     world.dies()
@@ -100,11 +118,21 @@ async def test_a_record_that_was_not_stored_is_found_when_the_process_has_died(w
     assert list(world.folder.iterdir()) == []
 
 
-async def test_an_attempt_that_was_never_dialled_used_nothing(world):
-    await world.ledger.open(opened())
-    world.dies()
+async def test_an_attempt_that_still_waited_for_the_disk_used_nothing(waiting, monkeypatch):
+    asked, over = threading.Event(), threading.Event()
 
-    [found] = await world.found()
+    def stalled(descriptor):
+        asked.set()
+        over.wait(20)
+
+    monkeypatch.setattr(journals.os, "fdatasync", stalled)
+    opening = asyncio.create_task(waiting.ledger.open(opened()))
+    assert await asyncio.to_thread(asked.wait, 20)
+    assert not opening.done()
+    # As a killed process does: the lock goes, the rest stays as it is.
+    os.close(waiting.journal._lock)
+
+    [found] = await waiting.found()
 
     assert (found.error_reason, found.attempt.usage, found.attempt.cost) == (
         "ABANDONED",
@@ -112,11 +140,40 @@ async def test_an_attempt_that_was_never_dialled_used_nothing(world):
         None,
     )
     assert found.usage_source is None
+    opening.cancel()
+    over.set()
+    await asyncio.wait([opening])
+
+
+async def test_an_attempt_is_dialled_without_waiting_for_a_disk_that_works(behind, monkeypatch):
+    monkeypatch.setattr(journals.os, "fdatasync", failing)
+
+    await behind.ledger.open(opened())  # the disk is asked in an hour
+
+    behind.dies()
+    [found] = await behind.found()
+    assert found.usage_source is UsageSource.ESTIMATE
+
+
+async def test_calls_are_refused_from_a_failed_sync_until_one_works(behind, monkeypatch):
+    await behind.ledger.open(opened("before"))
+    monkeypatch.setattr(journals.os, "fdatasync", failing)
+    with pytest.raises(OSError, match="output"):
+        await behind.journal.synced()
+
+    with pytest.raises(Overloaded):
+        await behind.ledger.open(opened("refused"))
+    with pytest.raises(Overloaded):
+        await behind.ledger.open(opened("refused too"))
+    monkeypatch.undo()
+    await behind.ledger.open(opened("after"))
+
+    assert behind.journal.syncs_behind
+    assert behind.journal.attempts == 2
 
 
 async def test_an_attempt_that_was_dialled_is_charged_by_estimate(world):
     await world.ledger.open(opened())
-    world.ledger.dialled("a")
     world.dies()
 
     [found] = await world.found()
@@ -137,7 +194,6 @@ async def test_an_attempt_that_was_dialled_is_charged_by_estimate(world):
 )
 async def test_the_latest_progress_replaces_what_was_known_before(world, usage, source):
     await world.ledger.open(opened())
-    world.ledger.dialled("a")
     world.ledger.progress("a", AttemptProgress(TokenUsage(1, 1), 1.0))
     world.ledger.progress("a", AttemptProgress(usage, 2.0))
     world.dies()
@@ -178,16 +234,13 @@ async def test_a_nearly_full_journal_refuses_new_calls_and_serves_those_begun(wo
     await world.ledger.open(opened("begun"))
 
 
-async def test_an_attempt_the_disk_does_not_take_is_not_dialled(world, monkeypatch):
-    def broken(descriptor):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(journals.os, "fdatasync", broken)
+async def test_an_attempt_the_disk_does_not_take_is_not_dialled(waiting, monkeypatch):
+    monkeypatch.setattr(journals.os, "fdatasync", failing)
 
     with pytest.raises(Overloaded):
-        await world.ledger.open(opened())
+        await waiting.ledger.open(opened())
 
-    assert world.journal.attempts == 0
+    assert waiting.journal.attempts == 0
 
 
 async def test_a_record_the_disk_does_not_take_is_still_stored(world, monkeypatch):
@@ -220,20 +273,28 @@ async def test_a_record_no_segment_can_be_made_for_is_still_stored(world, monkey
     assert [record.attempt_id for record in world.database.stored] == ["a"]
 
 
-async def test_an_attempt_whose_dialling_the_disk_does_not_take_is_not_dialled(world, monkeypatch):
-    await world.ledger.open(opened())
+@pytest.mark.parametrize("writes", [0, 1])
+async def test_an_attempt_the_system_does_not_take_is_not_dialled(world, monkeypatch, writes):
+    done = 0 if world.journal.syncs_behind else writes
+    real = os.write
 
     def broken(to, data):
-        raise OSError(28, "No space left on device")
+        nonlocal done
+        done -= 1
+        if done < 0:
+            raise OSError(28, "No space left on device")
+        return real(to, data)
 
     monkeypatch.setattr(journals.os, "write", broken)
 
     with pytest.raises(Overloaded):
-        world.ledger.dialled("a")
+        await world.ledger.open(opened())
+
+    assert world.journal.attempts == 0
 
 
 async def test_what_a_dead_machine_may_have_dialled_is_charged_by_estimate(world, monkeypatch):
-    await world.ledger.open(opened())
+    world.journal.append(frames.opened(opened()))  # the mark had no time to get there
     world.dies()
     monkeypatch.setattr(journals, "_boot", lambda: b"another")
 
@@ -279,7 +340,7 @@ async def test_one_journal_that_must_wait_keeps_no_other_from_being_found(world,
 
 async def test_frames_of_another_release_lose_nothing_of_the_others(world, caplog):
     await world.ledger.open(opened())
-    frame = journals.Frame(journals.FrameKind.SETTLED, "b", b"\xc1")
+    frame = framing.Frame(framing.FrameKind.SETTLED, "b", b"\xc1")
     world.journal.append(frame)
     world.dies()
 

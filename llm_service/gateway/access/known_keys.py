@@ -73,6 +73,11 @@ class KnownKeys:
         self._forget_least_used()
         return known
 
+    async def up_to(self, generation: int) -> None:
+        """As `refresh`, unless what is in memory is what the database had at that generation."""
+        if generation != self._generation:
+            await self.refresh()
+
     async def refresh(self) -> None:
         """Bring what is in memory up to what is committed now.
 

@@ -32,6 +32,7 @@ _MAX_LABELS = 16
 _MAX_LABEL_KEY = 64
 _MAX_LABEL_VALUE = 256
 _HEARTBEAT_LIMIT_SECONDS = 600.0
+_RETENTIONS = frozenset(pb.ContentRetention.values())
 _NO_PARAMS = GenerationParams()
 _NO_ROUTING = RoutingOptions()
 
@@ -75,7 +76,7 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
         response_cache=message.response_cache.enabled,
         strict_params=message.strict_params,
     )
-    if message.content_retention not in pb.ContentRetention.values():
+    if message.content_retention not in _RETENTIONS:
         checks.refuse("content_retention", "is not a known choice")
     check_request_id(message.request_id, checks)
     checks.done()
@@ -86,8 +87,9 @@ def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -
     for name in ("agent", "user", "interaction", "session"):
         if value := getattr(message, name):
             checks.matches(f"{path}.{name}", value, CALLERS_ID)
-    checks.at_most(f"{path}.labels", message.labels, _MAX_LABELS)
-    for key, value in message.labels.items():
+    labels = message.labels
+    checks.at_most(f"{path}.labels", labels, _MAX_LABELS)
+    for key, value in labels.items() if labels else ():
         if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:
             checks.refuse(f"{path}.labels", "a key is at most 64 and a value at most 256 bytes")
     tenant = message.tenant.removeprefix("tenants/")
@@ -100,7 +102,7 @@ def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -
         message.user,
         message.interaction,
         message.session,
-        dict(message.labels),
+        dict(labels),
     )
 
 

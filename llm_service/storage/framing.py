@@ -1,0 +1,65 @@
+"""Frames of the local journal, as bytes.
+
+payload length (4 bytes) | CRC-32 of the rest (4) | kind (1) | attempt id (36) | payload
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+ATTEMPT_ID_BYTES = 36
+MAX_FRAME_BYTES = 4 << 20
+_HEADER = struct.Struct(">IIB36s")
+_CHECKED_FROM = 8  # kind, attempt id and payload are covered by the checksum
+
+
+class FrameKind(IntEnum):
+    """What a frame tells of its attempt."""
+
+    OPENED = 1
+    DIALLED = 2
+    PROGRESS = 3
+    SETTLED = 4
+
+
+_KINDS = frozenset(FrameKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One thing that happened to an attempt. `payload` is its writer's own."""
+
+    kind: FrameKind
+    attempt_id: str
+    payload: bytes = b""
+
+
+def encoded(frame: Frame) -> bytes:
+    """The frame's bytes.
+
+    Raises:
+        ValueError: it is larger than a frame may be.
+    """
+    attempt_id = frame.attempt_id.encode()
+    if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
+        raise ValueError("a frame is out of bounds")
+    head = bytearray(_HEADER.pack(len(frame.payload), 0, frame.kind, attempt_id))
+    checksum = zlib.crc32(frame.payload, zlib.crc32(head[_CHECKED_FROM:]))
+    head[4:8] = checksum.to_bytes(4)
+    return bytes(head) + frame.payload
+
+
+def decoded(data: bytes, position: int) -> tuple[Frame | None, int]:
+    """The frame at `position` and the place behind it; None where there is no whole, sound one."""
+    start = position + _HEADER.size
+    if start > len(data):
+        return None, position
+    length, checksum, kind, attempt_id = _HEADER.unpack_from(data, position)
+    end = start + length
+    if end > len(data) or zlib.crc32(data[position + _CHECKED_FROM : end]) != checksum:
+        return None, position
+    if kind not in _KINDS:
+        return None, position
+    text = attempt_id.rstrip(b"\0").decode("ascii", "replace")
+    return Frame(FrameKind(kind), text, data[start:end]), end
