@@ -11,6 +11,7 @@ from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
+from llm_service.bootstrap.rate_limits import rate_limiter
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
@@ -23,6 +24,7 @@ from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
@@ -98,8 +100,10 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run()]
         await stack.enter_async_context(_running(*work))
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
+        limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
+        limits = parts.call_limits(settings)
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, [limiter])
+        servicers = _servicers(settings, base, configuration, upstream, limiter, ledger.flush)
         servicers += (AccessServicer(access.keys),)
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
@@ -112,11 +116,16 @@ def _servicers(
     base: Foundation,
     configuration: Configuration,
     upstream: Upstream,
+    limiter: RateLimiter,
     flush: Callable[[], Awaitable[None]],
 ) -> tuple[object, ...]:
     default_model = parts.default_model(settings)
-    completions = Completions(configuration, upstream, default_model=default_model)
-    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
+    completions = Completions(
+        configuration, upstream, default_model=default_model, rate_limiter=limiter
+    )
+    embeddings = Embeddings(
+        configuration, upstream, most_bytes=settings.max_message_bytes, rate_limiter=limiter
+    )
     explanations = Explanations(configuration, default_model)
     return (
         CompletionServicer(completions),

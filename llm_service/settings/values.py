@@ -52,8 +52,24 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class DatabaseUrl(str):
-    """A SQLAlchemy URL with an async driver. Its repr hides passwords; its text does not."""
+class ServerUrl(str):
+    """Where a server is, and how to log in. Its repr hides passwords; its text does not."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", self)
+        return repr(re.sub(r"(?i)([^?&]*pass[^=&]*=)[^&]*", r"\1***", shown))
+
+
+class RedisUrl(ServerUrl):
+    """Of a Redis or Valkey server."""
+
+    __slots__ = ()
+
+
+class DatabaseUrl(ServerUrl):
+    """A SQLAlchemy URL with an async driver."""
 
     __slots__ = ()
 
@@ -68,10 +84,6 @@ class DatabaseUrl(str):
         scheme, _, rest = address.partition("://")
         where = re.findall(r"(?:host|hostaddr|port|dbname)=[^&]*", query)
         return "&".join([f"{scheme}://{rest.rpartition('@')[2]}", *where])
-
-    def __repr__(self) -> str:
-        shown = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", self)
-        return repr(re.sub(r"(?i)([^?&]*pass[^=&]*=)[^&]*", r"\1***", shown))
 
 
 def text(value: str) -> str:
@@ -177,6 +189,17 @@ def database_url(value: str) -> DatabaseUrl:
         return DatabaseUrl(f"postgresql+psycopg://{rest}")
     # Outside the handler: the parser's error shows a part of the URL.
     raise ValueError("is not a URL; write special characters of a password as %XX")
+
+
+def redis_url(value: str) -> RedisUrl:
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        _ = parts.port  # raises unless it is one
+        local = parts.scheme == "unix" and parts.path
+        remote = parts.scheme in {"redis", "rediss"} and parts.hostname
+        if value.isprintable() and (local or remote) and not parts.fragment:
+            return RedisUrl(value)
+    raise ValueError("must be redis://host:port/number, rediss:// (TLS) or unix:///path")
 
 
 def address(value: str) -> Address:

@@ -113,6 +113,14 @@ class Telemetry:
         """
         self._metrics.observe_configuration(look)
 
+    def rate_limited(self, scope: str, metric: str) -> None:
+        """A limit on `metric` (the contract's `RateLimits`) refused; `scope` says what it is of."""
+        self._metrics.rate_limited(scope, metric)
+
+    def observe_shared_limits(self, away: Callable[[], bool]) -> None:
+        """Publish whether rate limits are held by this process alone against the configuration."""
+        self._metrics.observe_shared_limits(away)
+
     @property
     def active_calls(self) -> int:
         """Inbound calls in progress."""

@@ -54,6 +54,12 @@ class Metrics:
             description="From the start of a streamed attempt to its first content.",
             explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
         )
+        self._rate_limited = meter.create_counter(
+            names.RATE_LIMITED,
+            unit="{refusal}",
+            description="Calls and attempts that a rate limit refused.",
+        )
+        self._shared_limits_away: Callable[[], bool] = lambda: False
         self._observe(meter)
 
     def _observe(self, meter: Meter) -> None:
@@ -82,6 +88,12 @@ class Metrics:
             description="Since the database last confirmed the configuration in use.",
         )
         meter.create_observable_gauge(
+            names.RATE_LIMITS_ALONE,
+            callbacks=[lambda _: [Observation(int(self._shared_limits_away()))]],
+            unit="1",
+            description="1 while the server of shared rate limits is out of reach.",
+        )
+        meter.create_observable_gauge(
             names.LOOP_LAG,
             callbacks=[self._take_lag],
             unit="s",
@@ -95,6 +107,14 @@ class Metrics:
     def observe_configuration(self, look: Callable[[], tuple[int, float]]) -> None:
         """As `observe_backlog`."""
         self._configuration = look
+
+    def observe_shared_limits(self, away: Callable[[], bool]) -> None:
+        """As `observe_backlog`."""
+        self._shared_limits_away = away
+
+    def rate_limited(self, scope: str, metric: str) -> None:
+        """Both labels come from closed sets: the kinds of owners and the limits there are."""
+        self._rate_limited.add(1, {names.LIMIT_SCOPE: scope, names.LIMIT_METRIC: metric})
 
     def loop_lagged(self, seconds: float) -> None:
         self._lag = max(self._lag, seconds)
