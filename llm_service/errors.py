@@ -181,6 +181,7 @@ class RateLimited(GatewayError):
     """
 
     reason = "RATE_LIMITED"
+    retriable = True
 
     def __init__(
         self,

@@ -178,7 +178,7 @@ class RedisMeters:
         ]
         for start in range(0, len(held), _AT_ONCE):
             some = held[start : start + _AT_ONCE]
-            args = [LEASE_SECONDS, *(hold_id for _, hold_id in some)]
+            args: list[str | int] = [LEASE_SECONDS, *(hold_id for _, hold_id in some)]
             await _done(self._renew(keys=[key for key, _ in some], args=args))
 
     async def aclose(self) -> None:
