@@ -7,7 +7,6 @@ address is one server, or a proxy.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,8 +181,7 @@ class RedisMeters:
             await _done(self._renew(keys=[key for key, _ in some], args=args))
 
     async def aclose(self) -> None:
-        with suppress(Exception):
-            await self._client.aclose()
+        await self._client.connection_pool.disconnect(inuse_connections=True)
 
 
 async def _done(asked: Any) -> Any:  # noqa: ANN401 - what a script returns
