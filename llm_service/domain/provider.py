@@ -20,6 +20,16 @@ class RateLimits:
     concurrent_requests: int | None = None
     tokens_per_day: int | None = None
 
+    @property
+    def unlimited(self) -> bool:
+        return (
+            self.requests_per_minute is None
+            and self.tokens_per_minute is None
+            and self.requests_per_day is None
+            and self.concurrent_requests is None
+            and self.tokens_per_day is None
+        )
+
     def within(self, others: "RateLimits") -> bool:
         """Whether each is as tight as the other's, or tighter."""
         return all(

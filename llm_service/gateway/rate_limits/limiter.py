@@ -1,7 +1,8 @@
 """Holds callers and targets to their rate limits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import count
 
 from llm_service.domain.access import CALLER
 from llm_service.domain.completion import TokenUsage
@@ -45,6 +46,8 @@ class RateLimiter:
         self._meters = meters or LocalMeters()
         self._tenant_limits = tenant_limits
         self._refused = refused
+        self._id = new_id()
+        self._numbers = count()
 
     async def admit(self, tenant: str, tokens: Callable[[], int]) -> Allowance | nullcontext[None]:
         """Charge the caller; `tokens` estimates them. The context to run the call in.
@@ -53,12 +56,14 @@ class RateLimiter:
             RateLimited: the tenant or the client key is at a limit.
         """
         principal = CALLER.get().principal
-        of_tenant = _demands(Scope.TENANT, f"tenants/{tenant}", self._tenant_limits, tokens)
-        of_key = _demands(Scope.CLIENT_KEY, principal.name, principal.rate_limits, tokens)
-        demands = (*of_tenant, *of_key)
-        if not demands:
+        if self._tenant_limits.unlimited and principal.rate_limits.unlimited:
             return _FREE
-        return Allowance(self._meters, await self._hold(new_id(), demands))
+        demands = [
+            *_demands(Scope.TENANT, f"tenants/{tenant}", self._tenant_limits, tokens),
+            *_demands(Scope.CLIENT_KEY, principal.name, principal.rate_limits, tokens),
+        ]
+        hold_id = f"{self._id}-{next(self._numbers)}"
+        return Allowance(self._meters, await self._hold(hold_id, demands))
 
     async def enter(self, admission: Admission) -> Pass:
         """Charge the target, as a `Gate`.
@@ -67,7 +72,7 @@ class RateLimiter:
             RateLimited: the provider, the credential or the model is at a limit. It falls back.
         """
         allowance = admission.call.allowance
-        demands = tuple(_of_target(admission))
+        demands = _of_target(admission)
         if not demands and allowance is None:
             return _NOTHING
         hold = await self._hold(admission.attempt_id, demands) if demands else None
@@ -75,11 +80,11 @@ class RateLimiter:
             allowance.attempt_begins()
         return _Charged(self._meters, hold, allowance)
 
-    async def _hold(self, hold_id: str, demands: tuple[Demand, ...]) -> Hold:
+    async def _hold(self, hold_id: str, demands: Sequence[Demand]) -> Hold:
         for demand in demands:
             if demand.amount > demand.limit:
                 raise self._refusal(demand)
-        hold = Hold(hold_id, demands)
+        hold = Hold(hold_id, tuple(demands))
         if (refusal := await self._meters.take(hold)) is not None:
             raise self._refusal(refusal.demand, refusal.seconds)
         return hold
@@ -125,17 +130,25 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-def _of_target(admission: Admission) -> Iterator[Demand]:
+def _of_target(admission: Admission) -> Sequence[Demand]:
     target = admission.target
+    provider, credential, model = target.provider, target.credential, target.model
+    limited = [
+        (scope, owner.name, owner.rate_limits)
+        for scope, owner in (
+            (Scope.PROVIDER, provider),
+            (Scope.CREDENTIAL, credential),
+            (Scope.MODEL, model),
+        )
+        if owner is not None and not owner.rate_limits.unlimited
+    ]
+    if not limited:
+        return ()
 
     def tokens() -> int:
         return admission.input_tokens + (admission.call.asked_output_tokens(target) or 0)
 
-    provider, credential, model = target.provider, target.credential, target.model
-    yield from _demands(Scope.PROVIDER, provider.name, provider.rate_limits, tokens)
-    if credential is not None:
-        yield from _demands(Scope.CREDENTIAL, credential.name, credential.rate_limits, tokens)
-    yield from _demands(Scope.MODEL, model.name, model.rate_limits, tokens)
+    return [demand for one in limited for demand in _demands(*one, tokens)]
 
 
 def _demands(
