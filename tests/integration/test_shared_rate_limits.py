@@ -202,9 +202,9 @@ async def test_a_call_that_ends_makes_room_on_the_other_replica():
             assert await two.take(a_hold(demand(AT_ONCE, 1))) is not None
 
             one.settle(hold, 10)
+            await one.flush()
 
-            while await two.take(a_hold(demand(AT_ONCE, 1), demand(TOKENS, 100, 90))) is not None:
-                await asyncio.sleep(0.001)
+            assert await two.take(a_hold(demand(AT_ONCE, 1), demand(TOKENS, 100, 90))) is None
 
 
 async def test_without_the_server_each_replica_holds_the_limits_alone(caplog):
@@ -218,6 +218,17 @@ async def test_without_the_server_each_replica_holds_the_limits_alone(caplog):
     said = [r.getMessage() for r in caplog.records if r.name == shared.logger.name]
     assert len(said) == 1
     assert "each replica holds them alone" in said[0]
+
+
+async def test_nothing_but_a_call_that_was_charged_shows_that_the_server_is_back(monkeypatch):
+    monkeypatch.setattr(shared, "AWAY_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with sharing(port) as one:
+        for _ in range(5):
+            await one.take(a_hold(demand(limit=9)))
+            await one.flush()
+            assert one.away
 
 
 async def test_a_server_that_says_nothing_costs_a_call_no_more_than_its_bound(monkeypatch):

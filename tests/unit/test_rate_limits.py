@@ -45,6 +45,10 @@ class Limited(World):
             return True
         return False
 
+    async def dialled(self) -> None:
+        while not self.adapters["one"].calls:  # noqa: ASYNC110 - turns of the loop, no time
+            await asyncio.sleep(0)
+
 
 def answering(*answers):
     return FakeAdapter(*(answers or [an_answer() for _ in range(9)]))
@@ -156,8 +160,7 @@ async def test_a_call_in_progress_keeps_the_next_one_out_and_lets_it_in_when_it_
     arrived = asyncio.Event()
     world = Limited(FakeAdapter(arrived, an_answer(), an_answer()), of_tenants=ONE_AT_ONCE)
     first = asyncio.create_task(world.complete())
-    while not world.adapters["one"].calls:
-        await asyncio.sleep(0)
+    await world.dialled()
 
     assert await world.is_refused()
     arrived.set()
@@ -170,8 +173,7 @@ async def test_a_call_in_progress_keeps_the_next_one_out_and_lets_it_in_when_it_
 async def test_a_cancelled_call_holds_nothing_any_more(limits):
     world = Limited(FakeAdapter(asyncio.Event(), an_answer()), **{limits: ONE_AT_ONCE})
     call = asyncio.create_task(world.complete())
-    while not world.adapters["one"].calls:
-        await asyncio.sleep(0)
+    await world.dialled()
     call.cancel()
     await asyncio.wait([call])
 

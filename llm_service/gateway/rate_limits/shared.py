@@ -124,7 +124,6 @@ class SharedMeters:
         except (StorageUnavailable, TimeoutError) as error:
             self._lost(error)
             return False
-        self._found()
         return True
 
     def _end(self, hold: Hold, tokens: int | None) -> None:
@@ -137,7 +136,7 @@ class SharedMeters:
             self.away = True
             logger.warning(
                 "shared rate limits are out of reach (%s): each replica holds them alone",
-                type(error.__cause__ or error).__name__,
+                type(error if isinstance(error, TimeoutError) else error.__cause__).__name__,
             )
 
     def _found(self) -> None:
