@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from llm_service.bootstrap.trouble import CannotStart
 from llm_service.domain.provider import RateLimits
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.rate_limits.shared import SharedMeters
@@ -16,22 +15,12 @@ from llm_service.telemetry import Telemetry
 
 @asynccontextmanager
 async def rate_limiter(settings: Settings, telemetry: Telemetry) -> AsyncIterator[RateLimiter]:
-    """Counts in memory, or in Redis if there is one; it need not answer, now or later.
-
-    Raises:
-        CannotStart: its address cannot be used.
-    """
+    """Counts in memory, or in Redis if there is one; it need not answer, now or later."""
     tenant_limits = _of_tenants(settings)
     if settings.redis_url is None:
         yield RateLimiter(LocalMeters(), tenant_limits, telemetry.rate_limited)
         return
-    try:
-        redis = RedisMeters.at(settings.redis_url)
-    except ValueError:
-        # Outside the handler there is no cause that could show the password.
-        redis = None
-    if redis is None:
-        raise CannotStart("LLM_REDIS_URL has parameters that the client does not know")
+    redis = RedisMeters.at(settings.redis_url)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         meters = SharedMeters(redis, LocalMeters())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
@@ -21,6 +21,7 @@ Auth = Literal["open", "required"]
 OVERRIDE = "yes-i-know"
 
 _MAX_PORT = 65535
+_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _MAX_TEXT = 255
 _ALGORITHM = re.compile(r"(?:RS|PS|ES)(?:256|384|512)|EdDSA")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -197,9 +198,16 @@ def redis_url(value: str) -> RedisUrl:
         _ = parts.port  # raises unless it is one
         local = parts.scheme == "unix" and parts.path
         remote = parts.scheme in {"redis", "rediss"} and parts.hostname
-        if value.isprintable() and (local or remote) and not parts.fragment:
+        known = all(
+            name in _REDIS_OPTIONS
+            for name, _ in parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        )
+        if value.isprintable() and (local or remote) and known and not parts.fragment:
             return RedisUrl(value)
-    raise ValueError("must be redis://host:port/number, rediss:// (TLS) or unix:///path")
+    raise ValueError(
+        "must be redis://host:port/number, rediss:// (TLS) or unix:///path, with no options but "
+        + ", ".join(_REDIS_OPTIONS)
+    )
 
 
 def address(value: str) -> Address:
