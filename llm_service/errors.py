@@ -19,6 +19,7 @@ GatewayError
 │   ├── CallerUnauthenticated     nobody this service knows
 │   └── PermissionDenied          a role is lacking, or another tenant is named
 ├── the gateway's own limits
+│   ├── RateLimited               the caller's rate limit, or one of where the call would go
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
 │   └── Overloaded                shedding load, or draining
 ├── configuration an operator must fix
@@ -80,8 +81,8 @@ class GatewayError(Exception):
     """
 
     reason: ClassVar[str]
-    retriable: ClassVar[bool] = False
-    falls_back: ClassVar[bool] = False
+    retriable: bool = False
+    falls_back: bool = False
     may_have_cost: bool = False
     used_tokens: int = 0
 
@@ -168,6 +169,41 @@ class CallerUnauthenticated(GatewayError):
 
 class PermissionDenied(GatewayError):
     reason = "PERMISSION_DENIED"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A limit: whose, of what by the names of the contract's `RateLimits`, and how much."""
+
+    subject: str
+    metric: str
+    limit: int
+
+
+class RateLimited(GatewayError):
+    """`of_credential`: the limit of one credential, so that another one may do.
+
+    A call that needs more than the whole limit is not retriable.
+    """
+
+    reason = "RATE_LIMITED"
+    retriable = True
+
+    def __init__(
+        self,
+        message: str,
+        quota: Quota,
+        *,
+        retry_delay: float | None = None,
+        retriable: bool = True,
+        falls_back: bool = False,
+        of_credential: bool = False,
+    ) -> None:
+        super().__init__(message, retry_delay=retry_delay)
+        self.quota = quota
+        self.retriable = retriable
+        self.falls_back = falls_back
+        self.of_credential = of_credential
 
 
 class CostLimitExceeded(GatewayError):

@@ -11,6 +11,7 @@ from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
+from llm_service.bootstrap.rate_limits import rate_limiter
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
@@ -24,6 +25,7 @@ from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.repeatable_calls import RepeatableCalls
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
@@ -102,11 +104,13 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
         await stack.enter_async_context(_running(*work))
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
+        limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
+        limits = parts.call_limits(settings)
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, [limiter])
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
-        servicers = _servicers(settings, base, configuration, upstream, ledger, calls)
+        servicers = _servicers(settings, base, configuration, upstream, ledger, calls, limiter)
         servicers += (AccessServicer(access.keys), *alerts.servicers(base))
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
@@ -114,17 +118,22 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         yield serving, notes
 
 
-def _servicers(
+def _servicers(  # noqa: PLR0913, PLR0917 - the parts, by name
     settings: Settings,
     base: Foundation,
     configuration: Configuration,
     upstream: Upstream,
     ledger: Ledger,
     calls: RepeatableCalls,
+    limiter: RateLimiter,
 ) -> tuple[object, ...]:
     default_model = parts.default_model(settings)
-    completions = Completions(configuration, upstream, default_model=default_model)
-    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
+    completions = Completions(
+        configuration, upstream, default_model=default_model, rate_limiter=limiter
+    )
+    embeddings = Embeddings(
+        configuration, upstream, most_bytes=settings.max_message_bytes, rate_limiter=limiter
+    )
     explanations = Explanations(configuration, default_model)
     return (
         CompletionServicer(completions, calls),

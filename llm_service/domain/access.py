@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum, auto
 from urllib.parse import unquote
 
+from llm_service.domain.provider import RateLimits
+
 TENANT_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 EVERY_TENANT = ""
@@ -34,13 +36,14 @@ class Principal:
     `name` says how and as whom, and holds no secret: "clientKeys/ci", "spiffe://corp/agent",
     "jwt:https://issuer#subject", "anonymous". `tenant` "" may act for every tenant and for what is
     shared; any other confines it to that one. `expire_time` is its client key's, None if it shows
-    none or one for good.
+    none or one for good; so are its `rate_limits`.
     """
 
     name: str
     tenant: str = EVERY_TENANT
     roles: frozenset[Role] = frozenset()
     expire_time: datetime | None = None
+    rate_limits: RateLimits = RateLimits()
 
     def may(self, role: Role) -> bool:
         return role in self.roles
@@ -82,6 +85,7 @@ class ClientKey:
     revoke_time: datetime | None = None
     version: int = 1
     unreadable: tuple[str, ...] = ()
+    rate_limits: RateLimits = RateLimits()
 
     @property
     def name(self) -> str:
@@ -101,7 +105,7 @@ class ClientKey:
     @property
     def principal(self) -> Principal:
         """Whoever shows this key, while it is active."""
-        return Principal(self.name, self.tenant, self.roles, self.expire_time)
+        return Principal(self.name, self.tenant, self.roles, self.expire_time, self.rate_limits)
 
     def __repr__(self) -> str:
         return f"ClientKey({self.name})"

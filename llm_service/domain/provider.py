@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -12,12 +12,30 @@ from llm_service.domain.content import Modality
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """None: no limit."""
+    """None: no limit. Tokens are input and output together."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     requests_per_day: int | None = None
     concurrent_requests: int | None = None
+    tokens_per_day: int | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        return (
+            self.requests_per_minute is None
+            and self.tokens_per_minute is None
+            and self.requests_per_day is None
+            and self.concurrent_requests is None
+            and self.tokens_per_day is None
+        )
+
+    def within(self, others: "RateLimits") -> bool:
+        """Whether each is as tight as the other's, or tighter."""
+        return all(
+            other is None or (own is not None and own <= other)
+            for own, other in zip(astuple(self), astuple(others), strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

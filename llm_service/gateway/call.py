@@ -36,10 +36,12 @@ from llm_service.errors import (
     ProviderCredentialUnreadable,
     ProviderRateLimited,
     ProviderUnavailable,
+    RateLimited,
     StreamInterrupted,
 )
 from llm_service.gateway import capabilities
 from llm_service.gateway.ids import new_id
+from llm_service.gateway.rate_limits.allowance import Allowance
 from llm_service.gateway.resolution import UNCONFIGURED, Resolution
 from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
 from llm_service.providers.lenient import MOST_TOKENS
@@ -51,6 +53,7 @@ _OF_THE_KEY = (
     ProviderCredentialRejected,
     ProviderCredentialUnreadable,
 )
+_OF_RATES = (ProviderRateLimited, RateLimited)
 _COUNTS = (
     "input_tokens",
     "output_tokens",
@@ -75,6 +78,8 @@ class Call(ABC, Generic[R]):
         seconds_left: until the caller's deadline; None: it set none.
         limit_seconds: how long any call may take.
         resolution: what configuration makes of the call.
+
+    `allowance` is what the call holds of its caller's rate limits, None if it has none.
     """
 
     operation: ClassVar[Operation]
@@ -102,6 +107,7 @@ class Call(ABC, Generic[R]):
         self.first_dial: float | None = None
         self.first_content: float | None = None
         self.restart_from: Attempt | None = None
+        self.allowance: Allowance | None = None
         self._errors: list[GatewayError] = []
 
     @property
@@ -130,7 +136,8 @@ class Call(ABC, Generic[R]):
     def goes_on(self, error: GatewayError) -> bool:
         """Note the failure of an attempt; may the next target be tried?"""
         reasons = self.targets[len(self._errors)].choice.spec.fallback_reasons
-        if isinstance(error, _OF_THE_KEY):
+        of_its_limit = isinstance(error, RateLimited) and error.of_credential
+        if of_its_limit or isinstance(error, _OF_THE_KEY):
             self._try_another_key()
         self._errors.append(error)
         falls_back = error.reason in reasons if reasons else error.falls_back
@@ -175,9 +182,9 @@ class Call(ABC, Generic[R]):
         if not retriable:
             return self._named(self._errors[0])
         delays = [error.retry_delay for error in retriable if error.retry_delay is not None]
-        other = (e for e in retriable if not isinstance(e, ProviderRateLimited))
+        other = (e for e in retriable if not isinstance(e, _OF_RATES))
         chosen = next(other, retriable[0])
-        if isinstance(chosen, ProviderRateLimited) and len(retriable) < len(self._errors):
+        if isinstance(chosen, _OF_RATES) and len(retriable) < len(self._errors):
             # "Rate limited" is the whole truth only when every target said so.
             chosen = ProviderUnavailable("no target could serve the call", metadata=chosen.metadata)
             chosen.__cause__ = retriable[0]
@@ -238,6 +245,10 @@ class Call(ABC, Generic[R]):
         """None: nobody set a limit."""
         raise NotImplementedError
 
+    def asked_output_tokens(self, target: Target) -> int | None:  # noqa: ARG002
+        """The most that the caller or the configuration asks for. None: they leave it open."""
+        return None
+
 
 class CompletionCall(Call[CompletionRequest]):
     """A completion on its way."""
@@ -275,7 +286,10 @@ class CompletionCall(Call[CompletionRequest]):
         return self.resolution.params(self.request.params, target.choice, target.model)
 
     def most_output_tokens(self, target: Target) -> int | None:
-        return self.params(target).max_output_tokens or target.model.max_output_tokens or None
+        return self.asked_output_tokens(target) or target.model.max_output_tokens or None
+
+    def asked_output_tokens(self, target: Target) -> int | None:
+        return self.params(target).max_output_tokens
 
 
 class EmbeddingCall(Call[EmbeddingRequest]):

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 
+from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Completion,
     CompletionRequest,
@@ -15,6 +16,8 @@ from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing, routing
 from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.rate_limits.allowance import Allowance
+from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
@@ -51,10 +54,12 @@ class Completions:
         upstream: Upstream,
         *,
         default_model: DefaultModel = NO_DEFAULT,
+        rate_limiter: RateLimiter | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._default_model = default_model
+        self._rate_limiter = rate_limiter or RateLimiter()
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -62,15 +67,10 @@ class Completions:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
-        call = await self._begin(request, seconds_left)
-        for target in call.chain():
-            try:
-                async with self._upstream.attempt(call, target) as (attempt, adapter):
-                    return attempt.answered(await adapter.complete(self._asked(call, target)))
-            except GatewayError as error:
-                if not call.goes_on(error):
-                    break
-        raise call.failure()
+        with await self._admit(request) as allowance:
+            call = await self._begin(request, seconds_left)
+            call.allowance = allowance
+            return await self._complete(call)
 
     async def stream(
         self, request: CompletionRequest, seconds_left: float | None
@@ -79,13 +79,15 @@ class Completions:
 
         The last batch ends with `CompletionFinished`; a stream that cannot get there raises.
         """
-        call = await self._begin(request, seconds_left)
-        events = self._events(call)
-        if request.heartbeat_seconds is not None:
-            events = _with_heartbeats(events, request.heartbeat_seconds)
-        async with aclosing(events):
-            async for batch in events:
-                yield batch
+        with await self._admit(request) as allowance:
+            call = await self._begin(request, seconds_left)
+            call.allowance = allowance
+            events = self._events(call)
+            if request.heartbeat_seconds is not None:
+                events = _with_heartbeats(events, request.heartbeat_seconds)
+            async with aclosing(events):
+                async for batch in events:
+                    yield batch
 
     async def count_tokens(
         self, request: CompletionRequest, seconds_left: float | None
@@ -113,6 +115,13 @@ class Completions:
             return (await self._estimate(call, call.targets[0], expected_output_tokens),)
         return tuple([await self._estimated(call, t, expected_output_tokens) for t in call.targets])
 
+    async def _admit(self, request: CompletionRequest) -> Allowance | nullcontext[None]:
+        """As `RateLimiter.admit`. Counting and estimating are not charged: vendors do it free."""
+        return await self._rate_limiter.admit(
+            request.attribution.tenant,
+            lambda: estimates.input_tokens(request) + (request.params.max_output_tokens or 0),
+        )
+
     async def _begin(
         self, request: CompletionRequest, seconds_left: float | None
     ) -> CompletionCall:
@@ -130,6 +139,16 @@ class Completions:
             request = replace(request, routing=resolution.routing)
         limit = self._upstream.limits.total
         return CompletionCall(request, targets, seconds_left, limit, resolution)
+
+    async def _complete(self, call: CompletionCall) -> Completion:
+        for target in call.chain():
+            try:
+                async with self._upstream.attempt(call, target) as (attempt, adapter):
+                    return attempt.answered(await adapter.complete(self._asked(call, target)))
+            except GatewayError as error:
+                if not call.goes_on(error):
+                    break
+        raise call.failure()
 
     async def _events(self, call: CompletionCall) -> AsyncGenerator[Sequence[StreamEvent]]:
         for target in call.chain():

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from llm_service.domain import estimates
 from llm_service.domain.embedding import EmbeddingAnswer, EmbeddingRequest
 from llm_service.errors import (
     GatewayError,
@@ -14,6 +15,7 @@ from llm_service.errors import (
 from llm_service.gateway import routing
 from llm_service.gateway.call import EmbeddingCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
@@ -36,10 +38,16 @@ class Embeddings:
     """
 
     def __init__(
-        self, configuration: Configuration, upstream: Upstream, *, most_bytes: int
+        self,
+        configuration: Configuration,
+        upstream: Upstream,
+        *,
+        most_bytes: int,
+        rate_limiter: RateLimiter | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
+        self._rate_limiter = rate_limiter or RateLimiter()
         self._most_bytes = max(most_bytes - _REST_BYTES, most_bytes // 2)
 
     async def embed(self, request: EmbeddingRequest, seconds_left: float | None) -> EmbeddingAnswer:
@@ -49,8 +57,17 @@ class Embeddings:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
         self._upstream.admit()
-        view = await self._configuration.view(request.attribution.tenant)
-        call = self._routed(view, request, seconds_left)
+        tenant = request.attribution.tenant
+        with await self._rate_limiter.admit(
+            tenant, lambda: estimates.embedded_tokens(request.inputs)
+        ) as allowance:
+            view = await self._configuration.view(tenant)
+            call = self._routed(view, request, seconds_left)
+            call.allowance = allowance
+            return await self._embed(call)
+
+    async def _embed(self, call: EmbeddingCall) -> EmbeddingAnswer:
+        request = call.request
         self._check_size(len(request.inputs), _dimensions(request, call.targets[0]))
         for target in call.chain():
             try:

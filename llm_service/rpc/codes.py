@@ -20,6 +20,7 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.ResourceInUse: StatusCode.FAILED_PRECONDITION,
     errors.CallerUnauthenticated: StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
+    errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
@@ -44,7 +45,6 @@ WITHOUT_ERROR: dict[str, StatusCode] = {
     "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
     "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,
-    "RATE_LIMITED": StatusCode.RESOURCE_EXHAUSTED,
     "BUDGET_EXCEEDED": StatusCode.RESOURCE_EXHAUSTED,
     "INTERNAL": StatusCode.INTERNAL,
 }

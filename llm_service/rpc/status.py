@@ -112,6 +112,14 @@ def _particulars(error: errors.GatewayError) -> Iterable[Message]:
             subject=provider, api_service=provider, description=_cut(str(error), TEXT_MAX)
         )
         yield error_details_pb2.QuotaFailure(violations=[violation])
+    if isinstance(error, errors.RateLimited):
+        limited = error_details_pb2.QuotaFailure.Violation(
+            subject=_cut(error.quota.subject, TEXT_MAX),
+            quota_metric=error.quota.metric,
+            quota_value=error.quota.limit,
+            description=_cut(str(error), TEXT_MAX),
+        )
+        yield error_details_pb2.QuotaFailure(violations=[limited])
     if isinstance(error, errors.NoRoute):
         subject = _cut(error.metadata.get("model", ""), TEXT_MAX) or provider
         missing = error_details_pb2.PreconditionFailure.Violation(

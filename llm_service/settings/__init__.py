@@ -16,6 +16,7 @@ from llm_service.settings.values import (
     LedgerPlace,
     LogFormat,
     LogLevel,
+    RedisUrl,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LedgerPlace",
     "LogFormat",
     "LogLevel",
+    "RedisUrl",
     "Settings",
     "SettingsError",
 ]
@@ -39,15 +41,10 @@ EMBEDDED_CREDENTIALS = (
     "GROK_API_KEY",
 )
 # Older names operators may have set already; nothing reads them.
-IGNORED = frozenset(
-    {
-        "LLM_RATE_LIMIT_PER_MINUTE",
-        "LLM_RATE_LIMIT_PER_DAY",
-        "LLM_DAILY_COST_ALERT_THRESHOLD",
-    }
-)
+IGNORED = frozenset({"LLM_DAILY_COST_ALERT_THRESHOLD"})
 
 _PREFIX = "LLM_"
+_LIMIT = values.integer(1, 10**12 - 1)
 _NEAR_MISS = 0.7  # likeness, prefix left out, from which an unknown name counts as a typo
 
 T = TypeVar("T")
@@ -193,6 +190,17 @@ class Settings:
     )
     max_call_seconds: float = _setting("LLM_MAX_CALL_SECONDS", values.number(1, 86_400), 600.0)
     drain_seconds: float = _setting("LLM_DRAIN_SECONDS", values.number(0, 86_400), 30.0)
+
+    # What each tenant may do: requests, and tokens, input and output together. By default as much
+    # as it likes. With a Redis or Valkey, all rate limits hold for all replicas together.
+    rate_limit_per_minute: int | None = _setting("LLM_RATE_LIMIT_PER_MINUTE", _LIMIT, None)
+    rate_limit_per_day: int | None = _setting("LLM_RATE_LIMIT_PER_DAY", _LIMIT, None)
+    rate_limit_tokens_per_minute: int | None = _setting(
+        "LLM_RATE_LIMIT_TOKENS_PER_MINUTE", _LIMIT, None
+    )
+    rate_limit_tokens_per_day: int | None = _setting("LLM_RATE_LIMIT_TOKENS_PER_DAY", _LIMIT, None)
+    rate_limit_concurrent: int | None = _setting("LLM_RATE_LIMIT_CONCURRENT", _LIMIT, None)
+    redis_url: RedisUrl | None = _setting("LLM_REDIS_URL", values.redis_url, None)
 
     # Waiting for a provider, in seconds: to connect, for the first token, between two tokens.
     connect_timeout_seconds: float = _setting(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
@@ -21,6 +21,7 @@ Auth = Literal["open", "required"]
 OVERRIDE = "yes-i-know"
 
 _MAX_PORT = 65535
+_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _MAX_TEXT = 255
 _TENANT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ALGORITHM = re.compile(r"(?:RS|PS|ES)(?:256|384|512)|EdDSA")
@@ -53,8 +54,24 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class DatabaseUrl(str):
-    """A SQLAlchemy URL with an async driver. Its repr hides passwords; its text does not."""
+class ServerUrl(str):
+    """Where a server is, and how to log in. Its repr hides passwords; its text does not."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", self)
+        return repr(re.sub(r"(?i)([^?&]*pass[^=&]*=)[^&]*", r"\1***", shown))
+
+
+class RedisUrl(ServerUrl):
+    """Of a Redis or Valkey server."""
+
+    __slots__ = ()
+
+
+class DatabaseUrl(ServerUrl):
+    """A SQLAlchemy URL with an async driver."""
 
     __slots__ = ()
 
@@ -69,10 +86,6 @@ class DatabaseUrl(str):
         scheme, _, rest = address.partition("://")
         where = re.findall(r"(?:host|hostaddr|port|dbname)=[^&]*", query)
         return "&".join([f"{scheme}://{rest.rpartition('@')[2]}", *where])
-
-    def __repr__(self) -> str:
-        shown = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", self)
-        return repr(re.sub(r"(?i)([^?&]*pass[^=&]*=)[^&]*", r"\1***", shown))
 
 
 def text(value: str) -> str:
@@ -185,6 +198,24 @@ def database_url(value: str) -> DatabaseUrl:
         return DatabaseUrl(f"postgresql+psycopg://{rest}")
     # Outside the handler: the parser's error shows a part of the URL.
     raise ValueError("is not a URL; write special characters of a password as %XX")
+
+
+def redis_url(value: str) -> RedisUrl:
+    with suppress(ValueError):
+        parts = urlsplit(value)
+        _ = parts.port  # raises unless it is one
+        local = parts.scheme == "unix" and parts.path
+        remote = parts.scheme in {"redis", "rediss"} and parts.hostname
+        known = all(
+            name in _REDIS_OPTIONS
+            for name, _ in parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        )
+        if value.isprintable() and (local or remote) and known and not parts.fragment:
+            return RedisUrl(value)
+    raise ValueError(
+        "must be redis://host:port/number, rediss:// (TLS) or unix:///path, with no options but "
+        + ", ".join(_REDIS_OPTIONS)
+    )
 
 
 def address(value: str) -> Address:

@@ -133,6 +133,7 @@ def _to_values(key: ClientKey) -> rows.Values:
         "update_time": key.update_time,
         "expire_time": key.expire_time,
         "revoke_time": key.revoke_time,
+        "rate_limits": rows.document(key.rate_limits),
     }
 
 
@@ -140,4 +141,5 @@ def _to_key(row: Any) -> ClientKey:  # noqa: ANN401 - a row
     roles = row.roles
     if isinstance(roles, list):  # a later release may know more
         roles = [role for role in roles if role in _ROLES or not isinstance(role, str)]
-    return reading.value(ClientKey, row, roles=roles)
+    limits = {} if row.rate_limits is None else row.rate_limits
+    return reading.value(ClientKey, row, roles=roles, rate_limits=limits)

@@ -41,6 +41,7 @@ REVISIONS = (
     "0010",
     "0011",
     "0012",
+    "0014",
     "0018",
 )
 """Every revision this code knows, oldest first."""

@@ -125,6 +125,14 @@ class Telemetry:
         """Publish how long the oldest alert has waited to be delivered; 0: none waits."""
         self._metrics.undelivered_age = seconds
 
+    def rate_limited(self, scope: str, metric: str) -> None:
+        """A limit on `metric` (the contract's `RateLimits`) refused; `scope` says what it is of."""
+        self._metrics.rate_limited(scope, metric)
+
+    def observe_shared_limits(self, away: Callable[[], bool]) -> None:
+        """Publish whether rate limits are held by this process alone against the configuration."""
+        self._metrics.observe_shared_limits(away)
+
     @property
     def active_calls(self) -> int:
         """Inbound calls in progress."""

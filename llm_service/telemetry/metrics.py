@@ -55,6 +55,12 @@ class Metrics:
             explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
         )
         self.undelivered_age = 0.0
+        self._rate_limited = meter.create_counter(
+            names.RATE_LIMITED,
+            unit="{refusal}",
+            description="Calls and attempts that a rate limit refused.",
+        )
+        self._shared_limits_away: Callable[[], bool] = lambda: False
         self._count(meter)
         self._observe(meter)
 
@@ -100,6 +106,12 @@ class Metrics:
             description="Age of the oldest alert that is still to be delivered to a webhook.",
         )
         meter.create_observable_gauge(
+            names.RATE_LIMITS_ALONE,
+            callbacks=[lambda _: [Observation(int(self._shared_limits_away()))]],
+            unit="1",
+            description="1 while the server of shared rate limits is out of reach.",
+        )
+        meter.create_observable_gauge(
             names.LOOP_LAG,
             callbacks=[self._take_lag],
             unit="s",
@@ -120,6 +132,14 @@ class Metrics:
 
     def delivery(self, outcome: str) -> None:
         self._deliveries.add(1, {names.WEBHOOK_OUTCOME: outcome})
+
+    def observe_shared_limits(self, away: Callable[[], bool]) -> None:
+        """As `observe_backlog`."""
+        self._shared_limits_away = away
+
+    def rate_limited(self, scope: str, metric: str) -> None:
+        """Both labels come from closed sets: the kinds of owners and the limits there are."""
+        self._rate_limited.add(1, {names.LIMIT_SCOPE: scope, names.LIMIT_METRIC: metric})
 
     def loop_lagged(self, seconds: float) -> None:
         self._lag = max(self._lag, seconds)

@@ -19,6 +19,7 @@ from llm_service.domain.access import (
     as_service,
 )
 from llm_service.domain.listing import Listing
+from llm_service.domain.provider import RateLimits
 from llm_service.errors import AlreadyExists, EtagMismatch, ResourceInUse, ResourceNotFound
 from llm_service.gateway.access.client_keys import ClientKeys
 from llm_service.gateway.access.known_keys import KnownKeys
@@ -34,6 +35,7 @@ TABLES = ("providers", "credentials", "models", "usage_records", "client_keys")
 
 def a_key(key_id: str = "a" * 16, tenant: str = "acme", **changed) -> ClientKey:
     key = ClientKey(key_id, tenant, frozenset({Role.INVOKE}), NOW, NOW, b"\x00\xff" * 16, "ring")
+    key = replace(key, rate_limits=RateLimits(1, 2**40, tokens_per_day=3))
     return replace(key, **changed)
 
 
@@ -44,6 +46,17 @@ def called_from(tenant: str):
         yield
     finally:
         CALLER.reset(token)
+
+
+async def test_a_key_of_the_release_before_has_no_rate_limits(database):
+    key = a_key()
+    async with database.begin() as tx:
+        await tx.client_keys.add(key)
+        await tx.client_keys._connection.execute(text("UPDATE client_keys SET rate_limits = NULL"))
+    async with database.read() as tx:
+        found = await tx.client_keys.find(key.key_id)
+
+    assert found == replace(key, rate_limits=RateLimits())
 
 
 async def test_a_key_comes_back_as_it_was_stored(database):

@@ -56,6 +56,8 @@ async def read_all(server: Running):
 def made(kind: type[errors.GatewayError]) -> errors.GatewayError:
     if kind is errors.InvalidField:
         return errors.InvalidField(errors.Violation("model", "is empty"))
+    if kind is errors.RateLimited:
+        return errors.RateLimited("our words", errors.Quota("tenants/acme", "tokens_per_day", 1))
     return kind("our words")
 
 

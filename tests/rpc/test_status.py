@@ -60,6 +60,9 @@ def failed(error: errors.GatewayError, *attempts: Attempt) -> errors.GatewayErro
     return error
 
 
+QUOTA = errors.Quota("tenants/acme", "requests_per_minute", 60)
+
+
 def test_every_domain_error_has_a_status():
     kinds = {k for k in subclasses(errors.GatewayError) if k.__module__ == errors.__name__}
 
@@ -101,7 +104,8 @@ def test_nothing_blames_the_caller_for_a_providers_key():
 
 @pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)
 def test_retry_info_is_there_exactly_when_trying_again_can_help(kind):
-    error = kind(BAD) if kind is errors.InvalidField else kind("our words")
+    given = {errors.InvalidField: (BAD,), errors.RateLimited: ("our words", QUOTA)}
+    error = kind(*given.get(kind, ("our words",)))
 
     retry = detail(to_status(error, trace_id=TRACE), error_details_pb2.RetryInfo)
 
@@ -120,6 +124,30 @@ def test_a_known_retry_delay_is_passed_on_exactly():
     assert detail(status, error_details_pb2.RetryInfo).retry_delay.nanos == 250_000_000
     [violation] = detail(status, error_details_pb2.QuotaFailure).violations
     assert violation.api_service == "providers/p"
+
+
+def test_a_rate_limit_says_whose_which_how_much_and_until_when():
+    error = errors.RateLimited("at its limit", QUOTA, retry_delay=12.5)
+
+    status = to_status(error, trace_id=TRACE)
+
+    assert status.code is StatusCode.RESOURCE_EXHAUSTED
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "RATE_LIMITED"
+    delay = detail(status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
+    assert delay.total_seconds() == 12.5
+    [violation] = detail(status, error_details_pb2.QuotaFailure).violations
+    assert violation.subject == "tenants/acme"
+    assert violation.quota_metric == "requests_per_minute"
+    assert violation.quota_value == 60
+
+
+def test_a_call_above_the_whole_limit_is_not_told_to_come_back():
+    error = errors.RateLimited("too much", QUOTA, retriable=False)
+
+    status = to_status(error, trace_id=TRACE)
+
+    assert detail(status, error_details_pb2.RetryInfo) is None
+    assert detail(status, error_details_pb2.QuotaFailure) is not None
 
 
 def test_error_info_names_reason_domain_and_metadata():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_service.domain.access import ANYONE, ClientKeyState, Principal, Role
+from llm_service.domain.provider import RateLimits
 from llm_service.errors import (
     EncryptionKeyMissing,
     EtagMismatch,
@@ -249,6 +250,8 @@ async def test_a7_the_open_default_may_make_any_key(keys):
         ({"expire_time": NOW - DAY}, {"expire_time": None}),
         ({"expire_time": NOW + DAY}, {"expire_time": NOW + 2 * DAY}),
         ({}, {"roles": frozenset({Role.ADMIN, Role.BUDGET})}),
+        ({"rate_limits": RateLimits(1)}, {"rate_limits": RateLimits()}),
+        ({"rate_limits": RateLimits(1)}, {"rate_limits": RateLimits(2)}),
     ],
 )
 async def test_a7_nobody_wakes_or_widens_a_key_that_can_do_more_than_oneself(keys, stored, change):
@@ -262,3 +265,21 @@ async def test_a7_nobody_wakes_or_widens_a_key_that_can_do_more_than_oneself(key
         )
 
     assert renamed.roles == {Role.ADMIN}
+
+
+@pytest.mark.parametrize("wider", [RateLimits(), RateLimits(11, 100), RateLimits(10)])
+async def test_a7_a_key_has_no_wider_limits_than_its_maker(keys, wider):
+    maker = Principal("m", "acme", frozenset(Role), rate_limits=RateLimits(10, 100))
+    draft = ClientKeyDraft(roles=frozenset({Role.INVOKE}), rate_limits=RateLimits(10, 99, 1))
+    async with called_by(maker):
+        key, _ = await keys.create("acme", draft)
+        with pytest.raises(PermissionDenied, match="rate limits"):
+            await keys.create("acme", replace(draft, rate_limits=wider))
+        with pytest.raises(PermissionDenied, match="rate limits"):
+            await keys.update("acme", key.key_id, lambda draft: replace(draft, rate_limits=wider))
+        tighter = RateLimits(1, 1, 1)
+        changed = await keys.update(
+            "acme", key.key_id, lambda draft: replace(draft, rate_limits=tighter)
+        )
+
+    assert changed.principal.rate_limits == tighter

@@ -310,3 +310,33 @@ def test_the_example_file_shows_every_variable_its_default_and_one_comment() -> 
     assert Settings.from_env(defaults) == Settings.from_env({})
     for line in lines:
         assert not line or line.startswith("#"), "the example sets nothing by itself"
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("redis://localhost:6379/0", True),
+        ("rediss://user:secret@redis.internal:6380/1?ssl_ca_certs=/etc/ca.pem", True),
+        ("unix:///run/redis.sock?db=1", True),
+        ("valkey://localhost", False),
+        ("http://localhost:6379", False),
+        ("redis://", False),
+        ("redis://localhost:port", False),
+        ("redis://localhost:6379/0?socket_timeout=9", False),
+        ("redis://localhost:6379/0?host", False),
+        ("unix://", False),
+    ],
+)
+def test_a_redis_is_named_by_its_address(value, taken) -> None:
+    if taken:
+        assert Settings.from_env({"LLM_REDIS_URL": value}).redis_url == value
+        return
+    with pytest.raises(SettingsError, match="LLM_REDIS_URL: must be redis://"):
+        Settings.from_env({"LLM_REDIS_URL": value})
+
+
+def test_limits_of_tenants_keep_their_older_names_and_have_no_default() -> None:
+    settings = Settings.from_env({"LLM_RATE_LIMIT_PER_MINUTE": "60", "LLM_RATE_LIMIT_PER_DAY": "9"})
+
+    assert (settings.rate_limit_per_minute, settings.rate_limit_per_day) == (60, 9)
+    assert Settings.from_env({}).rate_limit_per_minute is None

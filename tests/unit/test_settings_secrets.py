@@ -34,6 +34,7 @@ def test_the_repr_shows_no_secret() -> None:
         {
             "LLM_DATABASE_URL": f"postgresql://llm:{CANARY}@db/llm?sslpassword={CANARY}&sslmode=require",
             "LLM_ENCRYPTION_KEY": CANARY,
+            "LLM_REDIS_URL": f"rediss://llm:{CANARY}@redis:6380/1",
             "LLM_CREDENTIAL_ENV_ALLOW": "VENDOR_KEY",
             "VENDOR_KEY": CANARY,
         }
@@ -41,6 +42,7 @@ def test_the_repr_shows_no_secret() -> None:
 
     assert CANARY not in repr(settings)
     assert "postgresql+psycopg://llm:***@db/llm?sslpassword=***&sslmode=require" in repr(settings)
+    assert "rediss://llm:***@redis:6380/1" in repr(settings)
     assert CANARY in settings.database_url
 
 

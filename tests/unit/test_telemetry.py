@@ -258,6 +258,24 @@ def test_active_calls_and_the_backlog_can_be_read_while_they_change(collected):
     assert after["llm_service.config.age"][0].value == 1.5
 
 
+def test_refusals_of_rate_limits_are_counted_by_what_they_are_of(collected):
+    away = [False]
+    collected.telemetry.observe_shared_limits(lambda: away[0])
+    collected.telemetry.rate_limited("tenant", "requests_per_minute")
+    collected.telemetry.rate_limited("tenant", "requests_per_minute")
+    away[0] = True
+
+    metrics = collected.metrics()
+
+    [refusals] = metrics["llm_service.rate_limit.refusals"]
+    assert refusals.value == 2
+    assert dict(refusals.attributes) == {
+        "llm_service.rate_limit.scope": "tenant",
+        "llm_service.rate_limit.metric": "requests_per_minute",
+    }
+    assert metrics["llm_service.rate_limit.shared_away"][0].value == 1
+
+
 async def test_a_blocked_loop_is_seen_once_and_then_forgotten(collected, monkeypatch):
     metrics, measured = collected.telemetry._metrics, asyncio.Event()
     lagged = metrics.loop_lagged

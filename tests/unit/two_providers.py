@@ -33,7 +33,7 @@ class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
     `model`: fields of both models. `credentials`: by provider uid. `gates`: of every
-    attempt. The rest are the providers'.
+    attempt. `rate_limiter`: of every call, and the last of the gates. The rest are the providers'.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class World:
         model=None,
         credentials=None,
         gates=(),
+        rate_limiter=None,
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -62,11 +63,15 @@ class World:
         self.telemetry = Telemetry.start(service_version="test")
         manager = ProviderManager(Vault(None, "d"), None, {"THE_KEY": "k"}, self._connect)
         self.verdicts = FakeVerdicts()
+        gates = (*gates, *([rate_limiter] if rate_limiter else []))
         upstream = Upstream(
             manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30), gates
         )
-        self.completions = Completions(FakeConfiguration(view), upstream)
-        self.embeddings = Embeddings(FakeConfiguration(view), upstream, most_bytes=1 << 20)
+        configuration = FakeConfiguration(view)
+        self.completions = Completions(configuration, upstream, rate_limiter=rate_limiter)
+        self.embeddings = Embeddings(
+            configuration, upstream, most_bytes=1 << 20, rate_limiter=rate_limiter
+        )
 
     def _connect(self, kind, account, egress):
         return self.adapters[account.base_uri.removeprefix("https://").split(".")[0]]

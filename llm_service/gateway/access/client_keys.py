@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from llm_service.domain.access import CALLER, EVERY_TENANT, ClientKey, ClientKeyState, Role
 from llm_service.domain.listing import Listing, Page
+from llm_service.domain.provider import RateLimits
 from llm_service.errors import (
     EtagMismatch,
     InvalidField,
@@ -14,6 +15,7 @@ from llm_service.errors import (
     Violation,
 )
 from llm_service.gateway.access import key_text
+from llm_service.gateway.admin.rules import rate_limits
 from llm_service.storage.database import Database, Transaction
 from llm_service.vault import Vault
 
@@ -29,10 +31,13 @@ class ClientKeyDraft:
     roles: frozenset[Role] = frozenset()
     disabled: bool = False
     expire_time: datetime | None = None
+    rate_limits: RateLimits = RateLimits()
 
     @staticmethod
     def of(key: ClientKey) -> "ClientKeyDraft":
-        return ClientKeyDraft(key.display_name, key.roles, key.disabled, key.expire_time)
+        return ClientKeyDraft(
+            key.display_name, key.roles, key.disabled, key.expire_time, key.rate_limits
+        )
 
 
 class ClientKeys:
@@ -53,11 +58,11 @@ class ClientKeys:
 
         Raises:
             InvalidField: names all that is wrong with it.
-            PermissionDenied: it could do what its maker cannot, or for longer.
+            PermissionDenied: it could do what its maker cannot, or more of it, or for longer.
             EncryptionKeyMissing: there is no key ring.
         """
         _check(draft)
-        _refuse_gain(tenant, draft.roles, draft.expire_time)
+        _refuse_gain(tenant, draft.roles, draft)
         key, text = self._new(tenant, draft)
         async with self._database.begin() as tx:
             await tx.client_keys.add(key)
@@ -121,9 +126,10 @@ class ClientKeys:
                 roles=draft.roles,
                 disabled=draft.disabled,
                 expire_time=draft.expire_time,
+                rate_limits=draft.rate_limits,
                 update_time=now,
             )
-            _refuse_gain(tenant, _gained(stored, changed, now), draft.expire_time)
+            _refuse_gain(tenant, _gained(stored, changed, now), draft)
             changed = await tx.client_keys.update(changed, stored.version)
             await tx.config.bump(tenant)
         return changed
@@ -165,6 +171,7 @@ class ClientKeys:
             display_name=draft.display_name,
             disabled=draft.disabled,
             expire_time=draft.expire_time,
+            rate_limits=draft.rate_limits,
         )
         return key, str(text)
 
@@ -189,15 +196,17 @@ def _check(draft: ClientKeyDraft) -> None:
                 f"must be at most {MAX_DISPLAY_NAME} printable characters",
             )
         )
+    violations += rate_limits("client_key.rate_limits", draft.rate_limits)
     if violations:
         raise InvalidField(*violations)
 
 
 def _gained(before: ClientKey, after: ClientKey, now: datetime) -> frozenset[Role]:
-    """The roles that a change gives the key, or lets it use again or for longer."""
+    """The roles that a change gives the key, or lets it use again, more or for longer."""
     if after.state(now) is ClientKeyState.ACTIVE:
         revived = before.state(now) is not ClientKeyState.ACTIVE
-        if revived or _is_later(after.expire_time, before.expire_time):
+        wider = not after.rate_limits.within(before.rate_limits)
+        if revived or wider or _is_later(after.expire_time, before.expire_time):
             return after.roles
     return after.roles - before.roles
 
@@ -207,13 +216,15 @@ def _is_later(one: datetime | None, other: datetime | None) -> bool:
     return other is not None and (one is None or one > other)
 
 
-def _refuse_gain(tenant: str, gained: frozenset[Role], expire_time: datetime | None) -> None:
+def _refuse_gain(tenant: str, gained: frozenset[Role], draft: ClientKeyDraft) -> None:
     giver = CALLER.get().principal
     if not gained:
         return
     if not giver.reaches(tenant):
         raise PermissionDenied("a client key cannot reach further than its maker")
-    if _is_later(expire_time, giver.expire_time):
+    if _is_later(draft.expire_time, giver.expire_time):
         raise PermissionDenied("a client key cannot outlast its maker's")
+    if not draft.rate_limits.within(giver.rate_limits):
+        raise PermissionDenied("a client key's rate limits cannot be wider than its maker's")
     if lacking := sorted(gained - giver.roles):
         raise PermissionDenied(f"only who has a role can give it: {', '.join(lacking)}")

@@ -31,6 +31,7 @@ _OF_AN_ATTEMPT: tuple[type[GatewayError], ...] = (
     errors.ProviderTimeout,
     errors.ProviderUnavailable,
     errors.ProviderUnreachable,
+    errors.RateLimited,
     errors.RequestTooLarge,
 )
 FALLBACK_REASONS = frozenset(error.reason for error in _OF_AN_ATTEMPT)

@@ -58,7 +58,7 @@ def provider(draft: ProviderDraft, kind: ProviderKind, egress: Egress) -> Iterat
     yield from settings(draft.settings, kind.settings_schema_json)
     yield from _range("provider.priority", draft.priority, 0, MAX_PRIORITY)
     yield from _range("provider.weight", draft.weight, 0, MAX_WEIGHT)
-    yield from _rate_limits("provider.rate_limits", draft.rate_limits)
+    yield from rate_limits("provider.rate_limits", draft.rate_limits)
     yield from _timeouts(draft.timeouts)
     yield from labels("provider.labels", draft.labels)
 
@@ -66,7 +66,7 @@ def provider(draft: ProviderDraft, kind: ProviderKind, egress: Egress) -> Iterat
 def credential(draft: CredentialDraft) -> Iterator[Violation]:
     yield from text("credential.display_name", draft.display_name, MAX_TEXT)
     yield from _range("credential.weight", draft.weight, 0, MAX_WEIGHT)
-    yield from _rate_limits("credential.rate_limits", draft.rate_limits)
+    yield from rate_limits("credential.rate_limits", draft.rate_limits)
 
 
 def model(draft: Model) -> Iterator[Violation]:
@@ -80,7 +80,7 @@ def model(draft: Model) -> Iterator[Violation]:
     yield from _range("model.context_window_tokens", draft.context_window_tokens, 0, INT32_MAX)
     yield from _range("model.max_output_tokens", draft.max_output_tokens, 0, INT32_MAX)
     yield from _range("model.priority", draft.priority, 0, MAX_PRIORITY)
-    yield from _rate_limits("model.rate_limits", draft.rate_limits)
+    yield from rate_limits("model.rate_limits", draft.rate_limits)
     yield from labels("model.labels", draft.labels)
     yield from _prices(draft)
     if draft.embedding is not None:
@@ -158,7 +158,7 @@ def _range(field: str, value: int | None, low: int, high: int) -> Iterator[Viola
         yield Violation(field, f"must be between {low} and {high}")
 
 
-def _rate_limits(field: str, limits: RateLimits) -> Iterator[Violation]:
+def rate_limits(field: str, limits: RateLimits) -> Iterator[Violation]:
     for one in fields(RateLimits):
         yield from _range(f"{field}.{one.name}", getattr(limits, one.name), 1, INT64_MAX)
 

@@ -1,9 +1,10 @@
 """Client keys: protobuf <-> domain. A key's text is put into one answer only, by its servicer."""
 
 from llm_service.domain.access import ClientKey, ClientKeyState, Role
+from llm_service.domain.provider import RateLimits
 from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.access.client_keys import ClientKeyDraft
-from llm_service.rpc.convert.provider import to_etag, to_moment
+from llm_service.rpc.convert.provider import from_rate_limits, to_etag, to_moment, to_rate_limits
 from llm_service.rpc.convert.times import to_timestamp
 from llm_service.rpc.stubs import access_service_pb2 as pb
 
@@ -31,6 +32,7 @@ def to_draft(message: pb.ClientKey) -> ClientKeyDraft:
         roles=frozenset(ROLES[number] for number in message.roles),
         disabled=message.disabled,
         expire_time=to_moment(message, "expire_time", "client_key."),
+        rate_limits=to_rate_limits(message.rate_limits),
     )
 
 
@@ -39,6 +41,8 @@ def from_draft(draft: ClientKeyDraft) -> pb.ClientKey:
     message.roles.extend(sorted(_NUMBERS[role] for role in draft.roles))
     if draft.expire_time is not None:
         message.expire_time.CopyFrom(to_timestamp(draft.expire_time))
+    if draft.rate_limits != RateLimits():
+        message.rate_limits.CopyFrom(from_rate_limits(draft.rate_limits))
     return message
 
 

@@ -40,6 +40,7 @@ _LIMITS = (
     "tokens_per_minute",
     "requests_per_day",
     "concurrent_requests",
+    "tokens_per_day",
 )
 _TIMEOUTS = ("connect", "first_token", "idle", "attempt")
 _SECRET_TEXTS = {

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from . import provider_pb2 as llmservice_dot_v1_dot_provider__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"llmservice/v1/access_service.proto\x12\rllmservice.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x04\n\tClientKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12(\n\x05roles\x18\x03 \x03(\x0e\x32\x19.llmservice.v1.AccessRole\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32\x1e.llmservice.v1.ClientKey.StateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\n \x01(\t\"\x81\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\x12\x11\n\rSTATE_EXPIRED\x10\x03\x12\x11\n\rSTATE_REVOKED\x10\x04\x12\x15\n\x11STATE_QUARANTINED\x10\x05\"V\n\x16\x43reateClientKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12,\n\nclient_key\x18\x02 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"^\n\x17\x43reateClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\x12\x15\n\x08key_text\x18\x02 \x01(\tB\x03\x80\x01\x01\"#\n\x13GetClientKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x14GetClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"p\n\x15ListClientKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"`\n\x16ListClientKeysResponse\x12-\n\x0b\x63lient_keys\x18\x01 \x03(\x0b\x32\x18.llmservice.v1.ClientKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x16UpdateClientKeyRequest\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"G\n\x17UpdateClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"4\n\x16RevokeClientKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"G\n\x17RevokeClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey*\xd8\x01\n\nAccessRole\x12\x1b\n\x17\x41\x43\x43\x45SS_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_INVOKE\x10\x01\x12\x15\n\x11\x41\x43\x43\x45SS_ROLE_ADMIN\x10\x02\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_CONFIG\x10\x03\x12\x1a\n\x16\x41\x43\x43\x45SS_ROLE_USAGE_READ\x10\x04\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_BUDGET\x10\x05\x12\x1a\n\x16\x41\x43\x43\x45SS_ROLE_AUDIT_READ\x10\x06\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_ACCESS\x10\x07\x32\xf7\x03\n\rAccessService\x12`\n\x0f\x43reateClientKey\x12%.llmservice.v1.CreateClientKeyRequest\x1a&.llmservice.v1.CreateClientKeyResponse\x12\\\n\x0cGetClientKey\x12\".llmservice.v1.GetClientKeyRequest\x1a#.llmservice.v1.GetClientKeyResponse\"\x03\x90\x02\x01\x12\x62\n\x0eListClientKeys\x12$.llmservice.v1.ListClientKeysRequest\x1a%.llmservice.v1.ListClientKeysResponse\"\x03\x90\x02\x01\x12`\n\x0fUpdateClientKey\x12%.llmservice.v1.UpdateClientKeyRequest\x1a&.llmservice.v1.UpdateClientKeyResponse\x12`\n\x0fRevokeClientKey\x12%.llmservice.v1.RevokeClientKeyRequest\x1a&.llmservice.v1.RevokeClientKeyResponseBd\n\x11\x63om.llmservice.v1B\x12\x41\x63\x63\x65ssServiceProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"llmservice/v1/access_service.proto\x12\rllmservice.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cllmservice/v1/provider.proto\"\xbe\x04\n\tClientKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12(\n\x05roles\x18\x03 \x03(\x0e\x32\x19.llmservice.v1.AccessRole\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32\x1e.llmservice.v1.ClientKey.StateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12.\n\x0brate_limits\x18\x0b \x01(\x0b\x32\x19.llmservice.v1.RateLimits\"\x81\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\x12\x11\n\rSTATE_EXPIRED\x10\x03\x12\x11\n\rSTATE_REVOKED\x10\x04\x12\x15\n\x11STATE_QUARANTINED\x10\x05\"V\n\x16\x43reateClientKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12,\n\nclient_key\x18\x02 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"^\n\x17\x43reateClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\x12\x15\n\x08key_text\x18\x02 \x01(\tB\x03\x80\x01\x01\"#\n\x13GetClientKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x14GetClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"p\n\x15ListClientKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"`\n\x16ListClientKeysResponse\x12-\n\x0b\x63lient_keys\x18\x01 \x03(\x0b\x32\x18.llmservice.v1.ClientKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x16UpdateClientKeyRequest\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"G\n\x17UpdateClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey\"4\n\x16RevokeClientKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"G\n\x17RevokeClientKeyResponse\x12,\n\nclient_key\x18\x01 \x01(\x0b\x32\x18.llmservice.v1.ClientKey*\xd8\x01\n\nAccessRole\x12\x1b\n\x17\x41\x43\x43\x45SS_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_INVOKE\x10\x01\x12\x15\n\x11\x41\x43\x43\x45SS_ROLE_ADMIN\x10\x02\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_CONFIG\x10\x03\x12\x1a\n\x16\x41\x43\x43\x45SS_ROLE_USAGE_READ\x10\x04\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_BUDGET\x10\x05\x12\x1a\n\x16\x41\x43\x43\x45SS_ROLE_AUDIT_READ\x10\x06\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_ACCESS\x10\x07\x32\xf7\x03\n\rAccessService\x12`\n\x0f\x43reateClientKey\x12%.llmservice.v1.CreateClientKeyRequest\x1a&.llmservice.v1.CreateClientKeyResponse\x12\\\n\x0cGetClientKey\x12\".llmservice.v1.GetClientKeyRequest\x1a#.llmservice.v1.GetClientKeyResponse\"\x03\x90\x02\x01\x12\x62\n\x0eListClientKeys\x12$.llmservice.v1.ListClientKeysRequest\x1a%.llmservice.v1.ListClientKeysResponse\"\x03\x90\x02\x01\x12`\n\x0fUpdateClientKey\x12%.llmservice.v1.UpdateClientKeyRequest\x1a&.llmservice.v1.UpdateClientKeyResponse\x12`\n\x0fRevokeClientKey\x12%.llmservice.v1.RevokeClientKeyRequest\x1a&.llmservice.v1.RevokeClientKeyResponseBd\n\x11\x63om.llmservice.v1B\x12\x41\x63\x63\x65ssServiceProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,32 +52,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSSERVICE'].methods_by_name['GetClientKey']._serialized_options = b'\220\002\001'
   _globals['_ACCESSSERVICE'].methods_by_name['ListClientKeys']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListClientKeys']._serialized_options = b'\220\002\001'
-  _globals['_ACCESSROLE']._serialized_start=1507
-  _globals['_ACCESSROLE']._serialized_end=1723
-  _globals['_CLIENTKEY']._serialized_start=154
-  _globals['_CLIENTKEY']._serialized_end=680
-  _globals['_CLIENTKEY_STATE']._serialized_start=551
-  _globals['_CLIENTKEY_STATE']._serialized_end=680
-  _globals['_CREATECLIENTKEYREQUEST']._serialized_start=682
-  _globals['_CREATECLIENTKEYREQUEST']._serialized_end=768
-  _globals['_CREATECLIENTKEYRESPONSE']._serialized_start=770
-  _globals['_CREATECLIENTKEYRESPONSE']._serialized_end=864
-  _globals['_GETCLIENTKEYREQUEST']._serialized_start=866
-  _globals['_GETCLIENTKEYREQUEST']._serialized_end=901
-  _globals['_GETCLIENTKEYRESPONSE']._serialized_start=903
-  _globals['_GETCLIENTKEYRESPONSE']._serialized_end=971
-  _globals['_LISTCLIENTKEYSREQUEST']._serialized_start=973
-  _globals['_LISTCLIENTKEYSREQUEST']._serialized_end=1085
-  _globals['_LISTCLIENTKEYSRESPONSE']._serialized_start=1087
-  _globals['_LISTCLIENTKEYSRESPONSE']._serialized_end=1183
-  _globals['_UPDATECLIENTKEYREQUEST']._serialized_start=1185
-  _globals['_UPDATECLIENTKEYREQUEST']._serialized_end=1304
-  _globals['_UPDATECLIENTKEYRESPONSE']._serialized_start=1306
-  _globals['_UPDATECLIENTKEYRESPONSE']._serialized_end=1377
-  _globals['_REVOKECLIENTKEYREQUEST']._serialized_start=1379
-  _globals['_REVOKECLIENTKEYREQUEST']._serialized_end=1431
-  _globals['_REVOKECLIENTKEYRESPONSE']._serialized_start=1433
-  _globals['_REVOKECLIENTKEYRESPONSE']._serialized_end=1504
-  _globals['_ACCESSSERVICE']._serialized_start=1726
-  _globals['_ACCESSSERVICE']._serialized_end=2229
+  _globals['_ACCESSROLE']._serialized_start=1585
+  _globals['_ACCESSROLE']._serialized_end=1801
+  _globals['_CLIENTKEY']._serialized_start=184
+  _globals['_CLIENTKEY']._serialized_end=758
+  _globals['_CLIENTKEY_STATE']._serialized_start=629
+  _globals['_CLIENTKEY_STATE']._serialized_end=758
+  _globals['_CREATECLIENTKEYREQUEST']._serialized_start=760
+  _globals['_CREATECLIENTKEYREQUEST']._serialized_end=846
+  _globals['_CREATECLIENTKEYRESPONSE']._serialized_start=848
+  _globals['_CREATECLIENTKEYRESPONSE']._serialized_end=942
+  _globals['_GETCLIENTKEYREQUEST']._serialized_start=944
+  _globals['_GETCLIENTKEYREQUEST']._serialized_end=979
+  _globals['_GETCLIENTKEYRESPONSE']._serialized_start=981
+  _globals['_GETCLIENTKEYRESPONSE']._serialized_end=1049
+  _globals['_LISTCLIENTKEYSREQUEST']._serialized_start=1051
+  _globals['_LISTCLIENTKEYSREQUEST']._serialized_end=1163
+  _globals['_LISTCLIENTKEYSRESPONSE']._serialized_start=1165
+  _globals['_LISTCLIENTKEYSRESPONSE']._serialized_end=1261
+  _globals['_UPDATECLIENTKEYREQUEST']._serialized_start=1263
+  _globals['_UPDATECLIENTKEYREQUEST']._serialized_end=1382
+  _globals['_UPDATECLIENTKEYRESPONSE']._serialized_start=1384
+  _globals['_UPDATECLIENTKEYRESPONSE']._serialized_end=1455
+  _globals['_REVOKECLIENTKEYREQUEST']._serialized_start=1457
+  _globals['_REVOKECLIENTKEYREQUEST']._serialized_end=1509
+  _globals['_REVOKECLIENTKEYRESPONSE']._serialized_start=1511
+  _globals['_REVOKECLIENTKEYRESPONSE']._serialized_end=1582
+  _globals['_ACCESSSERVICE']._serialized_start=1804
+  _globals['_ACCESSSERVICE']._serialized_end=2307
 # @@protoc_insertion_point(module_scope)

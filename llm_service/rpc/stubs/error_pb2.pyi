@@ -67,7 +67,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     The gateway's own limits.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 30
-    """The caller's own rate limit. Not sent by this version."""
+    """A rate limit of the caller's: its tenant or its client key is at it, and no
+    other target is tried. Or of each provider, credential or model that could
+    serve the call. QuotaFailure says whose, which and how much, RetryInfo when
+    there is room again; without RetryInfo the call needs more than the whole
+    limit.
+    """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 31
     """A budget is used up. Not sent by this version."""
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 32
@@ -174,7 +179,12 @@ routing. Metadata: modelConfig, fields.
 The gateway's own limits.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 30
-"""The caller's own rate limit. Not sent by this version."""
+"""A rate limit of the caller's: its tenant or its client key is at it, and no
+other target is tried. Or of each provider, credential or model that could
+serve the call. QuotaFailure says whose, which and how much, RetryInfo when
+there is room again; without RetryInfo the call needs more than the whole
+limit.
+"""
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 31
 """A budget is used up. Not sent by this version."""
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 32

@@ -19,6 +19,7 @@ client_keys = Table(
     Column("update_time", Time, nullable=False),
     Column("expire_time", Time),
     Column("revoke_time", Time),
+    Column("rate_limits", Json),
     Index(None, "tenant", "key_id"),
     info={"noun": "client key"},
 )

@@ -1,0 +1,1 @@
+"""Rate limits: of callers, once a call; of providers, credentials and models, for each attempt."""
