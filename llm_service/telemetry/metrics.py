@@ -55,16 +55,17 @@ class Metrics:
             explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
         )
         self.undelivered_age = 0.0
+        self._shared_limits_away: Callable[[], bool] = lambda: False
+        self._count(meter)
+        self._observe(meter)
+        self._observe_parts(meter)
+
+    def _count(self, meter: Meter) -> None:
         self._rate_limited = meter.create_counter(
             names.RATE_LIMITED,
             unit="{refusal}",
             description="Calls and attempts that a rate limit refused.",
         )
-        self._shared_limits_away: Callable[[], bool] = lambda: False
-        self._count(meter)
-        self._observe(meter)
-
-    def _count(self, meter: Meter) -> None:
         self._alerts = meter.create_counter(
             names.ALERTS, unit="{alert}", description="Alerts that this replica raised first."
         )
@@ -100,6 +101,14 @@ class Metrics:
             description="Since the database last confirmed the configuration in use.",
         )
         meter.create_observable_gauge(
+            names.LOOP_LAG,
+            callbacks=[self._take_lag],
+            unit="s",
+            description="Longest delay of the event loop since the last collection.",
+        )
+
+    def _observe_parts(self, meter: Meter) -> None:
+        meter.create_observable_gauge(
             names.WEBHOOK_UNDELIVERED_AGE,
             callbacks=[lambda _: [Observation(self.undelivered_age)]],
             unit="s",
@@ -110,12 +119,6 @@ class Metrics:
             callbacks=[lambda _: [Observation(int(self._shared_limits_away()))]],
             unit="1",
             description="1 while the server of shared rate limits is out of reach.",
-        )
-        meter.create_observable_gauge(
-            names.LOOP_LAG,
-            callbacks=[self._take_lag],
-            unit="s",
-            description="Longest delay of the event loop since the last collection.",
         )
 
     def observe_backlog(self, backlog: Callable[[], int]) -> None:

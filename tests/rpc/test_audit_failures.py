@@ -22,8 +22,8 @@ NO_CHAIN = (
     "ALTER TABLE audit_chains RENAME TO elsewhere",
     "ALTER TABLE elsewhere RENAME TO audit_chains",
 )
-# A check changes nothing by itself, and there is nothing here to rewrap.
-MUTATIONS = sorted(CASES.keys() - {"CheckProvider", "RewrapSecrets"})
+# A check changes nothing by itself, and there is nothing here to rewrap or to deliver again.
+MUTATIONS = sorted(CASES.keys() - {"CheckProvider", "RewrapSecrets", "RedeliverWebhookDeliveries"})
 AUDIT = {"audit_entries", "audit_chains"}
 
 
