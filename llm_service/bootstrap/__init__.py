@@ -23,6 +23,7 @@ from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
+from llm_service.gateway.routing import Router
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
@@ -114,10 +115,11 @@ def _servicers(
     upstream: Upstream,
     flush: Callable[[], Awaitable[None]],
 ) -> tuple[object, ...]:
-    default_model = parts.default_model(settings)
-    completions = Completions(configuration, upstream, default_model=default_model)
-    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
-    explanations = Explanations(configuration, default_model)
+    default_model, router = parts.default_model(settings), Router()
+    completions = Completions(configuration, upstream, default_model=default_model, router=router)
+    most_bytes = settings.max_message_bytes
+    embeddings = Embeddings(configuration, upstream, most_bytes=most_bytes, router=router)
+    explanations = Explanations(configuration, default_model, router)
     return (
         CompletionServicer(completions),
         EmbeddingServicer(embeddings),

@@ -55,8 +55,12 @@ class GenerationParams:
     top_logprobs: int | None = None
 
 
+MOST_TOKENS_PER_SECOND = 10_000.0
+"""As much as may be asked of a stream at least."""
+
+
 class Preference(StrEnum):
-    """What to order equal targets by."""
+    """What to order the targets of one name by."""
 
     PRIORITY = "priority"
     COST = "cost"
@@ -66,7 +70,10 @@ class Preference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoutingOptions:
-    """Durations in seconds. None and () inherit."""
+    """Durations in seconds. None and () inherit.
+
+    `min_output_tokens_per_second`: of a stream after its first content; 0: any.
+    """
 
     fallback_models: tuple[str, ...] = ()
     disable_fallback: bool | None = None
@@ -78,6 +85,7 @@ class RoutingOptions:
     first_token_timeout: float | None = None
     max_cost_nano_usd: int | None = None
     affinity_key: str | None = None
+    min_output_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,16 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTimeouts:
-    """Seconds; None: the service's default. The caller's deadline always wins."""
+    """When a provider is given up: seconds, and how slowly a stream may come, 0 for any.
+
+    None: the service's default. The caller's deadline always wins.
+    """
 
     connect: float | None = None
     first_token: float | None = None
     idle: float | None = None
     attempt: float | None = None
+    min_output_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

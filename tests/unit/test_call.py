@@ -31,7 +31,7 @@ from llm_service.errors import (
 )
 from llm_service.gateway.call import CompletionCall, call_error, total_cost
 from llm_service.gateway.resolution import Choice
-from llm_service.gateway.routing import Target
+from llm_service.gateway.targets import Target
 from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
 
 PROVIDER = a_provider()
