@@ -140,14 +140,12 @@ class Completions:
                     async with aclosing(adapter.stream(self._asked(call, target))) as batches:
                         pace = self._upstream.pace(call, target)
                         async for batch in batches:
-                            if pace is not None:
-                                pace.heard(attempt)
+                            pace.heard(attempt)
                             if out := attempt.pass_on(batch):
                                 if attempt.settled:
                                     await self._upstream.settled()
                                 yield out
-                            if pace is not None:
-                                pace.waits()
+                            pace.waits()
                     if not attempt.settled:
                         raise ProviderProtocolError("the provider's stream stopped without an end")
                     return

@@ -26,7 +26,7 @@ class Pace:
     """
 
     def __init__(self, least: float, clock: Callable[[], float] = monotonic) -> None:
-        """`least`: output tokens per second. `clock`: seconds."""
+        """`least`: output tokens per second; 0: any. `clock`: seconds."""
         self._least = least
         self._clock = clock
         self._since = 0.0
@@ -39,6 +39,8 @@ class Pace:
         Raises:
             ProviderTimeout: of late there was too little.
         """
+        if not self._least:
+            return
         tokens = attempt.output_tokens
         if not self._tokens:  # its first content; the time to it has a timer of its own
             self._tokens = tokens
@@ -52,4 +54,5 @@ class Pace:
 
     def waits(self) -> None:
         """The provider is waited for from now on."""
-        self._since = self._clock()
+        if self._least:
+            self._since = self._clock()

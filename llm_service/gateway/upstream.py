@@ -130,14 +130,14 @@ class Upstream:
             total=total,
         )
 
-    def pace(self, call: Call[Any], target: Target) -> Pace | None:
-        """What holds a streamed answer to a least speed; None: it may be as slow as it is."""
+    def pace(self, call: Call[Any], target: Target) -> Pace:
+        """What holds a streamed answer to the least speed that is asked of it."""
         least = call.request.routing.min_output_tokens_per_second
         if least is None:
             least = target.provider.timeouts.min_output_tokens_per_second
         if least is None:
             least = self.limits.min_output_tokens_per_second
-        return Pace(least) if least else None
+        return Pace(least)
 
     async def load_prices(self, call: Call[Any], target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
