@@ -55,10 +55,6 @@ class GenerationParams:
     top_logprobs: int | None = None
 
 
-MOST_TOKENS_PER_SECOND = 10_000.0
-"""As much as may be asked of a stream at least."""
-
-
 class Preference(StrEnum):
     """What to order the targets of one name by."""
 
@@ -294,13 +290,17 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class FailedCompletion:
-    """What is known of a call that reached routing and failed; travels in the status details."""
+    """What is known of a call that reached routing and failed; travels in the status details.
+
+    `dials`: how many of the attempts were more than refused beforehand.
+    """
 
     id: str
     attempts: tuple[Attempt, ...]
     usage: TokenUsage | None = None
     cost: Cost | None = None
     content_sent: bool = False
+    dials: int = 0
 
 
 # --- the pieces of a streamed answer, as callers see them -------------------------------------

@@ -9,6 +9,9 @@ from enum import StrEnum
 from llm_service.domain.completion import CallError, GenerationParams
 from llm_service.domain.content import Modality
 
+MOST_TOKENS_PER_SECOND = 10_000.0
+"""As much as may be asked of a stream at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:

@@ -31,12 +31,13 @@ from llm_service.domain.provider import Price
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import ContentFiltered, GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
-from llm_service.gateway.call import Call, call_error, total_cost
+from llm_service.gateway.call import Call, call_error
 from llm_service.gateway.evidence import Evidence
 from llm_service.gateway.gates import Admission, Gate, Pass
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.targets import Target
+from llm_service.gateway.totals import total_cost
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
 

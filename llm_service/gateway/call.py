@@ -2,9 +2,6 @@
 
 import asyncio
 from abc import ABC
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from time import monotonic
@@ -15,17 +12,12 @@ from llm_service.domain.completion import (
     Attempt,
     CallError,
     CompletionRequest,
-    Cost,
-    CostItem,
     FailedCompletion,
     FinishReason,
     GenerationParams,
     MidStreamFailure,
-    ModalityTokens,
-    TokenUsage,
     Warning,
 )
-from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.embedding import EmbeddingRequest
 from llm_service.domain.provider import Price
 from llm_service.domain.usage import Operation
@@ -46,18 +38,10 @@ from llm_service.gateway.ids import new_id
 from llm_service.gateway.resolution import UNCONFIGURED, Resolution
 from llm_service.gateway.retries import Retries
 from llm_service.gateway.targets import Target
-from llm_service.providers.lenient import MOST_TOKENS
+from llm_service.gateway.totals import sum_cost, sum_usage
 
 R = TypeVar("R", bound=CompletionRequest | EmbeddingRequest)
 
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "cache_write_1h_input_tokens",
-    "reasoning_output_tokens",
-)
 # Of what the caller leaves us, kept for our own part after an attempt: closing it, and writing it
 # down. Of a short time, a share.
 _RESERVE_SECONDS = 0.05
@@ -170,9 +154,10 @@ class Call(ABC, Generic[R]):
         error.failure = FailedCompletion(
             self.id,
             tuple(self.attempts),
-            _sum_usage(usages) if usages else None,
-            _sum_cost(costs) if costs else None,
+            sum_usage(usages) if usages else None,
+            sum_cost(costs) if costs else None,
             self.content_sent,
+            self.dials,
         )
         return error
 
@@ -351,53 +336,4 @@ def call_error(error: GatewayError) -> CallError:
         error.retry_delay if error.retriable else None,
         error.http_status,
         error.provider_code,
-    )
-
-
-def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
-    """At most what the contract holds of each, whatever vendors claim."""
-    counts = {name: min(sum(getattr(u, name) for u in usages), MOST_TOKENS) for name in _COUNTS}
-    modalities: dict[Modality, ModalityTokens] = {}
-    for one in (tokens for usage in usages for tokens in usage.modality_tokens):
-        so_far = modalities.get(one.modality, ModalityTokens(one.modality))
-        modalities[one.modality] = ModalityTokens(
-            one.modality,
-            min(so_far.input_tokens + one.input_tokens, MOST_TOKENS),
-            min(so_far.output_tokens + one.output_tokens, MOST_TOKENS),
-        )
-    tools: Counter[str] = Counter()
-    for use in (use for usage in usages for use in usage.provider_tool_uses):
-        tools[use.meter] += use.count
-    return TokenUsage(
-        **counts,
-        modality_tokens=tuple(modalities.values()),
-        estimated=any(u.estimated for u in usages),
-        provider_tool_uses=tuple(
-            ProviderToolUse(meter, min(count, MOST_TOKENS)) for meter, count in tools.items()
-        ),
-    )
-
-
-def total_cost(attempts: Sequence[Attempt]) -> Cost:
-    """Of a call that was served, failed attempts included; the version is of its last price."""
-    costs = [a.cost for a in attempts if a.cost is not None]
-    return costs[0] if len(costs) == 1 else _sum_cost(costs)
-
-
-def _sum_cost(costs: Sequence[Cost]) -> Cost:
-    items: dict[tuple[str, str], CostItem] = {}
-    for item in (item for cost in costs for item in cost.items):
-        key = item.meter, item.price_version
-        so_far = items.get(key, replace(item, quantity=0, nano_usd=0))
-        items[key] = replace(
-            item,
-            quantity=so_far.quantity + item.quantity,
-            nano_usd=so_far.nano_usd + item.nano_usd,
-        )
-    return Cost(
-        sum(c.total_nano_usd for c in costs),
-        tuple(items.values()),
-        price_version=next((c.price_version for c in reversed(costs) if c.price_version), ""),
-        estimated=any(c.estimated for c in costs),
-        incomplete=any(c.incomplete for c in costs),
     )

@@ -24,8 +24,9 @@ from llm_service.errors import (
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway.call import CompletionCall, call_error, total_cost
+from llm_service.gateway.call import CompletionCall, call_error
 from llm_service.gateway.targets import Target
+from llm_service.gateway.totals import total_cost
 from tests.fakes import NOW, a_model, a_provider, a_request
 
 PROVIDER = a_provider()

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from llm_service.domain.completion import MOST_TOKENS_PER_SECOND
 from llm_service.domain.provider import (
+    MOST_TOKENS_PER_SECOND,
     Model,
     Price,
     ProviderKind,

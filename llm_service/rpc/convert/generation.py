@@ -3,13 +3,13 @@
 from typing import Any
 
 from llm_service.domain.completion import (
-    MOST_TOKENS_PER_SECOND,
     Effort,
     GenerationParams,
     Preference,
     Reasoning,
     RoutingOptions,
 )
+from llm_service.domain.provider import MOST_TOKENS_PER_SECOND
 from llm_service.rpc.convert.checks import Checks, given
 from llm_service.rpc.convert.times import to_duration
 from llm_service.rpc.stubs import generation_pb2 as pb
