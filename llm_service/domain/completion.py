@@ -66,10 +66,7 @@ class Preference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoutingOptions:
-    """Durations in seconds. None and () inherit.
-
-    `min_output_tokens_per_second`: of a stream after its first content; 0: any.
-    """
+    """Durations in seconds, least speeds 0 for any. None and () inherit."""
 
     fallback_models: tuple[str, ...] = ()
     disable_fallback: bool | None = None
@@ -290,10 +287,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class FailedCompletion:
-    """What is known of a call that reached routing and failed; travels in the status details.
-
-    `dials`: how many of the attempts were more than refused beforehand.
-    """
+    """What is known of a call that failed after routing; `dials`: attempts that were dialled."""
 
     id: str
     attempts: tuple[Attempt, ...]
