@@ -193,10 +193,10 @@ class Failover:
         return None
 
     def _window(self, target: Target, error: GatewayError) -> int:
-        """Tokens that are known to be too few."""
+        """Tokens that are known to be too few: the vendor's word or ours, whichever is less."""
         said = error.metadata.get("limitTokens", "")
-        limit = int(said) if said.isdecimal() else target.model.context_window_tokens
-        return limit or self._call.input_tokens()
+        known = {int(said) if said.isdecimal() else 0, target.model.context_window_tokens} - {0}
+        return min(known, default=self._call.input_tokens())
 
 
 def _reasons(target: Target) -> tuple[str, ...]:

@@ -137,6 +137,7 @@ def test_a_target_says_after_which_failures_the_next_one_is_tried(reasons, error
         pytest.param(100, 0, {}, None, id="unknown"),
         pytest.param(0, 200, {"limitTokens": "300"}, None, id="the vendor says more"),
         pytest.param(200, 150, {"limitTokens": "100"}, "two", id="the vendor says less"),
+        pytest.param(100, 150, {"limitTokens": "200"}, "two", id="we say less"),
         pytest.param(0, 200, {}, "two", id="mine unknown, the request is shorter than theirs"),
     ],
 )
