@@ -117,13 +117,13 @@ class Failover:
         if call.dials == self._dials:  # it was refused before anybody was asked
             return
         if _of_the_provider(error):
-            self._retries.budgets.failed(target.provider)
-        name = _name(target)
-        self._failures[name] = self._failures.get(name, 0) + 1
-        wait = self._retries.wait(error, self._failures[name])
-        self._again.pop(name, None)
+            self._retries.budgets.failed(target)
+        asked = target.key
+        self._failures[asked] = self._failures.get(asked, 0) + 1
+        wait = self._retries.wait(error, self._failures[asked])
+        self._again.pop(asked, None)
         if wait is not None:
-            self._again[name] = _Failed(target, call.now + wait)
+            self._again[asked] = _Failed(target, call.now + wait)
 
     def passes_on(self) -> bool:
         """An answer that a filter struck is given up for another target's: only where asked for."""
@@ -176,18 +176,18 @@ class Failover:
         chosen = self._affordable([one.target for one in found])
         if chosen is None:
             return None
-        return self._take(chosen, self._again.pop(_name(chosen)).ready)
+        return self._take(chosen, self._again.pop(chosen.key).ready)
 
     def _affordable(self, targets: Sequence[Target]) -> Target | None:
-        """The first whose provider has a budget; or one without, for every tenth call."""
+        """The first that has a budget; or one without, for every tenth call."""
         if self._error is None or not self._call.dials or not _of_the_provider(self._error):
             return next(iter(targets), None)
         budgets = self._retries.budgets
         without = False
         for target in targets:
-            if budgets.has_left(target.provider):
+            if budgets.has_left(target):
                 return target
-            if not without and budgets.try_anyway(target.provider):
+            if not without and budgets.try_anyway(target):
                 return target
             without = True
         return None
@@ -206,8 +206,3 @@ def _reasons(target: Target) -> tuple[str, ...]:
 def _of_the_provider(error: GatewayError) -> bool:
     """It says something about whoever was asked, not about what was asked."""
     return error.falls_back and not isinstance(error, _OF_THE_REQUEST)
-
-
-def _name(target: Target) -> str:
-    credential = target.credential.name if target.credential else target.choice.spec.credential
-    return f"{target.model.name} {credential}"

@@ -1,11 +1,11 @@
-"""How soon, and how often, a provider that failed may be asked again."""
+"""How soon, and how often, a target that failed may be asked again."""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm_service.domain.provider import Provider
 from llm_service.errors import GatewayError, ProviderRateLimited, ProviderTimeout
+from llm_service.gateway.targets import Target
 
 # Token bucket of gRFC A6: 10 tokens, one lost by a failure, a tenth won by a success, and further
 # attempts while more than half are left. Counted in tenths, which add up exactly.
@@ -13,6 +13,9 @@ _MOST_TENTHS = 100
 _FAILURE_TENTHS = 10
 _SUCCESS_TENTHS = 1
 _HALF_TENTHS = 50
+
+MOST_BUCKETS = 10_000
+"""Callers may name models as they like; beyond it the oldest bucket counts as full again."""
 
 FIRST_BACKOFF_SECONDS = 0.2
 """As the first one that clients are told to use: `proto/service_config.json`."""
@@ -34,40 +37,50 @@ class _Bucket:
 
 
 class RetryBudgets:
-    """For each provider, whether calls may ask it beside or after another attempt of theirs.
+    """For each target, whether calls may ask it beside or after another attempt of theirs.
 
-    A provider that fails loses its budget, and calls that failed elsewhere, or there, are no longer
-    sent to it; but for every tenth, without which nobody would see that it is well again.
+    One that fails loses its budget, and calls that failed elsewhere, or there, are no longer sent
+    to it; but for every tenth, without which nobody would see that it is well again.
     """
 
     def __init__(self) -> None:
-        self._buckets: dict[str, _Bucket] = {}  # only of providers whose bucket is not full
+        self._buckets: dict[str, _Bucket] = {}  # only of targets whose bucket is not full
 
-    def failed(self, provider: Provider) -> None:
+    def failed(self, target: Target) -> None:
         """An attempt failed there."""
-        bucket = self._buckets.setdefault(provider.uid, _Bucket())
+        bucket = self._bucket(target)
         bucket.tenths = max(0, bucket.tenths - _FAILURE_TENTHS)
 
-    def succeeded(self, provider: Provider, *, further: bool) -> None:
+    def succeeded(self, target: Target, *, further: bool) -> None:
         """An attempt was served; `further`: it was not its call's first."""
-        bucket = self._buckets.get(provider.uid)
+        if not self._buckets:
+            return
+        bucket = self._buckets.get(target.key)
         if bucket is None:
             return
         bucket.tenths += _SUCCESS_TENTHS
         if further and bucket.tenths <= _HALF_TENTHS:
             bucket.tenths = _HALF_TENTHS + _FAILURE_TENTHS
         if bucket.tenths >= _MOST_TENTHS:
-            del self._buckets[provider.uid]
+            del self._buckets[target.key]
 
-    def has_left(self, provider: Provider) -> bool:
-        bucket = self._buckets.get(provider.uid)
+    def has_left(self, target: Target) -> bool:
+        bucket = self._buckets.get(target.key)
         return bucket is None or bucket.tenths > _HALF_TENTHS
 
-    def try_anyway(self, provider: Provider) -> bool:
-        """Whether this is the tenth call that wants to go to a provider without a budget."""
-        bucket = self._buckets.setdefault(provider.uid, _Bucket())
+    def try_anyway(self, target: Target) -> bool:
+        """Whether this is the tenth call that wants to go to a target without a budget."""
+        bucket = self._bucket(target)
         bucket.denied = (bucket.denied + 1) % (_MOST_TENTHS // _FAILURE_TENTHS)
         return bucket.denied == 0
+
+    def _bucket(self, target: Target) -> _Bucket:
+        found = self._buckets.get(target.key)
+        if found is None:
+            if len(self._buckets) >= MOST_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]
+            found = self._buckets[target.key] = _Bucket()
+        return found
 
 
 class Retries:

@@ -23,3 +23,9 @@ class Target:
     credential: Credential | None
     other_credentials: tuple[Credential, ...] = ()
     choice: Choice = ANYTHING
+
+    @property
+    def key(self) -> str:
+        """The same for whatever fails together: the model of a provider, by one credential."""
+        name = self.credential.name if self.credential else self.choice.spec.credential
+        return f"{self.model.name} {name}"

@@ -103,7 +103,7 @@ class Upstream:
                     yield attempt, adapter
             await self.settled()
             self._verdicts.hear(target.provider, target.credential, rejected=False)
-            self.retries.budgets.succeeded(target.provider, further=call.dials > 1)
+            self.retries.budgets.succeeded(target, further=call.dials > 1)
         except GatewayError as error:
             _explain(error, call, target)
             if isinstance(error, ProviderCredentialRejected):
