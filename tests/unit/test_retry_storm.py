@@ -11,7 +11,7 @@ from llm_service.gateway.retries import Retries
 from llm_service.gateway.targets import Target
 from tests.fakes import a_model, a_provider, a_request
 
-PER_SECOND, SECONDS, WARM_UP = 50, 60, 5
+PER_SECOND, SECONDS, WARM_UP = 20, 60, 5
 
 
 class Simulated(asyncio.SelectorEventLoop):
