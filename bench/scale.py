@@ -31,10 +31,12 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Message, Part, Role, Text
 from llm_service.domain.listing import Comparison, Listing, Operator, Order
-from llm_service.gateway import routing
+from llm_service.errors import GatewayError
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.configuration import Configuration
+from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
+from llm_service.gateway.routing import Router
 from llm_service.providers.egress import Egress
 from llm_service.storage import migrations, tables
 from llm_service.storage.database import Database
@@ -213,10 +215,11 @@ async def resolves(database: Database, configuration: Configuration, tenants: in
 
 
 def resolved(views: list, asked: CompletionRequest) -> float:
+    router, wanted = Router(), Asked(asked.attribution, asked.model)
     start = time.process_time()
     for view in views:
-        with suppress(Exception):
-            routing.targets(view, asked, "")
+        with suppress(GatewayError):
+            router.targets(view, resolve(view, wanted, NO_DEFAULT))
     return (time.process_time() - start) / len(views) * 1e6
 
 

@@ -38,6 +38,7 @@ GatewayError
 │   ├── ProviderTimeout
 │   ├── ProviderUnreachable
 │   ├── ProviderProtocolError     an answer that cannot be parsed
+│   ├── ContentFiltered           a filter struck, and another target was to be asked then
 │   └── StreamInterrupted         it broke after the caller had content
 └── the gateway, now
     └── StorageUnavailable
@@ -291,6 +292,13 @@ class ProviderUnreachable(GatewayError):
 class ProviderProtocolError(GatewayError):
     reason = "PROVIDER_PROTOCOL_ERROR"
     falls_back = True
+    may_have_cost = True
+
+
+class ContentFiltered(GatewayError):
+    """Of an attempt only: a call that ends so is answered with what the filter left."""
+
+    reason = "CONTENT_FILTER"
     may_have_cost = True
 
 

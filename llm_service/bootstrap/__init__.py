@@ -27,6 +27,7 @@ from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.repeatable_calls import RepeatableCalls
+from llm_service.gateway.routing import Router
 from llm_service.gateway.upstream import Upstream
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.gateway.verdicts import Verdicts
@@ -127,14 +128,18 @@ def _servicers(  # noqa: PLR0913, PLR0917 - the parts, by name
     calls: RepeatableCalls,
     limiter: RateLimiter,
 ) -> tuple[object, ...]:
-    default_model = parts.default_model(settings)
+    default_model, router = parts.default_model(settings), Router()
     completions = Completions(
-        configuration, upstream, default_model=default_model, rate_limiter=limiter
+        configuration, upstream, default_model=default_model, router=router, rate_limiter=limiter
     )
     embeddings = Embeddings(
-        configuration, upstream, most_bytes=settings.max_message_bytes, rate_limiter=limiter
+        configuration,
+        upstream,
+        most_bytes=settings.max_message_bytes,
+        router=router,
+        rate_limiter=limiter,
     )
-    explanations = Explanations(configuration, default_model)
+    explanations = Explanations(configuration, default_model, router)
     return (
         CompletionServicer(completions, calls),
         EmbeddingServicer(embeddings, calls),

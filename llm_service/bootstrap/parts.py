@@ -97,6 +97,7 @@ def call_limits(settings: Settings) -> CallLimits:
         settings.connect_timeout_seconds,
         settings.first_token_timeout_seconds,
         settings.idle_timeout_seconds,
+        settings.min_output_tokens_per_second,
     )
 
 

@@ -56,7 +56,7 @@ class GenerationParams:
 
 
 class Preference(StrEnum):
-    """What to order equal targets by."""
+    """What to order the targets of one name by."""
 
     PRIORITY = "priority"
     COST = "cost"
@@ -66,7 +66,7 @@ class Preference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoutingOptions:
-    """Durations in seconds. None and () inherit."""
+    """Durations in seconds, least speeds 0 for any. None and () inherit."""
 
     fallback_models: tuple[str, ...] = ()
     disable_fallback: bool | None = None
@@ -78,6 +78,7 @@ class RoutingOptions:
     first_token_timeout: float | None = None
     max_cost_nano_usd: int | None = None
     affinity_key: str | None = None
+    min_output_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +287,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class FailedCompletion:
-    """What is known of a call that reached routing and failed; travels in the status details."""
+    """What is known of a call that failed after routing; `dials`: attempts that were dialled."""
 
     id: str
     attempts: tuple[Attempt, ...]
     usage: TokenUsage | None = None
     cost: Cost | None = None
     content_sent: bool = False
+    dials: int = 0
 
 
 # --- the pieces of a streamed answer, as callers see them -------------------------------------

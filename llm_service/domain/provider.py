@@ -9,6 +9,9 @@ from enum import StrEnum
 from llm_service.domain.completion import CallError, GenerationParams
 from llm_service.domain.content import Modality
 
+MOST_TOKENS_PER_SECOND = 10_000.0
+"""As much as may be asked of a stream at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
@@ -40,12 +43,16 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTimeouts:
-    """Seconds; None: the service's default. The caller's deadline always wins."""
+    """When a provider is given up: seconds, and how slowly a stream may come, 0 for any.
+
+    None: the service's default. The caller's deadline always wins.
+    """
 
     connect: float | None = None
     first_token: float | None = None
     idle: float | None = None
     attempt: float | None = None
+    min_output_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

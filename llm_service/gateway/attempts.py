@@ -29,14 +29,15 @@ from llm_service.domain.content import Message, Role
 from llm_service.domain.embedding import EmbeddingAnswer
 from llm_service.domain.provider import Price
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
-from llm_service.errors import GatewayError, ProviderTimeout
+from llm_service.errors import ContentFiltered, GatewayError, ProviderTimeout
 from llm_service.gateway import pricing
-from llm_service.gateway.call import Call, call_error, total_cost
+from llm_service.gateway.call import Call, call_error
 from llm_service.gateway.evidence import Evidence
 from llm_service.gateway.gates import Admission, Gate, Pass
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
-from llm_service.gateway.routing import Target
+from llm_service.gateway.targets import Target
+from llm_service.gateway.totals import total_cost
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
 
@@ -76,6 +77,11 @@ class TrackedAttempt:
     def settled(self) -> bool:
         return self._settled
 
+    @property
+    def output_tokens(self) -> int:
+        """Of what has come over, estimated: providers may count only at the end."""
+        return self._evidence.estimated().output_tokens
+
     async def enter(self, gates: Sequence[Gate]) -> None:
         """Be let through by every gate, as `Gate.enter`; the end gives back what they hold."""
         if not gates:
@@ -103,6 +109,7 @@ class TrackedAttempt:
     def dialled(self, span: AttemptSpan) -> None:
         """It is about to be called."""
         self._span = span
+        self._call.dials += 1
         if self._call.first_dial is None:
             self._call.first_dial = self._call.now
 
@@ -180,10 +187,11 @@ class TrackedAttempt:
             self._span.first_chunk(self._first_content)
 
     def _end(self, event: Ended, out: list[StreamEvent]) -> None:
-        if not self._committed:
-            self._commit(out)
         self._identify(event.provider_model)
         self._evidence.last_word(event.usage)
+        if not self._committed:
+            self._pass_on_filtered(event.finish_reason)
+            self._commit(out)
         parts = self._assembly.parts() if self._assembly is not None else ()
         message = Message(Role.ASSISTANT, parts)
         completion = self._serve(message, event)
@@ -198,7 +206,13 @@ class TrackedAttempt:
         self._evidence.last_word(answer.usage)
         if answer.usage is None:
             self._evidence.parts(answer.parts)
+        self._pass_on_filtered(answer.finish_reason)
         return self._serve(Message(Role.ASSISTANT, answer.parts), answer)
+
+    def _pass_on_filtered(self, finish_reason: FinishReason) -> None:
+        """Raise `ContentFiltered` where another target is to answer instead of a filter."""
+        if self._call.passes_on(finish_reason):
+            raise ContentFiltered("a filter of the provider struck the answer")
 
     # --- embeddings ---
 

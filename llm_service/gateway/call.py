@@ -1,9 +1,7 @@
 """One call on its way: what was asked, what has failed, what to say when nothing is left."""
 
+import asyncio
 from abc import ABC
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from time import monotonic
@@ -14,59 +12,49 @@ from llm_service.domain.completion import (
     Attempt,
     CallError,
     CompletionRequest,
-    Cost,
-    CostItem,
-    FailedCompletion,
+    FinishReason,
     GenerationParams,
     MidStreamFailure,
-    ModalityTokens,
-    Preference,
-    TokenUsage,
     Warning,
 )
-from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.embedding import EmbeddingRequest
+from llm_service.domain.provider import Price
 from llm_service.domain.usage import Operation
 from llm_service.errors import (
+    CapabilityNotSupported,
+    ContentFiltered,
     GatewayError,
     ModelNotFound,
     NoRoute,
-    ProviderCredentialMissing,
-    ProviderCredentialRejected,
-    ProviderCredentialUnreadable,
     ProviderRateLimited,
+    ProviderTimeout,
     ProviderUnavailable,
     RateLimited,
     StreamInterrupted,
 )
-from llm_service.gateway import capabilities
+from llm_service.gateway import capabilities, pricing
+from llm_service.gateway.failover import DEFAULT_MAX_ATTEMPTS, Failover
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.rate_limits.allowance import Allowance
 from llm_service.gateway.resolution import UNCONFIGURED, Resolution
-from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
-from llm_service.providers.lenient import MOST_TOKENS
+from llm_service.gateway.retries import Retries
+from llm_service.gateway.targets import Target
+from llm_service.gateway.totals import summed
 
 R = TypeVar("R", bound=CompletionRequest | EmbeddingRequest)
 
-_OF_THE_KEY = (
-    ProviderCredentialMissing,
-    ProviderCredentialRejected,
-    ProviderCredentialUnreadable,
-)
 _OF_RATES = (ProviderRateLimited, RateLimited)
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "cache_write_1h_input_tokens",
-    "reasoning_output_tokens",
-)
-# A caller's own deadline cancels us; until it has, an attempt may run this much longer.
-_GRACE_SECONDS = 1.0
+# Of what the caller leaves us, kept for our own part after an attempt: closing it, and writing it
+# down. Of a short time, a share.
+_RESERVE_SECONDS = 0.05
+_RESERVE_SHARE = 0.1
 # The timeout is rounded up on the wire, so a client's own clock fires first: by this, and a share.
 _CLOCK_SLACK_SECONDS = 0.02
 _CLOCK_SLACK_SHARE = 0.01
+# For how long after a caller's deadline gRPC is given to say so before we say what we know.
+_GRACE_SECONDS = 1.0
+# What is expected to be written where nobody set a limit, to compare prices by.
+_USUAL_OUTPUT_TOKENS = 1000
 
 
 class Call(ABC, Generic[R]):
@@ -74,41 +62,50 @@ class Call(ABC, Generic[R]):
 
     Args:
         request: as the caller made it, its routing as configuration completes it.
-        targets: the chain to try.
         seconds_left: until the caller's deadline; None: it set none.
         limit_seconds: how long any call may take.
         resolution: what configuration makes of the call.
+        retries: the policy of the process.
 
     `allowance` is what the call holds of its caller's rate limits, None if it has none.
     """
 
     operation: ClassVar[Operation]
+    targets: tuple[Target, ...] = ()
 
     def __init__(
         self,
         request: R,
-        targets: tuple[Target, ...],
         seconds_left: float | None,
         limit_seconds: float,
         resolution: Resolution = UNCONFIGURED,
+        retries: Retries | None = None,
     ) -> None:
         self.id = request.completion_id or new_id()
         self.request = request
-        self.targets = targets
         self.resolution = resolution
         self.create_time = datetime.now(UTC)
         self.started = self.now
         self._caller_by = None if seconds_left is None else self.started + seconds_left
+        self._reserve = 0.0
         self.by = self.started + limit_seconds
         if seconds_left is not None and seconds_left < limit_seconds:
-            self.by = self.started + seconds_left + _GRACE_SECONDS
+            self._reserve = max(0.0, min(_RESERVE_SECONDS, seconds_left * _RESERVE_SHARE))
+            self.by = self.started + seconds_left - self._reserve
         self.attempts: list[Attempt] = []
+        self.dials = 0
         self.content_sent = False
         self.first_dial: float | None = None
         self.first_content: float | None = None
         self.restart_from: Attempt | None = None
         self.allowance: Allowance | None = None
         self._errors: list[GatewayError] = []
+        self._retries = retries or Retries()
+
+    def take(self, targets: tuple[Target, ...]) -> None:
+        """Have these targets to ask, first choice first."""
+        self.targets = targets
+        self._failover = Failover(self, targets, self.request.routing, self._retries)
 
     @property
     def now(self) -> float:
@@ -126,49 +123,45 @@ class Call(ABC, Generic[R]):
         if self._caller_by is None:
             return False
         slack = _CLOCK_SLACK_SECONDS + _CLOCK_SLACK_SHARE * (self._caller_by - self.started)
-        return self.now >= self._caller_by - slack
+        return self.now >= self._caller_by - self._reserve - slack
 
-    def chain(self) -> Iterator[Target]:
-        """The target to try next, again and again: what failed may have added some."""
-        while len(self._errors) < len(self.targets):
-            yield self.targets[len(self._errors)]
+    async def next_target(self) -> Target | None:
+        """Whom to ask now, once any backoff is over; None: nobody any more.
 
-    def goes_on(self, error: GatewayError) -> bool:
-        """Note the failure of an attempt; may the next target be tried?"""
-        reasons = self.targets[len(self._errors)].choice.spec.fallback_reasons
-        of_its_limit = isinstance(error, RateLimited) and error.of_credential
-        if of_its_limit or isinstance(error, _OF_THE_KEY):
-            self._try_another_key()
+        Where that is because the caller's time is up, gRPC gets the time to say so.
+        """
+        chosen = self._failover.next()
+        if chosen is None:
+            if self._caller_by is not None and self.caller_ran_out:
+                await asyncio.sleep(self._caller_by + _GRACE_SECONDS - self.now)
+            return None
+        target, at = chosen
+        if (wait := at - self.now) > 0:
+            await asyncio.sleep(wait)
+        if self.content_sent:
+            self.restart_from = self.attempts[-1]
+        return target
+
+    def note(self, error: GatewayError) -> None:
+        """Note how the attempt at the last target ended."""
         self._errors.append(error)
-        falls_back = error.reason in reasons if reasons else error.falls_back
-        if not falls_back or len(self._errors) >= len(self.targets):
-            return False
-        if self.now >= self.by or self.caller_ran_out:
-            return False
-        if not self.content_sent:
-            return True
-        self.restart_from = self.attempts[-1]
-        return self.restarts
+        self._failover.failed(error)
 
-    def _try_another_key(self) -> None:
-        """Have the provider's next key follow the one that failed, within the same number."""
-        routing = self.request.routing
-        tried = len(self._errors)
-        target = self.targets[tried]
-        if not target.other_credentials or routing.disable_fallback:
-            return
-        first, *rest = target.other_credentials
-        again = replace(target, credential=first, other_credentials=tuple(rest))
-        chain = (*self.targets[: tried + 1], again, *self.targets[tried + 1 :])
-        self.targets = chain[: routing.max_attempts or DEFAULT_MAX_ATTEMPTS]
+    def passes_on(self, finish_reason: FinishReason) -> bool:
+        """An answer that ended so is given up, because another target is to be asked."""
+        return finish_reason is FinishReason.CONTENT_FILTER and self._failover.passes_on()
 
     def failure(self) -> GatewayError:
         """What to tell the caller, with all attempts in it."""
         error = self._summary()
-        error.failure = summed(self.id, self.attempts, content_sent=self.content_sent)
+        error.failure = summed(
+            self.id, self.attempts, content_sent=self.content_sent, dials=self.dials
+        )
         return error
 
     def _summary(self) -> GatewayError:
+        if not self._errors:
+            return ProviderTimeout("no time was left to ask a provider")
         last = self._errors[-1]
         if self.content_sent:
             interrupted = StreamInterrupted(
@@ -180,10 +173,12 @@ class Call(ABC, Generic[R]):
             return interrupted
         retriable = [error for error in self._errors if error.retriable]
         if not retriable:
-            return self._named(self._errors[0])
+            # A filter struck only one answer: it does not say why there is none.
+            other = (e for e in self._errors if not isinstance(e, ContentFiltered))
+            return self._named(next(other, self._errors[0]))
         delays = [error.retry_delay for error in retriable if error.retry_delay is not None]
-        other = (e for e in retriable if not isinstance(e, _OF_RATES))
-        chosen = next(other, retriable[0])
+        outages = (e for e in retriable if not isinstance(e, _OF_RATES))
+        chosen = next(outages, retriable[0])
         if isinstance(chosen, _OF_RATES) and len(retriable) < len(self._errors):
             # "Rate limited" is the whole truth only when every target said so.
             chosen = ProviderUnavailable("no target could serve the call", metadata=chosen.metadata)
@@ -201,11 +196,12 @@ class Call(ABC, Generic[R]):
 
     def warnings(self) -> tuple[Warning, ...]:
         """What this version does differently from what was asked, whichever target serves."""
-        lowered = self.resolution.warnings
-        if self.request.routing.preference in (None, Preference.PRIORITY):
-            return lowered
-        ignored = Warning("OPTION_IGNORED", "routing.preference", "targets are ordered by priority")
-        return (*lowered, ignored)
+        return self.resolution.warnings
+
+    @property
+    def most_attempts(self) -> int:
+        """How many may be made in all."""
+        return self.request.routing.max_attempts or DEFAULT_MAX_ATTEMPTS
 
     @property
     def restarts(self) -> bool:
@@ -224,6 +220,36 @@ class Call(ABC, Generic[R]):
             CapabilityNotSupported: names the part of the request.
         """
         raise NotImplementedError
+
+    def refuses(self, target: Target) -> bool:
+        """It is known not to do what is asked, or not for the money; as `routing.Wanted`."""
+        try:
+            self.require(target)
+        except CapabilityNotSupported:
+            return True
+        limit = self.request.routing.max_cost_nano_usd
+        if limit is None:
+            return False
+        most = self.most_cost(target)
+        return most is None or most > limit
+
+    def most_cost(self, target: Target) -> int | None:
+        """What an attempt could cost at most, in nano-USD; None: not known."""
+        return self._cost(target, self.most_output_tokens(target))
+
+    def expected_cost(self, target: Target) -> int | None:
+        """An estimate to compare targets by, in nano-USD; None: not known."""
+        most = self.most_output_tokens(target)
+        usual = _USUAL_OUTPUT_TOKENS
+        return self._cost(target, usual if most is None else min(most, usual))
+
+    def _cost(self, target: Target, output_tokens: int | None) -> int | None:
+        return pricing.estimate(self.price(target), self.input_tokens(), output_tokens)
+
+    def price(self, target: Target) -> Price | None:
+        """What applies to the call there; None: not known."""
+        options = self.options_json(target)
+        return pricing.price_of(target.provider.kind, target.model, self.create_time, options)
 
     def options_json(self, target: Target) -> str:  # noqa: ARG002 - most calls have none
         """What the caller says to the target's kind in its own words; "" is nothing."""
@@ -307,21 +333,6 @@ class EmbeddingCall(Call[EmbeddingRequest]):
         return 0
 
 
-def summed(
-    completion_id: str, attempts: Sequence[Attempt], *, content_sent: bool
-) -> FailedCompletion:
-    """What is known of a call that has no answer for its caller."""
-    usages = [a.usage for a in attempts if a.usage is not None]
-    costs = [a.cost for a in attempts if a.cost is not None]
-    return FailedCompletion(
-        completion_id,
-        tuple(attempts),
-        _sum_usage(usages) if usages else None,
-        _sum_cost(costs) if costs else None,
-        content_sent,
-    )
-
-
 def call_error(error: GatewayError) -> CallError:
     """The failure as data."""
     return CallError(
@@ -330,53 +341,4 @@ def call_error(error: GatewayError) -> CallError:
         error.retry_delay if error.retriable else None,
         error.http_status,
         error.provider_code,
-    )
-
-
-def _sum_usage(usages: list[TokenUsage]) -> TokenUsage:
-    """At most what the contract holds of each, whatever vendors claim."""
-    counts = {name: min(sum(getattr(u, name) for u in usages), MOST_TOKENS) for name in _COUNTS}
-    modalities: dict[Modality, ModalityTokens] = {}
-    for one in (tokens for usage in usages for tokens in usage.modality_tokens):
-        so_far = modalities.get(one.modality, ModalityTokens(one.modality))
-        modalities[one.modality] = ModalityTokens(
-            one.modality,
-            min(so_far.input_tokens + one.input_tokens, MOST_TOKENS),
-            min(so_far.output_tokens + one.output_tokens, MOST_TOKENS),
-        )
-    tools: Counter[str] = Counter()
-    for use in (use for usage in usages for use in usage.provider_tool_uses):
-        tools[use.meter] += use.count
-    return TokenUsage(
-        **counts,
-        modality_tokens=tuple(modalities.values()),
-        estimated=any(u.estimated for u in usages),
-        provider_tool_uses=tuple(
-            ProviderToolUse(meter, min(count, MOST_TOKENS)) for meter, count in tools.items()
-        ),
-    )
-
-
-def total_cost(attempts: Sequence[Attempt]) -> Cost:
-    """Of a call that was served, failed attempts included; the version is of its last price."""
-    costs = [a.cost for a in attempts if a.cost is not None]
-    return costs[0] if len(costs) == 1 else _sum_cost(costs)
-
-
-def _sum_cost(costs: Sequence[Cost]) -> Cost:
-    items: dict[tuple[str, str], CostItem] = {}
-    for item in (item for cost in costs for item in cost.items):
-        key = item.meter, item.price_version
-        so_far = items.get(key, replace(item, quantity=0, nano_usd=0))
-        items[key] = replace(
-            item,
-            quantity=so_far.quantity + item.quantity,
-            nano_usd=so_far.nano_usd + item.nano_usd,
-        )
-    return Cost(
-        sum(c.total_nano_usd for c in costs),
-        tuple(items.values()),
-        price_version=next((c.price_version for c in reversed(costs) if c.price_version), ""),
-        estimated=any(c.estimated for c in costs),
-        incomplete=any(c.incomplete for c in costs),
     )

@@ -13,13 +13,14 @@ from llm_service.domain.completion import (
     StreamEvent,
 )
 from llm_service.errors import GatewayError, ProviderProtocolError
-from llm_service.gateway import pricing, routing
+from llm_service.gateway import pricing
 from llm_service.gateway.call import CompletionCall
-from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.rate_limits.allowance import Allowance
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
-from llm_service.gateway.routing import Target
+from llm_service.gateway.routing import Router, load_prices
+from llm_service.gateway.targets import Target
 from llm_service.gateway.upstream import Upstream
 from llm_service.providers import base
 
@@ -55,11 +56,13 @@ class Completions:
         *,
         default_model: DefaultModel = NO_DEFAULT,
         rate_limiter: RateLimiter | None = None,
+        router: Router | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._default_model = default_model
         self._rate_limiter = rate_limiter or RateLimiter()
+        self._router = router or Router()
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -113,7 +116,8 @@ class Completions:
         call = await self._begin(request, seconds_left)
         if not all_targets:
             return (await self._estimate(call, call.targets[0], expected_output_tokens),)
-        return tuple([await self._estimated(call, t, expected_output_tokens) for t in call.targets])
+        chain = call.targets[: call.most_attempts]
+        return tuple([await self._estimated(call, t, expected_output_tokens) for t in chain])
 
     async def _admit(self, request: CompletionRequest) -> Allowance | nullcontext[None]:
         """As `RateLimiter.admit`. Counting and estimating are not charged: vendors do it free."""
@@ -127,45 +131,45 @@ class Completions:
     ) -> CompletionCall:
         self._upstream.admit()
         view = await self._configuration.view(request.attribution.tenant)
-        return self._routed(view, request, seconds_left)
-
-    def _routed(
-        self, view: View, request: CompletionRequest, seconds_left: float | None
-    ) -> CompletionCall:
         asked = Asked(request.attribution, request.model, request.params, request.routing)
         resolution = resolve(view, asked, self._default_model)
-        targets = routing.targets(view, resolution)
         if resolution.matched:
             request = replace(request, routing=resolution.routing)
-        limit = self._upstream.limits.total
-        return CompletionCall(request, targets, seconds_left, limit, resolution)
+        upstream = self._upstream
+        call = CompletionCall(
+            request, seconds_left, upstream.limits.total, resolution, upstream.retries
+        )
+        await load_prices(view, resolution.routing)
+        call.take(self._router.targets(view, resolution, call))
+        return call
 
     async def _complete(self, call: CompletionCall) -> Completion:
-        for target in call.chain():
+        while (target := await call.next_target()) is not None:
             try:
                 async with self._upstream.attempt(call, target) as (attempt, adapter):
                     return attempt.answered(await adapter.complete(self._asked(call, target)))
             except GatewayError as error:
-                if not call.goes_on(error):
-                    break
+                call.note(error)
         raise call.failure()
 
     async def _events(self, call: CompletionCall) -> AsyncGenerator[Sequence[StreamEvent]]:
-        for target in call.chain():
+        while (target := await call.next_target()) is not None:
             try:
                 async with self._upstream.attempt(call, target, stream=True) as (attempt, adapter):
                     async with aclosing(adapter.stream(self._asked(call, target))) as batches:
+                        pace = self._upstream.pace(call, target)
                         async for batch in batches:
+                            pace.heard(attempt)
                             if out := attempt.pass_on(batch):
                                 if attempt.settled:
                                     await self._upstream.settled()
                                 yield out
+                            pace.waits()
                     if not attempt.settled:
                         raise ProviderProtocolError("the provider's stream stopped without an end")
                     return
             except GatewayError as error:
-                if not call.goes_on(error):
-                    break
+                call.note(error)
         raise call.failure()
 
     def _asked(self, call: CompletionCall, target: Target) -> base.Call:
@@ -210,8 +214,7 @@ class Completions:
         expected_output_tokens: int | None,
     ) -> CostEstimate:
         most = call.most_output_tokens(target)
-        options = call.options_json(target)
-        price = pricing.price_of(target.provider.kind, target.model, call.create_time, options)
+        price = call.price(target)
         return CostEstimate(
             target.model.name,
             input_tokens,

@@ -12,12 +12,12 @@ from llm_service.errors import (
     ProviderProtocolError,
     RequestTooLarge,
 )
-from llm_service.gateway import routing
 from llm_service.gateway.call import EmbeddingCall
 from llm_service.gateway.configuration import Configuration, View
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
-from llm_service.gateway.routing import Target
+from llm_service.gateway.routing import Router, load_prices
+from llm_service.gateway.targets import Target
 from llm_service.gateway.upstream import Upstream
 from llm_service.providers import base
 
@@ -43,10 +43,12 @@ class Embeddings:
         upstream: Upstream,
         *,
         most_bytes: int,
+        router: Router | None = None,
         rate_limiter: RateLimiter | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
+        self._router = router or Router()
         self._rate_limiter = rate_limiter or RateLimiter()
         self._most_bytes = max(most_bytes - _REST_BYTES, most_bytes // 2)
 
@@ -62,14 +64,14 @@ class Embeddings:
             tenant, lambda: estimates.embedded_tokens(request.inputs)
         ) as allowance:
             view = await self._configuration.view(tenant)
-            call = self._routed(view, request, seconds_left)
+            call = await self._routed(view, request, seconds_left)
             call.allowance = allowance
             return await self._embed(call)
 
     async def _embed(self, call: EmbeddingCall) -> EmbeddingAnswer:
         request = call.request
         self._check_size(len(request.inputs), _dimensions(request, call.targets[0]))
-        for target in call.chain():
+        while (target := await call.next_target()) is not None:
             try:
                 async with self._upstream.attempt(call, target) as (attempt, adapter):
                     answer = await adapter.embed(self._asked(call, target))
@@ -78,11 +80,10 @@ class Embeddings:
                     self._check_size(len(answer.vectors), len(answer.vectors[0]))
                     return attempt.embedded(answer)
             except GatewayError as error:
-                if not call.goes_on(error):
-                    break
+                call.note(error)
         raise call.failure()
 
-    def _routed(
+    async def _routed(
         self, view: View, request: EmbeddingRequest, seconds_left: float | None
     ) -> EmbeddingCall:
         who = request.attribution
@@ -90,11 +91,15 @@ class Embeddings:
             who = replace(who, interaction=INTERACTION)
         asked = Asked(who, request.model, routing=request.routing)
         resolution = resolve(view, asked, NO_DEFAULT)
-        targets = routing.embedding_targets(view, resolution)
         if resolution.matched:
             request = replace(request, routing=resolution.routing)
-        limit = self._upstream.limits.total
-        return EmbeddingCall(request, targets, seconds_left, limit, resolution)
+        upstream = self._upstream
+        call = EmbeddingCall(
+            request, seconds_left, upstream.limits.total, resolution, upstream.retries
+        )
+        await load_prices(view, resolution.routing)
+        call.take(self._router.embedding_targets(view, resolution, call))
+        return call
 
     def _asked(self, call: EmbeddingCall, target: Target) -> base.EmbeddingsCall:
         request, known = call.request, target.model.embedding

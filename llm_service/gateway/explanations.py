@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 from llm_service.domain.completion import GenerationParams, Reasoning, RoutingOptions
 from llm_service.domain.model_config import TargetSpec
-from llm_service.gateway import routing
 from llm_service.gateway.configuration import Configuration
+from llm_service.gateway.failover import DEFAULT_MAX_ATTEMPTS
 from llm_service.gateway.resolution import (
     BUILT_IN,
     REQUEST,
@@ -16,11 +16,12 @@ from llm_service.gateway.resolution import (
     resolve,
     value_of,
 )
-from llm_service.gateway.routing import Target
+from llm_service.gateway.routing import Router, load_prices
+from llm_service.gateway.targets import Target
 
 Options = GenerationParams | RoutingOptions
 
-_BUILT_IN = RoutingOptions(max_attempts=routing.DEFAULT_MAX_ATTEMPTS)
+_BUILT_IN = RoutingOptions(max_attempts=DEFAULT_MAX_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,15 @@ class Explanation:
 class Explanations:
     """What `ResolveModelConfig` does. Nobody is called."""
 
-    def __init__(self, configuration: Configuration, default_model: DefaultModel) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        default_model: DefaultModel,
+        router: Router | None = None,
+    ) -> None:
         self._configuration = configuration
         self._default_model = default_model
+        self._router = router or Router()
 
     async def explain(self, asked: Asked) -> Explanation:
         """What a completion that asks for this would use.
@@ -53,9 +60,10 @@ class Explanations:
         """
         view = await self._configuration.view(asked.attribution.tenant)
         resolution = resolve(view, asked, self._default_model)
-        chain = routing.targets(view, resolution)
-        specs = tuple(_expanded(asked, resolution, target) for target in chain)
+        await load_prices(view, resolution.routing)
         used = _with_built_in(resolution.routing)
+        chain = self._router.targets(view, resolution)[: used.max_attempts]
+        specs = tuple(_expanded(asked, resolution, target) for target in chain)
         origins = {
             **dict(_params_origins(asked, resolution, chain[0])),
             **dict(_routing_origins(asked, resolution)),

@@ -8,7 +8,7 @@ from llm_service.domain.provider import Price
 from llm_service.domain.usage import UsageRecord
 from llm_service.gateway import pricing
 from llm_service.gateway.call import Call
-from llm_service.gateway.routing import Target
+from llm_service.gateway.targets import Target
 
 
 @dataclass(frozen=True)

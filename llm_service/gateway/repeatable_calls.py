@@ -9,8 +9,8 @@ from llm_service.domain.access import as_service
 from llm_service.domain.creation import Creation, Repeated
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import AlreadyExists, GatewayError, RequestInProgress, StorageUnavailable
-from llm_service.gateway.call import summed
 from llm_service.gateway.ids import new_id
+from llm_service.gateway.totals import summed
 from llm_service.storage.call_claims import Standing
 from llm_service.storage.database import Database, Transaction
 from llm_service.vault import Unreadable, Vault, open_answer, seal_answer
@@ -177,7 +177,7 @@ class RepeatableCalls:
             metadata={"completionId": standing.completion_id},
         )
         attempts = [record.attempt for record in await self._records(standing.completion_id)]
-        error.failure = summed(standing.completion_id, attempts, content_sent=False)
+        error.failure = summed(standing.completion_id, attempts, content_sent=False, dials=0)
         raise error
 
     async def _records(self, completion_id: str) -> Sequence[UsageRecord]:

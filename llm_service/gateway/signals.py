@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from llm_service.gateway.routing import Target
+from llm_service.gateway.targets import Target
 
 
 class Signals(Protocol):

@@ -20,7 +20,9 @@ from llm_service.gateway.call import Call
 from llm_service.gateway.gates import Gate
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.manager import ProviderManager
-from llm_service.gateway.routing import Target
+from llm_service.gateway.pace import Pace
+from llm_service.gateway.retries import Retries
+from llm_service.gateway.targets import Target
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers import base
 from llm_service.telemetry import Telemetry
@@ -28,12 +30,16 @@ from llm_service.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Seconds. What applies where neither the caller nor the provider says otherwise."""
+    """What applies where neither the caller nor the provider says otherwise.
+
+    Seconds; and how slowly an answer may come, 0 for any.
+    """
 
     total: float = 600.0
     connect: float = 3.0
     first_token: float = 60.0
     idle: float = 30.0
+    min_output_tokens_per_second: float = 0.0
 
 
 class Upstream:
@@ -54,6 +60,7 @@ class Upstream:
         self._telemetry = telemetry
         self._verdicts = verdicts
         self._gates = tuple(gates)
+        self.retries = Retries()
 
     def admit(self) -> None:
         """Raise `Overloaded` when another attempt could not be recorded."""
@@ -96,6 +103,7 @@ class Upstream:
                     yield attempt, adapter
             await self.settled()
             self._verdicts.hear(target.provider, target.credential, rejected=False)
+            self.retries.budgets.succeeded(target, further=call.dials > 1)
         except GatewayError as error:
             _explain(error, call, target)
             if isinstance(error, ProviderCredentialRejected):
@@ -107,10 +115,10 @@ class Upstream:
             raise
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
-        """The smallest of what the caller, the provider and the service allow."""
+        """The smallest of what the caller, the provider and the service allow; never below 0."""
         limits, routing = self.limits, call.request.routing
         timeouts: UpstreamTimeouts = target.provider.timeouts
-        total = call.by - call.now
+        total = max(0.0, call.by - call.now)
         for limit in (routing.attempt_timeout, timeouts.attempt):
             if limit is not None:
                 total = min(total, limit)
@@ -121,6 +129,15 @@ class Upstream:
             idle=min(timeouts.idle or limits.idle, total),
             total=total,
         )
+
+    def pace(self, call: Call[Any], target: Target) -> Pace:
+        """What holds a streamed answer to the least speed that is asked of it."""
+        least = call.request.routing.min_output_tokens_per_second
+        if least is None:
+            least = target.provider.timeouts.min_output_tokens_per_second
+        if least is None:
+            least = self.limits.min_output_tokens_per_second
+        return Pace(least)
 
     async def load_prices(self, call: Call[Any], target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
@@ -133,9 +150,7 @@ class Upstream:
         limit = call.request.routing.max_cost_nano_usd
         if limit is None:
             return
-        options = call.options_json(target)
-        price = pricing.price_of(target.provider.kind, target.model, call.create_time, options)
-        most = pricing.estimate(price, call.input_tokens(), call.most_output_tokens(target))
+        most = call.most_cost(target)
         if most is None:
             raise CostLimitExceeded(
                 f"what {target.model.name} could cost is not known: "

@@ -37,6 +37,7 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.ProviderTimeout: StatusCode.UNAVAILABLE,
     errors.ProviderUnreachable: StatusCode.UNAVAILABLE,
     errors.ProviderProtocolError: StatusCode.INTERNAL,
+    errors.ContentFiltered: StatusCode.FAILED_PRECONDITION,
     errors.StreamInterrupted: StatusCode.UNAVAILABLE,
     errors.StorageUnavailable: StatusCode.UNAVAILABLE,
 }

@@ -183,7 +183,7 @@ def _trailing(
     ]
     if failure is not None:
         metadata.append((COMPLETION_ID_KEY, failure.id))
-        if failure.attempts:
+        if failure.dials:
             metadata.append((PUSHBACK_KEY, "-1"))
     return tuple(metadata)
 

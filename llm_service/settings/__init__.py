@@ -212,6 +212,10 @@ class Settings:
     idle_timeout_seconds: float = _setting(
         "LLM_IDLE_TIMEOUT_SECONDS", values.number(0.1, 3600), 30.0
     )
+    # As slowly as a stream may come after its first token; 0: however slowly.
+    min_output_tokens_per_second: float = _setting(
+        "LLM_MIN_OUTPUT_TOKENS_PER_SECOND", values.number(0, 10_000), 0.0
+    )
 
     # Seconds between two looks at the database for changed configuration, and at the key file.
     config_poll_seconds: float = _setting("LLM_CONFIG_POLL_SECONDS", values.number(0.05, 300), 1.0)

@@ -127,7 +127,7 @@ class Exercise:
         self.hear(created)
 
     async def completions(self) -> None:
-        request = asking(MODEL, PROMPT)
+        request = asking(MODEL, PROMPT, routing={"disable_fallback": True})
         for reply in COMPLETE.values():
             self.vendor.replies.append(reply)
             await self.call(self.service.completions.Complete(request, timeout=30))

@@ -8,7 +8,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from llm_service.rpc.stubs import completion_pb2 as pb
-from llm_service.rpc.stubs import content_pb2, error_pb2, provider_pb2
+from llm_service.rpc.stubs import content_pb2, error_pb2, generation_pb2, provider_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from tests.contract.recordings import sse
 from tests.contract.vendor_server import Reply
@@ -37,6 +37,10 @@ def details(error: grpc.aio.AioRpcError) -> dict:
                     if packed.Unpack(message):
                         found[kind.DESCRIPTOR.name] = message
     return found
+
+
+def once(model: str) -> pb.CompletionRequest:
+    return asking(model, routing=generation_pb2.RoutingOptions(disable_fallback=True))
 
 
 async def failure_of(service, method: str, request) -> grpc.aio.AioRpcError:
@@ -90,7 +94,7 @@ async def test_a_vendors_refusal(service, vendor, method, reply, code, reason):
     await service.add_provider(name, vendor.base_uri)
     vendor.replies.append(reply)
 
-    error = await failure_of(service, method, asking(f"providers/{name}/models/m"))
+    error = await failure_of(service, method, once(f"providers/{name}/models/m"))
 
     told = details(error)
     assert error.code().name == code
@@ -111,7 +115,7 @@ async def test_a_wait_the_vendor_asks_for_reaches_the_caller(service, vendor):
     await service.add_provider(name, vendor.base_uri)
     vendor.replies.append(refused(429, **{"retry-after": "7"}))
 
-    error = await failure_of(service, "Complete", asking(f"providers/{name}/models/m"))
+    error = await failure_of(service, "Complete", once(f"providers/{name}/models/m"))
 
     assert details(error)["RetryInfo"].retry_delay.seconds == 7
 

@@ -72,7 +72,7 @@ def a_full_provider() -> Provider:
         priority=7,
         weight=2**40,
         rate_limits=RateLimits(1, 2**40, None, 4),
-        timeouts=UpstreamTimeouts(connect=1.5, idle=0.25),
+        timeouts=UpstreamTimeouts(connect=1.5, idle=0.25, min_output_tokens_per_second=2.5),
         labels={"team": "x"},
         delete_time=NOW + timedelta(days=1),
         purge_time=NOW + timedelta(days=31),

@@ -37,6 +37,7 @@ def a_full_config() -> ModelConfig:
             preference=Preference.COST,
             attempt_timeout=1.5,
             max_cost_nano_usd=2**60,
+            min_output_tokens_per_second=0.5,
         ),
         disabled=True,
         locked=True,

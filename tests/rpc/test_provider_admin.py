@@ -21,7 +21,9 @@ async def test_a_created_provider_is_read_back_whole(service):
         priority=0,
         weight=3,
         rate_limits=RateLimits(requests_per_minute=10),
-        timeouts=UpstreamTimeouts(connect_timeout=Duration(seconds=2)),
+        timeouts=UpstreamTimeouts(
+            connect_timeout=Duration(seconds=2), min_output_tokens_per_second=0
+        ),
         labels={"team": "x"},
     )
 
@@ -33,6 +35,7 @@ async def test_a_created_provider_is_read_back_whole(service):
     assert provider.HasField("priority")
     assert provider.timeouts.connect_timeout.seconds == 2
     assert not provider.timeouts.HasField("idle_timeout")
+    assert provider.timeouts.HasField("min_output_tokens_per_second")
 
 
 async def test_a_kind_may_be_named_by_its_alias(service):
@@ -73,6 +76,10 @@ async def test_a_kind_that_can_do_without_a_credential_is_active(service):
         (
             {"timeouts": UpstreamTimeouts(idle_timeout=Duration(seconds=-1))},
             "provider.timeouts.idle_timeout",
+        ),
+        (
+            {"timeouts": UpstreamTimeouts(min_output_tokens_per_second=-1)},
+            "provider.timeouts.min_output_tokens_per_second",
         ),
         ({"labels": {"": "x"}}, "provider.labels"),
         ({"labels": {"a": "x" * 300}}, "provider.labels.a"),

@@ -1,5 +1,6 @@
 """Every failure has a status, and no status grows too big."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -56,7 +57,8 @@ def attempt(message: str = "it is down", *, provider: str = "providers/p") -> At
 
 
 def failed(error: errors.GatewayError, *attempts: Attempt) -> errors.GatewayError:
-    error.failure = FailedCompletion("c-1", attempts, TokenUsage(input_tokens=3), Cost(5))
+    usage, cost = TokenUsage(input_tokens=3), Cost(5)
+    error.failure = FailedCompletion("c-1", attempts, usage, cost, dials=len(attempts))
     return error
 
 
@@ -198,6 +200,15 @@ def test_without_an_attempt_the_clients_library_may_retry():
 
     assert "grpc-retry-pushback-ms" not in dict(status.trailing_metadata)
     assert dict(status.trailing_metadata)["llmservice-completion-id"] == "c-1"
+
+
+def test_attempts_that_were_refused_beforehand_keep_no_client_from_trying_again():
+    error = failed(errors.Overloaded("busy"), attempt())
+    error.failure = replace(error.failure, dials=0)
+
+    trailing = dict(to_status(error, trace_id=TRACE).trailing_metadata)
+
+    assert "grpc-retry-pushback-ms" not in trailing
 
 
 def test_a_bug_says_nothing_but_its_incident():

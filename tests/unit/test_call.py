@@ -1,4 +1,4 @@
-"""How long a call may take, what its parameters are, and what is said when every target failed."""
+"""How long a call may take, and what is said when every target failed."""
 
 import pytest
 
@@ -7,7 +7,6 @@ from llm_service.domain.completion import (
     CallError,
     Cost,
     CostItem,
-    MidStreamFailure,
     ModalityTokens,
     Preference,
     RoutingOptions,
@@ -15,24 +14,20 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.content import Modality
-from llm_service.domain.model_config import TargetSpec
 from llm_service.errors import (
-    ContextLengthExceeded,
     EgressDenied,
     ModelNotFound,
     NoRoute,
     ProviderCredentialMissing,
-    ProviderCredentialRejected,
     ProviderRateLimited,
-    ProviderRejectedRequest,
     ProviderTimeout,
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway.call import CompletionCall, call_error, total_cost
-from llm_service.gateway.resolution import Choice
-from llm_service.gateway.routing import Target
-from tests.fakes import NOW, a_credential, a_model, a_provider, a_request
+from llm_service.gateway.call import CompletionCall, call_error
+from llm_service.gateway.targets import Target
+from llm_service.gateway.totals import total_cost
+from tests.fakes import NOW, a_model, a_provider, a_request
 
 PROVIDER = a_provider()
 TARGET = Target(PROVIDER, a_model(PROVIDER), None)
@@ -40,18 +35,21 @@ SERVED_BY = ServedBy("providers/p", "providers/p/models/m")
 
 
 def a_call(targets=2, seconds_left=None, limit=30.0, **request) -> CompletionCall:
-    return CompletionCall(a_request(**request), (TARGET,) * targets, seconds_left, limit)
+    call = CompletionCall(a_request(**request), seconds_left, limit)
+    call.take((TARGET,) * targets)
+    return call
 
 
 def attempted(**changes) -> Attempt:
     return Attempt(SERVED_BY, NOW, 1.0, CallError("PROVIDER_UNAVAILABLE", "x"), **changes)
 
 
-def told(*errors, **request):
+async def told(*errors, **request):
     """What the caller is told after these failures."""
     call = a_call(targets=len(errors), **request)
     for error in errors:
-        call.goes_on(error)
+        await call.next_target()
+        call.note(error)
     return call.failure()
 
 
@@ -63,11 +61,12 @@ def told(*errors, **request):
     [
         pytest.param(None, 30, id="no deadline"),
         pytest.param(60, 30, id="a deadline beyond the limit"),
-        pytest.param(10, 11, id="a deadline within it, and a little more"),
-        pytest.param(0.0, 1, id="a deadline that has come"),
+        pytest.param(10, 9.95, id="a deadline within it, and a little less"),
+        pytest.param(0.1, 0.09, id="a short deadline, and a share of it less"),
+        pytest.param(0.0, 0, id="a deadline that has come"),
     ],
 )
-async def test_a_call_ends_at_the_limit_or_just_after_the_callers_deadline(seconds_left, expected):
+async def test_a_call_ends_at_the_limit_or_just_before_the_callers_deadline(seconds_left, expected):
     call = a_call(seconds_left=seconds_left)
 
     assert call.by - call.started == pytest.approx(expected)
@@ -81,68 +80,38 @@ async def test_a_caller_who_is_gone_left_or_ran_out_of_time(seconds_left, reason
     assert a_call(seconds_left=seconds_left).left_because == reason
 
 
-# --- whether to go on -----------------------------------------------------------------------------
-
-
-async def test_the_next_target_is_tried_until_there_is_none():
-    call = a_call(targets=2)
-
-    assert call.goes_on(ProviderUnavailable("x"))
-    assert not call.goes_on(ProviderUnavailable("x"))
-
-
-async def test_a_failure_every_target_would_repeat_ends_the_call():
-    assert not a_call().goes_on(ProviderRejectedRequest("x"))
-
-
-async def test_no_target_is_tried_when_time_is_up():
-    assert not a_call(limit=0.0).goes_on(ProviderUnavailable("x"))
-
-
-@pytest.mark.parametrize(
-    ("choice", "expected"), [(MidStreamFailure.ABORT, False), (MidStreamFailure.RESTART, True)]
-)
-async def test_after_content_only_a_caller_who_can_start_over_goes_on(choice, expected):
-    call = a_call(mid_stream_failure=choice)
-    call.attempts.append(attempted())
-    call.content_sent = True
-
-    assert call.goes_on(ProviderUnavailable("x")) is expected
-    assert call.restart_from is call.attempts[0]
-
-
 # --- what the caller is told ----------------------------------------------------------------------
 
 
 async def test_a_failure_that_may_pass_is_preferred_over_one_that_will_not():
     unavailable = ProviderUnavailable("x")
 
-    assert told(ProviderCredentialMissing("x"), unavailable) is unavailable
+    assert await told(ProviderCredentialMissing("x"), unavailable) is unavailable
 
 
 async def test_an_outage_is_preferred_over_a_rate_limit_with_the_shortest_delay_of_all():
     timeout = ProviderTimeout("x")
 
-    error = told(ProviderRateLimited("x", retry_delay=3), timeout)
+    error = await told(ProviderRateLimited("x", retry_delay=3), timeout)
 
     assert error is timeout
     assert error.retry_delay == 3
 
 
 async def test_without_any_delay_none_is_told():
-    assert told(ProviderRateLimited("x"), ProviderRateLimited("y")).retry_delay is None
+    assert (await told(ProviderRateLimited("x"), ProviderRateLimited("y"))).retry_delay is None
 
 
 async def test_when_nothing_may_pass_the_first_failure_is_told():
     first = ProviderCredentialMissing("x")
 
-    assert told(first, EgressDenied("y")) is first
+    assert await told(first, EgressDenied("y")) is first
 
 
 async def test_a_default_model_the_vendor_does_not_know_is_not_the_callers_mistake():
     unknown = ModelNotFound("x")
 
-    named, unnamed = told(unknown, model="m"), told(unknown, model="")
+    named, unnamed = await told(unknown, model="m"), await told(unknown, model="")
 
     assert named is unknown
     assert isinstance(unnamed, NoRoute)
@@ -154,7 +123,8 @@ async def test_an_answer_that_broke_off_names_its_cause_and_nothing_of_the_vendo
     call.attempts.append(attempted())
     call.content_sent = True
     last = ProviderUnavailable("x", retry_delay=2, provider_code="overloaded")
-    call.goes_on(last)
+    await call.next_target()
+    call.note(last)
 
     error = call.failure()
 
@@ -176,7 +146,8 @@ async def test_a_failure_holds_every_attempt_and_the_sum_of_what_they_used():
             attempted(usage=second, cost=Cost(70, estimated=True, incomplete=True)),
         ]
     )
-    call.goes_on(ProviderUnavailable("x"))
+    await call.next_target()
+    call.note(ProviderUnavailable("x"))
 
     failed = call.failure().failure
 
@@ -200,7 +171,8 @@ async def test_what_attempts_used_is_summed_by_modality_and_within_what_can_be_t
             attempted(usage=TokenUsage(most, 3, modality_tokens=(heard,))),
         ]
     )
-    call.goes_on(ProviderUnavailable("x"))
+    await call.next_target()
+    call.note(ProviderUnavailable("x"))
 
     usage = call.failure().failure.usage
 
@@ -220,41 +192,8 @@ def test_a_call_costs_what_all_its_attempts_cost():
     assert cost == Cost(20, summed, "v2", estimated=True)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ProviderCredentialRejected("x"), ProviderCredentialMissing("x")],
-    ids=["rejected", "missing"],
-)
-def test_a_key_that_fails_is_followed_by_the_providers_next_one(error):
-    one, two, three = (a_credential(PROVIDER, name) for name in ("one", "two", "three"))
-    first = Target(PROVIDER, a_model(PROVIDER), one, (two, three))
-    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
-
-    tried = [next(call.chain()).credential]
-    while call.goes_on(error):
-        tried.append(next(call.chain()).credential)
-
-    assert tried == [one, two, three]  # three attempts are made, unless more are asked for
-
-
-def test_a_key_that_is_one_of_several_fails_like_any_other_for_other_reasons():
-    first = Target(PROVIDER, a_model(PROVIDER), a_credential(PROVIDER), (a_credential(PROVIDER),))
-    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
-
-    assert call.goes_on(ProviderUnavailable("x"))
-    assert next(call.chain()) is TARGET
-
-
-def test_whoever_wants_one_attempt_gets_one_key():
-    first = Target(PROVIDER, a_model(PROVIDER), a_credential(PROVIDER), (a_credential(PROVIDER),))
-    routing = RoutingOptions(disable_fallback=True)
-    call = CompletionCall(a_request(routing=routing), (first,), None, 30.0)
-
-    assert not call.goes_on(ProviderCredentialRejected("x"))
-
-
 async def test_a_failure_that_used_nothing_says_nothing_of_use():
-    failed = told(ProviderUnavailable("x")).failure
+    failed = (await told(ProviderUnavailable("x"))).failure
 
     assert (failed.usage, failed.cost, failed.content_sent) == (None, None, False)
 
@@ -267,7 +206,7 @@ async def test_a_failure_that_used_nothing_says_nothing_of_use():
     [
         ({}, []),
         ({"routing": RoutingOptions(preference=Preference.PRIORITY)}, []),
-        ({"routing": RoutingOptions(preference=Preference.COST)}, ["routing.preference"]),
+        ({"routing": RoutingOptions(preference=Preference.COST)}, []),
         ({"response_cache": True}, ["response_cache"]),
     ],
 )
@@ -283,25 +222,6 @@ def test_a_delay_is_told_only_where_waiting_helps():
 
     assert call_error(limited) == CallError("PROVIDER_RATE_LIMITED", "slow", 2, 429, "limit")
     assert call_error(missing) == CallError("PROVIDER_CREDENTIAL_MISSING", "none")
-
-
-@pytest.mark.parametrize(
-    ("reasons", "error", "goes_on"),
-    [
-        ((), ProviderRateLimited("x"), True),
-        ((), ContextLengthExceeded("x"), False),
-        (("PROVIDER_RATE_LIMITED",), ProviderRateLimited("x"), True),
-        (("PROVIDER_RATE_LIMITED",), ProviderUnavailable("x"), False),
-        (("CONTEXT_LENGTH_EXCEEDED",), ContextLengthExceeded("x"), True),
-    ],
-)
-async def test_a_target_says_after_which_failures_the_next_one_is_tried(reasons, error, goes_on):
-    spec = TargetSpec("m", fallback_reasons=reasons)
-    first = Target(PROVIDER, a_model(PROVIDER), None, choice=Choice(spec))
-
-    call = CompletionCall(a_request(), (first, TARGET), None, 30.0)
-
-    assert call.goes_on(error) is goes_on
 
 
 def test_the_input_is_estimated_once_for_all_attempts(monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 from llm_service.domain.completion import (
     FinishReason,
     GenerationParams,
-    Preference,
     RoutingOptions,
     TokenUsage,
 )
@@ -153,7 +152,7 @@ async def test_when_any_failure_may_pass_the_answer_is_to_try_again_after_the_sh
     )
 
     with pytest.raises(ProviderUnavailable) as failure:
-        await world.complete()
+        await world.complete(routing=RoutingOptions(max_attempts=2))
 
     assert failure.value.retry_delay == 4
     assert len(failure.value.failure.attempts) == 2
@@ -166,7 +165,7 @@ async def test_rate_limits_everywhere_stay_rate_limits():
     )
 
     with pytest.raises(ProviderRateLimited) as failure:
-        await world.complete()
+        await world.complete(routing=RoutingOptions(max_attempts=2))
 
     assert failure.value.retry_delay == 3
 
@@ -178,17 +177,47 @@ async def test_a_rate_limit_beside_another_failure_is_not_the_whole_truth():
     )
 
     with pytest.raises(ProviderUnavailable) as failure:
-        await world.complete()
+        await world.complete(routing=RoutingOptions(max_attempts=2))
 
     assert failure.value.retry_delay == 9
     assert isinstance(failure.value.__cause__, ProviderRateLimited)
 
 
-async def test_nobody_else_is_tried_once_the_callers_deadline_has_passed():
-    world = World(FakeAdapter(ProviderTimeout("x")), FakeAdapter(an_answer()))
+class Silent(FakeAdapter):
+    """A vendor who says nothing for as long as it may."""
+
+    async def complete(self, call):
+        await asyncio.sleep(call.deadlines.total)
+        raise ProviderTimeout("x")
+
+
+async def test_nobody_else_is_tried_once_the_callers_deadline_has_passed(monkeypatch):
+    monkeypatch.setattr("llm_service.gateway.call._GRACE_SECONDS", 0.01)
+    world = World(Silent(), FakeAdapter(an_answer()))
 
     with pytest.raises(ProviderTimeout):
-        await world.complete(seconds_left=0.001)
+        await world.complete(seconds_left=0.1)
+
+    assert world.outcomes() == [("providers/one", "DEADLINE_EXCEEDED")]
+
+
+async def test_nobody_is_asked_when_no_time_is_left(monkeypatch):
+    monkeypatch.setattr("llm_service.gateway.call._GRACE_SECONDS", 0.01)
+    world = World(FakeAdapter(an_answer()))
+
+    with pytest.raises(ProviderTimeout) as failure:
+        await world.complete(seconds_left=0.0)
+
+    assert failure.value.failure.attempts == ()
+    assert world.outcomes() == []
+
+
+async def test_a_caller_whose_time_is_up_hears_it_from_grpc_and_not_from_us():
+    world = World(Silent())
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):  # as gRPC ends a call at its deadline
+            await world.complete(seconds_left=0.1)
 
     assert world.outcomes() == [("providers/one", "DEADLINE_EXCEEDED")]
 
@@ -204,7 +233,8 @@ async def test_when_no_failure_may_pass_the_first_targets_is_told():
 
 @pytest.mark.parametrize(("model", "error"), [("m", ModelNotFound), ("", NoRoute)])
 async def test_a_model_the_vendor_does_not_know_is_the_mistake_of_whoever_named_it(model, error):
-    world = World(FakeAdapter(ModelNotFound("x", http_status=404)))
+    unknown = ModelNotFound("x", http_status=404)
+    world = World(FakeAdapter(unknown), FakeAdapter(unknown))
     world.completions._default_model = DefaultModel("m")
 
     with pytest.raises(error):
@@ -269,7 +299,7 @@ async def test_deadlines_are_the_smallest_of_what_everybody_allows():
     deadlines = world.adapters["one"].calls[0].deadlines
     assert deadlines.connect == 1
     assert deadlines.first_token == 6
-    assert 9 < deadlines.total <= 11  # ten, and a grace in which the caller's own deadline wins
+    assert 9 < deadlines.total <= 9.95  # ten, and a reserve for what follows an attempt
     assert deadlines.idle <= deadlines.total
 
 
@@ -290,11 +320,9 @@ async def test_stored_parameters_fill_in_what_the_request_leaves_open():
 async def test_what_this_version_ignores_is_said():
     world = World(FakeAdapter(an_answer()))
 
-    completion = await world.complete(
-        routing=RoutingOptions(preference=Preference.COST), response_cache=True
-    )
+    completion = await world.complete(response_cache=True)
 
-    assert [w.field for w in completion.warnings] == ["routing.preference", "response_cache"]
+    assert [w.field for w in completion.warnings] == ["response_cache"]
 
 
 async def test_tokens_are_counted_by_the_first_target():

@@ -67,6 +67,7 @@ def test_parameters_come_back_from_their_message(params):
         attempt_timeout=maybe(st.integers(1, 10_000).map(lambda quarters: quarters / 4)),
         max_cost_nano_usd=maybe(st.integers(0, 2**63 - 1)),
         affinity_key=maybe(st.sampled_from(["", "k"])),
+        min_output_tokens_per_second=maybe(st.floats(0, 10_000)),
     )
 )
 def test_routing_comes_back_from_its_message(options):
@@ -133,6 +134,7 @@ def test_all_routing_options_are_read():
         first_token_timeout=Duration(nanos=500_000_000),
         max_cost_nano_usd=0,
         affinity_key="",
+        min_output_tokens_per_second=0,
     )
     checks = Checks()
 
@@ -150,6 +152,7 @@ def test_all_routing_options_are_read():
         first_token_timeout=0.5,
         max_cost_nano_usd=0,
         affinity_key="",
+        min_output_tokens_per_second=0,
     )
 
 
@@ -179,6 +182,10 @@ def test_every_preference_has_a_number(preference):
         ({"max_attempts": 17}, "routing.max_attempts"),
         ({"max_cost_nano_usd": -1}, "routing.max_cost_nano_usd"),
         ({"preference": 99}, "routing.preference"),
+        *(
+            ({"min_output_tokens_per_second": wrong}, "routing.min_output_tokens_per_second")
+            for wrong in (-1, 10_001, float("nan"))
+        ),
         ({"attempt_timeout": Duration()}, "routing.attempt_timeout"),
         ({"first_token_timeout": Duration(seconds=86_401)}, "routing.first_token_timeout"),
     ],

@@ -11,7 +11,7 @@ from llm_service.domain.completion import TokenUsage
 from llm_service.domain.content import ProviderToolUse
 from llm_service.domain.provider import Price, PriceItem
 from llm_service.gateway import pricing
-from llm_service.gateway.call import total_cost
+from llm_service.gateway.totals import total_cost
 from tests.fakes import a_model, a_provider
 from tests.unit.test_call import attempted
 

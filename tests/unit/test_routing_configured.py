@@ -8,8 +8,8 @@ import pytest
 from llm_service.domain.completion import Attribution
 from llm_service.domain.model_config import TargetSpec
 from llm_service.errors import ModelNotFound, NoRoute, ProviderCredentialMissing
-from llm_service.gateway import routing
 from llm_service.gateway.resolution import Asked, DefaultModel, Resolution, resolve
+from llm_service.gateway.routing import Router
 from tests.fakes import NOW, a_credential, a_model, a_model_config, a_provider
 from tests.unit.test_routing import OPENAI, SPARE, a_view, names
 
@@ -17,7 +17,7 @@ from tests.unit.test_routing import OPENAI, SPARE, a_view, names
 def configured(view, *specs, **asked):
     view = replace(view, configs=({("", "", ""): a_model_config(targets=specs)},))
     asked = Asked(Attribution("default"), **asked)
-    return routing.targets(view, resolve(view, asked, DefaultModel()))
+    return Router().targets(view, resolve(view, asked, DefaultModel()))
 
 
 def test_a_configured_credential_is_the_only_one_its_target_has():
@@ -82,10 +82,10 @@ def test_embeddings_take_of_the_configured_targets_only_those_of_the_first_model
     )
     view = replace(a_view(OPENAI, SPARE, models=models), configs=({("", "", ""): config},))
 
-    chain = routing.embedding_targets(
+    chain = Router().embedding_targets(
         view, resolve(view, Asked(Attribution("default")), DefaultModel())
     )
 
     assert names(chain) == ["providers/one/models/m", "providers/two/models/m"]
     with pytest.raises(NoRoute):
-        routing.embedding_targets(view, Resolution())
+        Router().embedding_targets(view, Resolution())

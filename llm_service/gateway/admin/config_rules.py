@@ -15,6 +15,7 @@ MAX_NAME = 512
 
 _OF_AN_ATTEMPT: tuple[type[GatewayError], ...] = (
     errors.CapabilityNotSupported,
+    errors.ContentFiltered,
     errors.ContextLengthExceeded,
     errors.CostLimitExceeded,
     errors.EgressDenied,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_service.domain.provider import (
+    MOST_TOKENS_PER_SECOND,
     Model,
     Price,
     ProviderKind,
@@ -164,11 +165,17 @@ def rate_limits(field: str, limits: RateLimits) -> Iterator[Violation]:
 
 
 def _timeouts(timeouts: UpstreamTimeouts) -> Iterator[Violation]:
-    for one in fields(UpstreamTimeouts):
-        seconds = getattr(timeouts, one.name)
+    least = timeouts.min_output_tokens_per_second
+    if least is not None and not 0 <= least <= MOST_TOKENS_PER_SECOND:
+        yield Violation(
+            "provider.timeouts.min_output_tokens_per_second",
+            f"must be between 0 and {MOST_TOKENS_PER_SECOND:g}",
+        )
+    for name in ("connect", "first_token", "idle", "attempt"):
+        seconds = getattr(timeouts, name)
         if seconds is not None and not 0 < seconds <= MAX_TIMEOUT_SECONDS:
             yield Violation(
-                f"provider.timeouts.{one.name}_timeout",
+                f"provider.timeouts.{name}_timeout",
                 f"must be above 0s and at most {MAX_TIMEOUT_SECONDS:g}s",
             )
 

@@ -9,6 +9,7 @@ from llm_service.domain.completion import (
     Reasoning,
     RoutingOptions,
 )
+from llm_service.domain.provider import MOST_TOKENS_PER_SECOND
 from llm_service.rpc.convert.checks import Checks, given
 from llm_service.rpc.convert.times import to_duration
 from llm_service.rpc.stubs import generation_pb2 as pb
@@ -44,7 +45,13 @@ _PREFERENCES = {
     for preference in Preference
 }
 _PREFERENCE_NUMBERS = {preference: number for number, preference in _PREFERENCES.items()}
-_PLAIN = ("disable_fallback", "max_attempts", "max_cost_nano_usd", "affinity_key")
+_PLAIN = (
+    "disable_fallback",
+    "max_attempts",
+    "max_cost_nano_usd",
+    "affinity_key",
+    "min_output_tokens_per_second",
+)
 
 
 def to_params(message: pb.GenerationParams, path: str, checks: Checks) -> GenerationParams:
@@ -104,6 +111,9 @@ def to_routing(message: pb.RoutingOptions, path: str, checks: Checks) -> Routing
         checks.between(f"{path}.max_attempts", message.max_attempts, 1, _MAX_MODELS)
     if message.HasField("max_cost_nano_usd"):
         checks.between(f"{path}.max_cost_nano_usd", message.max_cost_nano_usd, 0, 2**63 - 1)
+    if message.HasField("min_output_tokens_per_second"):
+        least = message.min_output_tokens_per_second
+        checks.between(f"{path}.min_output_tokens_per_second", least, 0, MOST_TOKENS_PER_SECOND)
     if message.preference and message.preference not in _PREFERENCES:
         checks.refuse(f"{path}.preference", "is not a known preference")
     return RoutingOptions(
@@ -117,6 +127,7 @@ def to_routing(message: pb.RoutingOptions, path: str, checks: Checks) -> Routing
         first_token_timeout=_timeout(message, "first_token_timeout", path, checks),
         max_cost_nano_usd=given(message, "max_cost_nano_usd"),
         affinity_key=given(message, "affinity_key"),
+        min_output_tokens_per_second=given(message, "min_output_tokens_per_second"),
     )
 
 

@@ -145,7 +145,8 @@ def from_rate_limits(limits: RateLimits) -> pb.RateLimits:
 def _to_timeouts(message: pb.UpstreamTimeouts) -> UpstreamTimeouts:
     durations = {name: given(message, f"{name}_timeout") for name in _TIMEOUTS}
     return UpstreamTimeouts(
-        **{name: from_duration(one) for name, one in durations.items() if one is not None}
+        **{name: from_duration(one) for name, one in durations.items() if one is not None},
+        min_output_tokens_per_second=given(message, "min_output_tokens_per_second"),
     )
 
 
@@ -154,7 +155,9 @@ def _from_timeouts(timeouts: UpstreamTimeouts) -> pb.UpstreamTimeouts:
     for name in _TIMEOUTS:
         if (seconds := getattr(timeouts, name)) is not None:
             durations[f"{name}_timeout"] = to_duration(seconds)
-    return pb.UpstreamTimeouts(**durations)
+    return pb.UpstreamTimeouts(
+        **durations, min_output_tokens_per_second=timeouts.min_output_tokens_per_second
+    )
 
 
 # --- credentials ---------------------------------------------------------------------------------

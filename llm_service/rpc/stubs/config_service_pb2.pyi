@@ -225,7 +225,10 @@ class Target(_message.Message):
     def fallback_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The only ErrorReasons after which the next target is tried, without their
         prefix, e.g. "PROVIDER_RATE_LIMITED". Empty: all that another target may
-        help against.
+        help against. Only where named: MODEL_NOT_FOUND of a model that the caller
+        named, and CONTENT_FILTER, an answer that a filter blocked before any of it
+        was streamed. After CONTEXT_LENGTH_EXCEEDED only targets that are known to
+        have a larger window are tried.
         """
 
     def __init__(

@@ -120,7 +120,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROVIDER_PROTOCOL_ERROR: _ErrorReason.ValueType  # 74
     """The provider's answer cannot be parsed."""
     ERROR_REASON_STREAM_INTERRUPTED: _ErrorReason.ValueType  # 75
-    """The provider broke off after the caller had content.
+    """The provider broke off after the caller had content."""
+    ERROR_REASON_CONTENT_FILTER: _ErrorReason.ValueType  # 76
+    """Of an attempt only: a filter blocked its answer, and the target's
+    fallback_reasons name it. A call that ends with a blocked answer is OK, with
+    FINISH_REASON_CONTENT_FILTER.
     The gateway, now.
     """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 90
@@ -232,7 +236,11 @@ ERROR_REASON_PROVIDER_UNREACHABLE: ErrorReason.ValueType  # 73
 ERROR_REASON_PROVIDER_PROTOCOL_ERROR: ErrorReason.ValueType  # 74
 """The provider's answer cannot be parsed."""
 ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 75
-"""The provider broke off after the caller had content.
+"""The provider broke off after the caller had content."""
+ERROR_REASON_CONTENT_FILTER: ErrorReason.ValueType  # 76
+"""Of an attempt only: a filter blocked its answer, and the target's
+fallback_reasons name it. A call that ends with a blocked answer is OK, with
+FINISH_REASON_CONTENT_FILTER.
 The gateway, now.
 """
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 90

@@ -201,25 +201,35 @@ class RoutingOptions(_message.Message):
         PREFERENCE_PRIORITY: RoutingOptions._Preference.ValueType  # 1
         """Provider.priority, lower first."""
         PREFERENCE_COST: RoutingOptions._Preference.ValueType  # 2
-        """The cheapest first."""
+        """The cheapest first, by an estimate of the call; those without a price last."""
         PREFERENCE_LATENCY: RoutingOptions._Preference.ValueType  # 3
-        """The quickest to its first token first."""
+        """The quickest to its first token first, of late; those nothing is known of
+        before them.
+        """
         PREFERENCE_THROUGHPUT: RoutingOptions._Preference.ValueType  # 4
-        """The most tokens per second first."""
+        """The most output tokens per second first, of late; those nothing is known of
+        before them.
+        """
 
     class Preference(_Preference, metaclass=_PreferenceEnumTypeWrapper):
-        """What to order equal targets by."""
+        """What to order targets by. Priority and then weight decide between those that
+        it finds equal.
+        """
 
     PREFERENCE_UNSPECIFIED: RoutingOptions.Preference.ValueType  # 0
     """Inherit; in the end PRIORITY."""
     PREFERENCE_PRIORITY: RoutingOptions.Preference.ValueType  # 1
     """Provider.priority, lower first."""
     PREFERENCE_COST: RoutingOptions.Preference.ValueType  # 2
-    """The cheapest first."""
+    """The cheapest first, by an estimate of the call; those without a price last."""
     PREFERENCE_LATENCY: RoutingOptions.Preference.ValueType  # 3
-    """The quickest to its first token first."""
+    """The quickest to its first token first, of late; those nothing is known of
+    before them.
+    """
     PREFERENCE_THROUGHPUT: RoutingOptions.Preference.ValueType  # 4
-    """The most tokens per second first."""
+    """The most output tokens per second first, of late; those nothing is known of
+    before them.
+    """
 
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     DISABLE_FALLBACK_FIELD_NUMBER: _builtins.int
@@ -231,19 +241,31 @@ class RoutingOptions(_message.Message):
     FIRST_TOKEN_TIMEOUT_FIELD_NUMBER: _builtins.int
     MAX_COST_NANO_USD_FIELD_NUMBER: _builtins.int
     AFFINITY_KEY_FIELD_NUMBER: _builtins.int
+    MIN_OUTPUT_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     disable_fallback: _builtins.bool
     """True: one attempt, and its error."""
     preference: Global___RoutingOptions.Preference.ValueType
-    """What to order equal targets by. This version orders by priority only: any
-    other is left out with a Warning.
+    """What to order those that serve one name by; the models of a chain keep their
+    places.
     """
     max_attempts: _builtins.int
-    """Upstream attempts in all, 1 to 16. Unset: 3."""
+    """Upstream attempts in all, 1 to 16. Unset: 3. Other targets come first; then,
+    before the first content and after a backoff, those whose trouble may have
+    passed are asked again.
+    """
     max_cost_nano_usd: _builtins.int
-    """Refuse before calling when the estimate is higher."""
+    """Pass over targets whose estimate is higher; refuse before calling when all
+    are.
+    """
     affinity_key: _builtins.str
     """Same key: same provider and credential while they are usable (prompt
-    caches).
+    caches). Goes before PREFERENCE_LATENCY and PREFERENCE_THROUGHPUT, which
+    change from call to call.
+    """
+    min_output_tokens_per_second: _builtins.float
+    """Give a stream up, as PROVIDER_TIMEOUT, whose output comes in more slowly
+    than this for 10 s after its first content; 0 to 10,000, 0 for never. Unset:
+    the provider's, else the service's.
     """
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -280,10 +302,11 @@ class RoutingOptions(_message.Message):
         first_token_timeout: _duration_pb2.Duration | None = ...,
         max_cost_nano_usd: _builtins.int | None = ...,
         affinity_key: _builtins.str | None = ...,
+        min_output_tokens_per_second: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_affinity_key", b"_affinity_key", "_disable_fallback", b"_disable_fallback", "_max_attempts", b"_max_attempts", "_max_cost_nano_usd", b"_max_cost_nano_usd", "affinity_key", b"affinity_key", "attempt_timeout", b"attempt_timeout", "disable_fallback", b"disable_fallback", "first_token_timeout", b"first_token_timeout", "max_attempts", b"max_attempts", "max_cost_nano_usd", b"max_cost_nano_usd"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_affinity_key", b"_affinity_key", "_disable_fallback", b"_disable_fallback", "_max_attempts", b"_max_attempts", "_max_cost_nano_usd", b"_max_cost_nano_usd", "_min_output_tokens_per_second", b"_min_output_tokens_per_second", "affinity_key", b"affinity_key", "attempt_timeout", b"attempt_timeout", "disable_fallback", b"disable_fallback", "first_token_timeout", b"first_token_timeout", "max_attempts", b"max_attempts", "max_cost_nano_usd", b"max_cost_nano_usd", "min_output_tokens_per_second", b"min_output_tokens_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_affinity_key", b"_affinity_key", "_disable_fallback", b"_disable_fallback", "_max_attempts", b"_max_attempts", "_max_cost_nano_usd", b"_max_cost_nano_usd", "affinity_key", b"affinity_key", "allowed_providers", b"allowed_providers", "attempt_timeout", b"attempt_timeout", "disable_fallback", b"disable_fallback", "excluded_providers", b"excluded_providers", "fallback_models", b"fallback_models", "first_token_timeout", b"first_token_timeout", "max_attempts", b"max_attempts", "max_cost_nano_usd", b"max_cost_nano_usd", "preference", b"preference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_affinity_key", b"_affinity_key", "_disable_fallback", b"_disable_fallback", "_max_attempts", b"_max_attempts", "_max_cost_nano_usd", b"_max_cost_nano_usd", "_min_output_tokens_per_second", b"_min_output_tokens_per_second", "affinity_key", b"affinity_key", "allowed_providers", b"allowed_providers", "attempt_timeout", b"attempt_timeout", "disable_fallback", b"disable_fallback", "excluded_providers", b"excluded_providers", "fallback_models", b"fallback_models", "first_token_timeout", b"first_token_timeout", "max_attempts", b"max_attempts", "max_cost_nano_usd", b"max_cost_nano_usd", "min_output_tokens_per_second", b"min_output_tokens_per_second", "preference", b"preference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__affinity_key: _TypeAlias = _typing.Literal["affinity_key"]  # noqa: Y015
     _WhichOneofArgType__affinity_key: _TypeAlias = _typing.Literal["_affinity_key", b"_affinity_key"]  # noqa: Y015
@@ -293,6 +316,8 @@ class RoutingOptions(_message.Message):
     _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
     _WhichOneofReturnType__max_cost_nano_usd: _TypeAlias = _typing.Literal["max_cost_nano_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_nano_usd: _TypeAlias = _typing.Literal["_max_cost_nano_usd", b"_max_cost_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__min_output_tokens_per_second: _TypeAlias = _typing.Literal["min_output_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__min_output_tokens_per_second: _TypeAlias = _typing.Literal["_min_output_tokens_per_second", b"_min_output_tokens_per_second"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__affinity_key) -> _WhichOneofReturnType__affinity_key | None: ...
     @_typing.overload
@@ -301,5 +326,7 @@ class RoutingOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts) -> _WhichOneofReturnType__max_attempts | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_nano_usd) -> _WhichOneofReturnType__max_cost_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_output_tokens_per_second) -> _WhichOneofReturnType__min_output_tokens_per_second | None: ...
 
 Global___RoutingOptions: _TypeAlias = RoutingOptions  # noqa: Y015

@@ -310,6 +310,9 @@ class UpstreamTimeouts(_message.Message):
     FIRST_TOKEN_TIMEOUT_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MIN_OUTPUT_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    min_output_tokens_per_second: _builtins.float
+    """As RoutingOptions.min_output_tokens_per_second, which goes before it."""
     @_builtins.property
     def connect_timeout(self) -> _duration_pb2.Duration:
         """Until the connection is open, TLS included."""
@@ -333,12 +336,15 @@ class UpstreamTimeouts(_message.Message):
         first_token_timeout: _duration_pb2.Duration | None = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
         attempt_timeout: _duration_pb2.Duration | None = ...,
+        min_output_tokens_per_second: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "connect_timeout", b"connect_timeout", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_output_tokens_per_second", b"_min_output_tokens_per_second", "attempt_timeout", b"attempt_timeout", "connect_timeout", b"connect_timeout", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout", "min_output_tokens_per_second", b"min_output_tokens_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "connect_timeout", b"connect_timeout", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_output_tokens_per_second", b"_min_output_tokens_per_second", "attempt_timeout", b"attempt_timeout", "connect_timeout", b"connect_timeout", "first_token_timeout", b"first_token_timeout", "idle_timeout", b"idle_timeout", "min_output_tokens_per_second", b"min_output_tokens_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_output_tokens_per_second: _TypeAlias = _typing.Literal["min_output_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__min_output_tokens_per_second: _TypeAlias = _typing.Literal["_min_output_tokens_per_second", b"_min_output_tokens_per_second"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_output_tokens_per_second) -> _WhichOneofReturnType__min_output_tokens_per_second | None: ...
 
 Global___UpstreamTimeouts: _TypeAlias = UpstreamTimeouts  # noqa: Y015
 

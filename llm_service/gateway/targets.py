@@ -1,0 +1,31 @@
+"""What a call may be sent to: a model of a provider, with the credential to use there."""
+
+from dataclasses import dataclass
+
+from llm_service.domain.model_config import TargetSpec
+from llm_service.domain.provider import Credential, Model, Provider
+from llm_service.gateway.resolution import Choice
+
+ANYTHING = Choice(TargetSpec(""))
+"""Of a target that nobody chose in particular."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model on a provider, and the credential to use there; None: it needs none or has none.
+
+    `other_credentials`: the provider's other usable ones, best first; none where the choice names
+    the credential to use.
+    """
+
+    provider: Provider
+    model: Model
+    credential: Credential | None
+    other_credentials: tuple[Credential, ...] = ()
+    choice: Choice = ANYTHING
+
+    @property
+    def key(self) -> str:
+        """The same for whatever fails together: the model of a provider, by one credential."""
+        name = self.credential.name if self.credential else self.choice.spec.credential
+        return f"{self.model.name} {name}"
