@@ -19,7 +19,8 @@ GatewayError
 │   └── PermissionDenied          a role is lacking, or another tenant is named
 ├── the gateway's own limits
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
-│   └── Overloaded                shedding load, or draining
+│   ├── Overloaded                shedding load, or draining
+│   └── ProviderBusy              as many calls on their way to one provider as may be
 ├── configuration an operator must fix
 │   ├── NoRoute                   nothing configured can serve the call
 │   ├── ProviderDisabled          the named provider is switched off
@@ -172,6 +173,12 @@ class CostLimitExceeded(GatewayError):
 class Overloaded(GatewayError):
     reason = "OVERLOADED"
     retriable = True
+
+
+class ProviderBusy(GatewayError):
+    reason = "OVERLOADED"
+    retriable = True
+    falls_back = True
 
 
 class NoRoute(GatewayError):

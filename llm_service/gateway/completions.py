@@ -15,6 +15,7 @@ from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing, routing
 from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
@@ -51,10 +52,12 @@ class Completions:
         upstream: Upstream,
         *,
         default_model: DefaultModel = NO_DEFAULT,
+        intake: Intake | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._default_model = default_model
+        self._intake = intake or unlimited()
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -62,7 +65,10 @@ class Completions:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
-        call = await self._begin(request, seconds_left)
+        async with self._intake:
+            return await self._answer(await self._begin(request, seconds_left))
+
+    async def _answer(self, call: CompletionCall) -> Completion:
         for target in call.chain():
             try:
                 async with self._upstream.attempt(call, target) as (attempt, adapter):
@@ -79,21 +85,22 @@ class Completions:
 
         The last batch ends with `CompletionFinished`; a stream that cannot get there raises.
         """
-        call = await self._begin(request, seconds_left)
-        events = self._events(call)
-        if request.heartbeat_seconds is not None:
-            events = _with_heartbeats(events, request.heartbeat_seconds)
-        async with aclosing(events):
-            async for batch in events:
-                yield batch
+        async with self._intake:
+            events = self._events(await self._begin(request, seconds_left))
+            if request.heartbeat_seconds is not None:
+                events = _with_heartbeats(events, request.heartbeat_seconds)
+            async with aclosing(events):
+                async for batch in events:
+                    yield batch
 
     async def count_tokens(
         self, request: CompletionRequest, seconds_left: float | None
     ) -> CountedTokens:
         """Count the input for the target that would be tried first."""
-        call = await self._begin(request, seconds_left)
-        target = call.targets[0]
-        count = await self._count(call, target)
+        async with self._intake:
+            call = await self._begin(request, seconds_left)
+            target = call.targets[0]
+            count = await self._count(call, target)
         return CountedTokens(target.model.name, count.input_tokens, count.estimated)
 
     async def estimate_cost(
@@ -108,10 +115,12 @@ class Completions:
 
         Of a chain, a target that cannot count now is priced by our own estimate of the input.
         """
-        call = await self._begin(request, seconds_left)
-        if not all_targets:
-            return (await self._estimate(call, call.targets[0], expected_output_tokens),)
-        return tuple([await self._estimated(call, t, expected_output_tokens) for t in call.targets])
+        async with self._intake:
+            call = await self._begin(request, seconds_left)
+            if not all_targets:
+                return (await self._estimate(call, call.targets[0], expected_output_tokens),)
+            targets = call.targets
+            return tuple([await self._estimated(call, t, expected_output_tokens) for t in targets])
 
     async def _begin(
         self, request: CompletionRequest, seconds_left: float | None

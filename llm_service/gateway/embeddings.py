@@ -14,6 +14,7 @@ from llm_service.errors import (
 from llm_service.gateway import routing
 from llm_service.gateway.call import EmbeddingCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
 from llm_service.gateway.routing import Target
 from llm_service.gateway.upstream import Upstream
@@ -36,11 +37,17 @@ class Embeddings:
     """
 
     def __init__(
-        self, configuration: Configuration, upstream: Upstream, *, most_bytes: int
+        self,
+        configuration: Configuration,
+        upstream: Upstream,
+        *,
+        most_bytes: int,
+        intake: Intake | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._most_bytes = max(most_bytes - _REST_BYTES, most_bytes // 2)
+        self._intake = intake or unlimited()
 
     async def embed(self, request: EmbeddingRequest, seconds_left: float | None) -> EmbeddingAnswer:
         """All vectors or none. `seconds_left` until the caller's deadline, None if it set none.
@@ -48,10 +55,18 @@ class Embeddings:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
+        async with self._intake:
+            return await self._answer(await self._begin(request, seconds_left))
+
+    async def _begin(self, request: EmbeddingRequest, seconds_left: float | None) -> EmbeddingCall:
         self._upstream.admit()
         view = await self._configuration.view(request.attribution.tenant)
         call = self._routed(view, request, seconds_left)
         self._check_size(len(request.inputs), _dimensions(request, call.targets[0]))
+        return call
+
+    async def _answer(self, call: EmbeddingCall) -> EmbeddingAnswer:
+        request = call.request
         for target in call.chain():
             try:
                 async with self._upstream.attempt(call, target) as (attempt, adapter):
