@@ -25,6 +25,7 @@ from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.circuits import Circuits
 from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.creations import Creations
@@ -59,6 +60,7 @@ class Transaction:
         self.models = Models(connection, self.audit)
         self.model_configs = ModelConfigs(connection, self.audit)
         self.creations = Creations(connection)
+        self.circuits = Circuits(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)

@@ -7,7 +7,7 @@ from typing import Self
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry import spans
 from llm_service.telemetry.export import Pipeline
-from llm_service.telemetry.metrics import Metrics
+from llm_service.telemetry.metrics import Health, Metrics
 from llm_service.telemetry.spans import AttemptSpan, ServerCall
 
 __all__ = ["AttemptSpan", "ServerCall", "Telemetry"]
@@ -112,6 +112,14 @@ class Telemetry:
         `look` is called from another thread.
         """
         self._metrics.observe_configuration(look)
+
+    def observe_health(self, look: Health) -> None:
+        """Publish circuits that are not closed, and what is let in. Called from another thread."""
+        self._metrics.observe_health(look)
+
+    def shed(self, by: str) -> None:
+        """A call was turned away by the bulkhead `by`: "service", "provider" or "tenant"."""
+        self._metrics.shed(by)
 
     @property
     def active_calls(self) -> int:
