@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.foundation import Foundation, open_foundation
+from llm_service.bootstrap.health import Health, health_of
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.schema import migrate, prepare_schema
@@ -89,17 +90,22 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await _load(configuration)
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
-        following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
+        health = health_of(settings, database, telemetry)
+        others = (access.known.refresh, health.sharing.refresh)
+        following = configuration.follow(settings.config_poll_seconds, *others)
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
+        work.append(health.sharing.run())
         deployment = base.start.deployment
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run()]
         await stack.enter_async_context(_running(*work))
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
+        limits = parts.call_limits(settings)
+        gates = (health.gate,)
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, gates)
+        servicers = _servicers(settings, base, configuration, upstream, health, ledger.flush)
         servicers += (AccessServicer(access.keys),)
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
@@ -112,16 +118,21 @@ def _servicers(
     base: Foundation,
     configuration: Configuration,
     upstream: Upstream,
+    health: Health,
     flush: Callable[[], Awaitable[None]],
 ) -> tuple[object, ...]:
     default_model = parts.default_model(settings)
-    completions = Completions(configuration, upstream, default_model=default_model)
-    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
+    completions = Completions(
+        configuration, upstream, default_model=default_model, intake=health.intake
+    )
+    embeddings = Embeddings(
+        configuration, upstream, most_bytes=settings.max_message_bytes, intake=health.intake
+    )
     explanations = Explanations(configuration, default_model)
     return (
         CompletionServicer(completions),
         EmbeddingServicer(embeddings),
-        ProviderAdminServicer(base.administration),
+        ProviderAdminServicer(base.administration, health.administration),
         ModelServicer(ModelCatalogue(base.database)),
         ConfigServicer(ModelConfigs(base.database), explanations),
         UsageServicer(UsageReports(base.database, flush)),

@@ -82,6 +82,7 @@ CASES = {
         {"provider_model", "origin", "state", "sync_time"},
         (ONE, MAIN),
     ),
+    "ResetCircuits": Case(pb.ResetCircuitsRequest(name=NAME), NAME, set(), (ONE,)),
     "CreateCredential": Case(
         MAIN,
         CREDENTIAL,

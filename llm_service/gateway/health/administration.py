@@ -14,7 +14,12 @@ from llm_service.domain.health import (
     TargetKey,
 )
 from llm_service.domain.provider import Provider
-from llm_service.gateway.health.circuits import HEALTH_SECONDS, Circuits, TargetHealth
+from llm_service.gateway.health.circuits import (
+    HEALTH_SECONDS,
+    Circuits,
+    ProviderRecord,
+    TargetHealth,
+)
 from llm_service.gateway.health.sharing import CircuitSharing
 from llm_service.gateway.ids import new_id
 from llm_service.storage.database import Database
@@ -54,7 +59,9 @@ class HealthAdministration:
             if known.breaker.opened and (until := known.breaker.until(now)) is not None
         ]
         return ProviderHealth(
-            _condition(list(record.targets.values()), record.window.total, record.window.ratio, now),
+            _condition(
+                list(record.targets.values()), record.window.total, record.window.ratio, now
+            ),
             self._instant(record.seen, now),
             record.last_error,
             record.window.ratio,
@@ -123,15 +130,14 @@ class HealthAdministration:
         return None if at is None else self._now() + timedelta(seconds=at - now)
 
 
-def _condition(
-    targets: "list[TargetHealth]", total: int, ratio: float, now: float
-) -> Condition | None:
+def _condition(record: ProviderRecord, now: float) -> Condition | None:
+    targets, window = record.targets.values(), record.window
     lately = [t for t in targets if t.breaker.opened or now - t.seen <= HEALTH_SECONDS]
     opened = sum(known.breaker.opened for known in lately)
     if not lately:
         return None
     if opened == len(lately):
         return Condition.UNAVAILABLE
-    if opened or (total >= DEGRADED_VOLUME and ratio >= DEGRADED_RATIO):
+    if opened or (window.total >= DEGRADED_VOLUME and window.ratio >= DEGRADED_RATIO):
         return Condition.DEGRADED
     return Condition.HEALTHY

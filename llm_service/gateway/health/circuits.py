@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llm_service.domain.completion import CallError
-from llm_service.domain.health import ANY, CircuitState, TargetKey
+from llm_service.domain.health import ANY, TargetKey
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError, ProviderRateLimited, ProviderUnavailable
 from llm_service.gateway.call import Call
@@ -201,11 +201,11 @@ class Circuits:
                 reset += 1
         return reset
 
-    def count(self) -> dict[tuple[str, CircuitState], int]:
+    def count(self) -> dict[tuple[str, str], int]:
         """How many circuits are not closed, by provider kind and state. Safe in any thread."""
         now = self.now()
         found = Counter(
-            (known.kind, known.breaker.state(now))
+            (known.kind, known.breaker.state(now).value)
             for known in list(self._targets.values())
             if known.breaker.opened or now < known.breaker.limited_until
         )
