@@ -59,9 +59,7 @@ class HealthAdministration:
             if known.breaker.opened and (until := known.breaker.until(now)) is not None
         ]
         return ProviderHealth(
-            _condition(
-                list(record.targets.values()), record.window.total, record.window.ratio, now
-            ),
+            _condition(record, now),
             self._instant(record.seen, now),
             record.last_error,
             record.window.ratio,
