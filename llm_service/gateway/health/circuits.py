@@ -15,7 +15,7 @@ from llm_service.errors import GatewayError, ProviderRateLimited, ProviderUnavai
 from llm_service.gateway.call import Call
 from llm_service.gateway.health import outcomes
 from llm_service.gateway.health.breaker import RULES, Breaker, Change, Outcome, Probe, Rules
-from llm_service.gateway.health.windows import Average, Window
+from llm_service.gateway.health.windows import Average, Usual, Window
 from llm_service.gateway.routing import Target
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ KEPT_TARGETS = 10_000
 HEALTH_SECONDS = 300.0
 FIRST_TOKENS = 100  # of a provider's median; the latest ones
 
-_FAST, _SLOW = 0.2, 0.02  # weights: of what routing reads, of what is usual
+_WEIGHT = 0.2  # of one value in what routing reads
 _LEAST_SPEED_SECONDS = 0.05  # of an answer; in less, its tokens came all at once
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 
@@ -45,9 +45,9 @@ class TargetHealth:
         self.provider_id = provider_id
         self.kind = kind
         self.breaker = breaker
-        self.first_token = Average(_FAST)
-        self.speed = Average(_FAST)
-        self.usual = Average(_SLOW)
+        self.first_token = Average(_WEIGHT)
+        self.speed = Average(_WEIGHT)
+        self.usual = Usual()
         self.seen = 0.0
 
     @property
@@ -162,7 +162,7 @@ class Circuits:
         """
         now, key = self.now(), key_of(target)
         known = self._targets.get(key)
-        usual = known.usual.read(now) if known else None
+        usual = known.usual.value if known else None
         found = outcomes.outcome(record, call, target, usual, self._patience)
         limit = outcomes.limit_seconds(record) if found is Outcome.SILENT else None
         self._note(target, record, now, found)

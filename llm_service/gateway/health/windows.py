@@ -4,6 +4,9 @@ BUCKETS = 10
 FORGOTTEN_SECONDS = 300.0
 """After so long an average is nobody's knowledge any more: the target is worth another look."""
 
+USUAL_SECONDS = 600.0
+FIRST_VALUES = 20
+
 
 class Window:
     """How many attempts failed of how many, over the last `seconds`, in tenths of them."""
@@ -73,3 +76,30 @@ class Average:
             self._count = 0
             return None
         return self._value
+
+
+class Usual:
+    """What is usual: a mean over some ten minutes, however many values come in that time.
+
+    So it does not follow a load that slows everything down within seconds.
+    """
+
+    __slots__ = ("_at", "_count", "_value")
+
+    def __init__(self) -> None:
+        self._value = 0.0
+        self._count = 0
+        self._at = 0.0
+
+    def add(self, now: float, value: float) -> None:
+        self._count += 1
+        weight = min(1.0, (now - self._at) / USUAL_SECONDS)
+        if self._count <= FIRST_VALUES:
+            weight = max(weight, 1 / self._count)
+        self._value += weight * (value - self._value)
+        self._at = now
+
+    @property
+    def value(self) -> float | None:
+        """None: too little was seen to say."""
+        return self._value if self._count >= FIRST_VALUES else None
