@@ -246,7 +246,9 @@ async def test_the_health_of_a_provider_is_told_in_sum(database):
 async def test_a_tenant_tells_of_its_own_circuits_only(confined_url):
     async with Database.open(confined_url) as database:
         async with database.begin() as tx:
-            await tx.circuits.tell([some_news(), some_news(key=TargetKey("o", "", "m"), tenant="b")])
+            await tx.circuits.tell(
+                [some_news(), some_news(key=TargetKey("o", "", "m"), tenant="b")]
+            )
         token = CALLER.set(Caller(Principal("clientKeys/a", "acme", frozenset(Role))))
         try:
             async with database.read() as tx:

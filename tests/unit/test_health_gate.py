@@ -51,7 +51,9 @@ class Clock:
 class Watched(World):
     """Two providers behind the gate of health, on a clock that the test moves."""
 
-    def __init__(self, first, second=None, *, per_provider=100, per_tenant=100, intake=None, **rest):
+    def __init__(
+        self, first, second=None, *, per_provider=100, per_tenant=100, intake=None, **rest
+    ):
         self.clock = Clock()
         self.circuits = Circuits(now=self.clock, draw=lambda: 0.0)
         self.shed: list[str] = []
@@ -249,7 +251,9 @@ async def test_a_refusal_that_does_not_fall_back_is_not_made():
 
 
 async def test_a_full_provider_gives_way_to_the_next_and_a_full_tenant_to_nobody():
-    world = Watched(FakeAdapter(an_answer()), FakeAdapter(an_answer()), per_provider=1, per_tenant=2)
+    world = Watched(
+        FakeAdapter(an_answer()), FakeAdapter(an_answer()), per_provider=1, per_tenant=2
+    )
     world.bulkheads.take("uid-one", "other")
 
     completion = await world.complete()
