@@ -72,6 +72,12 @@ class CircuitNews:
     ejection_count: int = 0
     reset: bool = False
 
+    @property
+    def name(self) -> str:
+        """Of the provider."""
+        owner = f"tenants/{self.tenant}/" if self.tenant else ""
+        return f"{owner}providers/{self.provider_id}"
+
 
 class Condition(StrEnum):
     """How well a provider does."""

@@ -157,7 +157,7 @@ def test_a_probe_that_is_never_heard_of_again_does_not_keep_others_out_for_ever(
 
 
 def test_ejections_grow_up_to_a_bound_with_jitter_and_are_forgiven():
-    breaker, now, lengths = opened(now=100, draw=random.Random(7).random), 100.0, []
+    breaker, now, lengths = opened(now=100, draw=random.Random(7).random), 100.0, []  # noqa: S311
     for _ in range(12):
         until = breaker.until(now)
         lengths.append(until - now)
@@ -179,7 +179,7 @@ def test_ejections_grow_up_to_a_bound_with_jitter_and_are_forgiven():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_primary_that_flapped_for_long_is_back_within_thirty_seconds(seed):
-    draw = random.Random(seed).random
+    draw = random.Random(seed).random  # noqa: S311
     breaker, now = Breaker(RULES, draw), 1000.0
     recovers = now + 600
     while True:
@@ -271,7 +271,7 @@ class Calls(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.now = 0.0
-        self.breaker = Breaker(RULES, random.Random(1).random)
+        self.breaker = Breaker(RULES, random.Random(1).random)  # noqa: S311
         self.running: list[tuple[int, object]] = []
         self.probes: set[int] = set()
 

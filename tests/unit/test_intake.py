@@ -192,7 +192,7 @@ def simulate(rate: float, limit: AdaptiveLimit | None):
 
     Gives how many a second were answered in time, and their 99th percentile.
     """
-    draw, usual = random.Random(3), Usual()
+    draw, usual = random.Random(3), Usual()  # noqa: S311
     now, ends, times = 0.0, [], []
     for _ in range(FIRST_VALUES):
         usual.add(0.0, USUAL)

@@ -102,6 +102,7 @@ class HealthAdministration:
         )
         async with self._database.begin() as tx:
             await tx.circuits.tell([news])
+            tx.audit.changed(None, news)
         return self._circuits.reset(provider.uid, credential_id, model_id)
 
     async def _provider(self, tenant: str, provider_id: str) -> Provider:

@@ -1,6 +1,6 @@
 """Circuits and the health of providers: domain -> protobuf."""
 
-from llm_service.domain.health import Circuit, ProviderHealth
+from llm_service.domain.health import ANY, Circuit, CircuitNews, ProviderHealth
 from llm_service.rpc.convert.completion import from_call_error
 from llm_service.rpc.convert.times import to_duration, to_timestamp
 from llm_service.rpc.stubs import provider_pb2 as pb
@@ -20,6 +20,16 @@ def from_health(health: ProviderHealth) -> pb.ProviderHealth:
     if health.retry_time is not None:
         message.retry_time.CopyFrom(to_timestamp(health.retry_time))
     return message
+
+
+def from_news(news: CircuitNews) -> pb.Circuit:
+    """What an operator did to circuits; of all models or credentials where none is named."""
+    _, credential_id, model_id = news.key
+    return pb.Circuit(
+        model="" if model_id == ANY else f"{news.name}/models/{model_id}",
+        credential="" if credential_id == ANY else f"{news.name}/credentials/{credential_id}",
+        state=pb.Circuit.State.Value(f"STATE_{news.state.name}"),
+    )
 
 
 def from_circuit(circuit: Circuit) -> pb.Circuit:

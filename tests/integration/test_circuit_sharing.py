@@ -1,4 +1,4 @@
-"""Circuits across replicas: what opens on one is passed over on the others, and what is reset too."""
+"""Circuits across replicas: what opens on one is passed over on the others; so with resets."""
 
 import asyncio
 from contextlib import asynccontextmanager
