@@ -6,15 +6,11 @@ import logging
 import pytest
 
 from llm_service.domain.completion import (
-    Attempt,
     Attribution,
-    CallError,
     RoutingOptions,
-    ServedBy,
 )
 from llm_service.domain.health import CircuitState, TargetKey
 from llm_service.domain.model_config import TargetSpec
-from llm_service.domain.usage import UsageRecord
 from llm_service.errors import (
     GatewayError,
     ModelNotFound,
@@ -29,11 +25,9 @@ from llm_service.errors import (
     ProviderUnavailable,
     ProviderUnreachable,
 )
-from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.health import circuits as module
-from llm_service.gateway.health import outcomes
 from llm_service.gateway.health.adaptive import AdaptiveLimit
-from llm_service.gateway.health.breaker import RULES, Outcome
+from llm_service.gateway.health.breaker import RULES
 from llm_service.gateway.health.bulkheads import Bulkheads
 from llm_service.gateway.health.circuits import Circuits
 from llm_service.gateway.health.gate import HealthGate
@@ -41,7 +35,7 @@ from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.health.windows import FIRST_VALUES
 from llm_service.gateway.resolution import Choice
 from llm_service.gateway.routing import Target
-from tests.fakes import NOW, FakeAdapter, a_model, a_provider, a_request, a_stream, an_answer
+from tests.fakes import FakeAdapter, a_model, a_provider, a_stream, an_answer
 from tests.unit.two_providers import World
 
 ONE, TWO = a_provider("one"), a_provider("two")
@@ -385,28 +379,3 @@ async def test_the_intake_hears_how_slow_streams_are_once_it_is_known_what_is_us
 
     assert [provider for provider, _ in heard] == ["uid-one"] * 2
     assert all(slowness > 0 for _, slowness in heard)
-
-
-@pytest.mark.parametrize(
-    ("timers", "took", "usual", "counts"),
-    [
-        ({"first_token_timeout": 2.0}, 2.0, None, False),
-        ({"attempt_timeout": 2.0}, 2.0, 1.0, False),
-        ({"first_token_timeout": 2.0}, 2.0, 0.3, True),
-        ({"first_token_timeout": 90.0}, 60.0, None, True),
-        ({"attempt_timeout": 10.0}, 3.0, None, True),
-        ({}, 1.0, None, True),
-    ],
-    ids=["hurried", "not-long", "stalled", "patient", "our-own-timer", "no-timer"],
-)
-def test_a_timeout_speaks_about_the_target_unless_only_the_caller_was_in_a_hurry(
-    timers, took, usual, counts
-):
-    call = CompletionCall(a_request(routing=RoutingOptions(**timers)), (target(),), None, 600.0)
-    error = CallError("PROVIDER_TIMEOUT", "x")
-    attempt = Attempt(ServedBy("providers/one", "m"), NOW, took, error)
-    record = UsageRecord("r", "c", Attribution("t"), attempt, NOW, error_reason=error.reason)
-
-    found = outcomes.outcome(record, call, target(), usual, 60.0)
-
-    assert found is (Outcome.FAILED if counts else Outcome.SILENT)
