@@ -21,7 +21,8 @@ GatewayError
 ├── the gateway's own limits
 │   ├── RateLimited               the caller's rate limit, or one of where the call would go
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
-│   └── Overloaded                shedding load, or draining
+│   ├── Overloaded                shedding load, or draining
+│   └── ProviderBusy              as many calls on their way to one provider as may be
 ├── configuration an operator must fix
 │   ├── NoRoute                   nothing configured can serve the call
 │   ├── ProviderDisabled          the named provider is switched off
@@ -215,6 +216,12 @@ class CostLimitExceeded(GatewayError):
 class Overloaded(GatewayError):
     reason = "OVERLOADED"
     retriable = True
+
+
+class ProviderBusy(GatewayError):
+    reason = "OVERLOADED"
+    retriable = True
+    falls_back = True
 
 
 class NoRoute(GatewayError):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import alerts, parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
+from llm_service.bootstrap.calling import Calling
 from llm_service.bootstrap.foundation import Foundation, open_foundation
+from llm_service.bootstrap.health import health_of
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.rate_limits import rate_limiter
@@ -19,13 +21,10 @@ from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
-from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
-from llm_service.gateway.embeddings import Embeddings
-from llm_service.gateway.explanations import Explanations
+from llm_service.gateway.health.administration import HealthAdministration
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.model_catalogue import ModelCatalogue
-from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.repeatable_calls import RepeatableCalls
 from llm_service.gateway.routing import Router
 from llm_service.gateway.upstream import Upstream
@@ -35,9 +34,6 @@ from llm_service.providers.egress import Egress
 from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.audit import AuditServicer
 from llm_service.rpc.callers import Authenticate
-from llm_service.rpc.completion import CompletionServicer
-from llm_service.rpc.config import ConfigServicer
-from llm_service.rpc.embedding import EmbeddingServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.policy import Unprotected
 from llm_service.rpc.provider_admin import ProviderAdminServicer
@@ -94,11 +90,15 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await _load(configuration)
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
+        health = health_of(settings, database, telemetry)
         following = configuration.follow(
-            settings.config_poll_seconds, lambda: access.known.up_to(configuration.generation)
+            settings.config_poll_seconds,
+            lambda: access.known.up_to(configuration.generation),
+            health.sharing.refresh,
         )
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
+        work.append(health.sharing.run())
         deployment = base.start.deployment
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)
@@ -107,45 +107,30 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await stack.enter_async_context(_running(*work))
         limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
         limits = parts.call_limits(settings)
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, [limiter])
+        gates = (health.gate, limiter)
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, gates)
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
-        servicers = _servicers(settings, base, configuration, upstream, ledger, calls, limiter)
-        servicers += (AccessServicer(access.keys), *alerts.servicers(base))
+        calling = Calling(configuration, upstream, Router(health.circuits), limiter, health.intake)
+        servicers = (
+            *calling.servicers(settings, calls, ModelConfigs(database)),
+            *_servicers(base, ledger, health.administration),
+            AccessServicer(access.keys),
+            *alerts.servicers(base),
+        )
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         yield serving, notes
 
 
-def _servicers(  # noqa: PLR0913, PLR0917 - the parts, by name
-    settings: Settings,
-    base: Foundation,
-    configuration: Configuration,
-    upstream: Upstream,
-    ledger: Ledger,
-    calls: RepeatableCalls,
-    limiter: RateLimiter,
+def _servicers(
+    base: Foundation, ledger: Ledger, health: HealthAdministration
 ) -> tuple[object, ...]:
-    default_model, router = parts.default_model(settings), Router()
-    completions = Completions(
-        configuration, upstream, default_model=default_model, router=router, rate_limiter=limiter
-    )
-    embeddings = Embeddings(
-        configuration,
-        upstream,
-        most_bytes=settings.max_message_bytes,
-        router=router,
-        rate_limiter=limiter,
-    )
-    explanations = Explanations(configuration, default_model, router)
     return (
-        CompletionServicer(completions, calls),
-        EmbeddingServicer(embeddings, calls),
-        ProviderAdminServicer(base.administration),
+        ProviderAdminServicer(base.administration, health),
         ModelServicer(ModelCatalogue(base.database)),
-        ConfigServicer(ModelConfigs(base.database), explanations),
         UsageServicer(UsageReports(base.database, ledger.flush)),
         AuditServicer(base.audit),
     )

@@ -22,8 +22,9 @@ from llm_service.settings import Settings
 from llm_service.storage.database import Database
 from llm_service.vault import Vault
 
-# Calls already running when the limit is reached must still find room to report and administer.
-_SPARE_CALLS = 1.1
+# Beyond the calls that are let in: for health and administration, and for calls that wait or are
+# being refused.
+_SPARE_SHARE, _SPARE_LEAST = 0.1, 10
 
 
 def manager(
@@ -102,10 +103,18 @@ def call_limits(settings: Settings) -> CallLimits:
 
 
 def limits(settings: Settings) -> Limits:
+    calls = settings.max_concurrent_calls
+    spare = max(_SPARE_LEAST, int(calls * _SPARE_SHARE))
+    most = calls + queue_length(settings) + spare
     return Limits(
         receive_bytes=settings.max_message_bytes,
         send_bytes=settings.max_message_bytes,
-        streams_per_connection=settings.max_concurrent_calls,
-        concurrent_calls=int(settings.max_concurrent_calls * _SPARE_CALLS),
+        streams_per_connection=most,
+        concurrent_calls=most,
         longest_call=settings.max_call_seconds,
     )
+
+
+def queue_length(settings: Settings) -> int:
+    """How many calls may wait for a place."""
+    return max(1, settings.max_concurrent_calls // 20)

@@ -16,6 +16,7 @@ from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing
 from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration
+from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.rate_limits.allowance import Allowance
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
@@ -57,12 +58,14 @@ class Completions:
         default_model: DefaultModel = NO_DEFAULT,
         rate_limiter: RateLimiter | None = None,
         router: Router | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._default_model = default_model
         self._rate_limiter = rate_limiter or RateLimiter()
         self._router = router or Router()
+        self._intake = intake or unlimited()
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -70,10 +73,11 @@ class Completions:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
-        with await self._admit(request) as allowance:
-            call = await self._begin(request, seconds_left)
-            call.allowance = allowance
-            return await self._complete(call)
+        async with self._intake:
+            with await self._admit(request) as allowance:
+                call = await self._begin(request, seconds_left)
+                call.allowance = allowance
+                return await self._complete(call)
 
     async def stream(
         self, request: CompletionRequest, seconds_left: float | None
@@ -82,23 +86,25 @@ class Completions:
 
         The last batch ends with `CompletionFinished`; a stream that cannot get there raises.
         """
-        with await self._admit(request) as allowance:
-            call = await self._begin(request, seconds_left)
-            call.allowance = allowance
-            events = self._events(call)
-            if request.heartbeat_seconds is not None:
-                events = _with_heartbeats(events, request.heartbeat_seconds)
-            async with aclosing(events):
-                async for batch in events:
-                    yield batch
+        async with self._intake:
+            with await self._admit(request) as allowance:
+                call = await self._begin(request, seconds_left)
+                call.allowance = allowance
+                events = self._events(call)
+                if request.heartbeat_seconds is not None:
+                    events = _with_heartbeats(events, request.heartbeat_seconds)
+                async with aclosing(events):
+                    async for batch in events:
+                        yield batch
 
     async def count_tokens(
         self, request: CompletionRequest, seconds_left: float | None
     ) -> CountedTokens:
         """Count the input for the target that would be tried first."""
-        call = await self._begin(request, seconds_left)
-        target = call.targets[0]
-        count = await self._count(call, target)
+        async with self._intake:
+            call = await self._begin(request, seconds_left)
+            target = call.targets[0]
+            count = await self._count(call, target)
         return CountedTokens(target.model.name, count.input_tokens, count.estimated)
 
     async def estimate_cost(
@@ -113,11 +119,12 @@ class Completions:
 
         Of a chain, a target that cannot count now is priced by our own estimate of the input.
         """
-        call = await self._begin(request, seconds_left)
-        if not all_targets:
-            return (await self._estimate(call, call.targets[0], expected_output_tokens),)
-        chain = call.targets[: call.most_attempts]
-        return tuple([await self._estimated(call, t, expected_output_tokens) for t in chain])
+        async with self._intake:
+            call = await self._begin(request, seconds_left)
+            if not all_targets:
+                return (await self._estimate(call, call.targets[0], expected_output_tokens),)
+            chain = call.targets[: call.most_attempts]
+            return tuple([await self._estimated(call, t, expected_output_tokens) for t in chain])
 
     async def _admit(self, request: CompletionRequest) -> Allowance | nullcontext[None]:
         """As `RateLimiter.admit`. Counting and estimating are not charged: vendors do it free."""

@@ -14,6 +14,7 @@ from llm_service.errors import (
 )
 from llm_service.gateway.call import EmbeddingCall
 from llm_service.gateway.configuration import Configuration, View
+from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, resolve
 from llm_service.gateway.routing import Router, load_prices
@@ -45,12 +46,14 @@ class Embeddings:
         most_bytes: int,
         router: Router | None = None,
         rate_limiter: RateLimiter | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._router = router or Router()
         self._rate_limiter = rate_limiter or RateLimiter()
         self._most_bytes = max(most_bytes - _REST_BYTES, most_bytes // 2)
+        self._intake = intake or unlimited()
 
     async def embed(self, request: EmbeddingRequest, seconds_left: float | None) -> EmbeddingAnswer:
         """All vectors or none. `seconds_left` until the caller's deadline, None if it set none.
@@ -60,13 +63,14 @@ class Embeddings:
         """
         self._upstream.admit()
         tenant = request.attribution.tenant
-        with await self._rate_limiter.admit(
-            tenant, lambda: estimates.embedded_tokens(request.inputs)
-        ) as allowance:
-            view = await self._configuration.view(tenant)
-            call = await self._routed(view, request, seconds_left)
-            call.allowance = allowance
-            return await self._embed(call)
+        async with self._intake:
+            with await self._rate_limiter.admit(
+                tenant, lambda: estimates.embedded_tokens(request.inputs)
+            ) as allowance:
+                view = await self._configuration.view(tenant)
+                call = await self._routed(view, request, seconds_left)
+                call.allowance = allowance
+                return await self._embed(call)
 
     async def _embed(self, call: EmbeddingCall) -> EmbeddingAnswer:
         request = call.request

@@ -23,6 +23,7 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
+    errors.ProviderBusy: StatusCode.UNAVAILABLE,
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
     errors.ProviderDisabled: StatusCode.FAILED_PRECONDITION,
     errors.ProviderCredentialMissing: StatusCode.FAILED_PRECONDITION,

@@ -14,10 +14,13 @@ from llm_service.gateway.admin.keys import Keys
 from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
+from llm_service.gateway.admin.states import ProviderView
+from llm_service.gateway.health.administration import HealthAdministration
 from llm_service.gateway.paging import attribute, page
-from llm_service.rpc import field_mask, names, repeats
+from llm_service.rpc import field_mask, names, provider_health, repeats
 from llm_service.rpc import provider_admin_requests as requests
 from llm_service.rpc.convert.encryption import from_key_status, from_rewrapped
+from llm_service.rpc.convert.health import from_health
 from llm_service.rpc.convert.model import from_model, to_model
 from llm_service.rpc.convert.provider import (
     from_credential,
@@ -32,7 +35,7 @@ from llm_service.rpc.convert.provider import (
 from llm_service.rpc.convert.times import from_duration
 from llm_service.rpc.listing import Fields, FieldType, attempt, listing, next_token
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
-from llm_service.rpc.stubs import provider_admin_service_pb2_grpc
+from llm_service.rpc.stubs import provider_admin_service_pb2_grpc, provider_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -82,7 +85,8 @@ class Administration:
 class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminServiceServicer):
     """Serves `llmservice.v1.ProviderAdminService`."""
 
-    def __init__(self, administration: Administration) -> None:
+    def __init__(self, administration: Administration, health: HealthAdministration) -> None:
+        self._health = health
         self._providers = administration.providers
         self._credentials = administration.credentials
         self._models = administration.models
@@ -122,7 +126,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
                 validate_only=request.validate_only,
                 once=once,
             ),
-            answer=lambda view: pb.CreateProviderResponse(provider=from_provider(view)),
+            answer=lambda view: pb.CreateProviderResponse(provider=self._shown(view)),
         )
 
     async def GetProvider(
@@ -130,7 +134,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
     ) -> pb.GetProviderResponse:
         name = names.provider(request.name)
         view = await self._providers.get(name.tenant, name.provider_id)
-        return pb.GetProviderResponse(provider=from_provider(view))
+        return pb.GetProviderResponse(provider=self._shown(view))
 
     async def ListProviders(
         self, request: pb.ListProvidersRequest, context: Context
@@ -142,7 +146,7 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
             show_deleted=request.show_deleted,
         )
         return pb.ListProvidersResponse(
-            providers=map(from_provider, found.items),
+            providers=map(self._shown, found.items),
             next_page_token=next_token(request, "ListProviders", found, scope),
         )
 
@@ -151,35 +155,35 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
     ) -> pb.UpdateProviderResponse:
         update = requests.provider_update(request)
         views = await self._providers.update([update], validate_only=request.validate_only)
-        return pb.UpdateProviderResponse(provider=from_provider(views[0]))
+        return pb.UpdateProviderResponse(provider=self._shown(views[0]))
 
     async def DeleteProvider(
         self, request: pb.DeleteProviderRequest, context: Context
     ) -> pb.DeleteProviderResponse:
         deletion = requests.provider_deletion(request)
         (view,) = await self._providers.delete([deletion], validate_only=request.validate_only)
-        return pb.DeleteProviderResponse(provider=from_provider(view) if view else None)
+        return pb.DeleteProviderResponse(provider=self._shown(view) if view else None)
 
     async def UndeleteProvider(
         self, request: pb.UndeleteProviderRequest, context: Context
     ) -> pb.UndeleteProviderResponse:
         name = names.provider(request.name)
         view = await self._providers.undelete(name.tenant, name.provider_id)
-        return pb.UndeleteProviderResponse(provider=from_provider(view))
+        return pb.UndeleteProviderResponse(provider=self._shown(view))
 
     async def BatchUpdateProviders(
         self, request: pb.BatchUpdateProvidersRequest, context: Context
     ) -> pb.BatchUpdateProvidersResponse:
         batch = requests.provider_updates(request)
         views = await self._providers.update(batch.items, validate_only=batch.validate_only)
-        return pb.BatchUpdateProvidersResponse(providers=map(from_provider, views))
+        return pb.BatchUpdateProvidersResponse(providers=map(self._shown, views))
 
     async def BatchDeleteProviders(
         self, request: pb.BatchDeleteProvidersRequest, context: Context
     ) -> pb.BatchDeleteProvidersResponse:
         batch = requests.provider_deletions(request)
         views = await self._providers.delete(batch.items, validate_only=batch.validate_only)
-        return pb.BatchDeleteProvidersResponse(providers=[from_provider(v) for v in views if v])
+        return pb.BatchDeleteProvidersResponse(providers=[self._shown(v) for v in views if v])
 
     async def CheckProvider(
         self, request: pb.CheckProviderRequest, context: Context
@@ -209,6 +213,16 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
             updated_count=len(synced.updated),
             retired_count=len(synced.retired),
         )
+
+    async def ListCircuits(
+        self, request: pb.ListCircuitsRequest, context: Context
+    ) -> pb.ListCircuitsResponse:
+        return await provider_health.list_circuits(self._health, request)
+
+    async def ResetCircuits(
+        self, request: pb.ResetCircuitsRequest, context: Context
+    ) -> pb.ResetCircuitsResponse:
+        return await provider_health.reset_circuits(self._health, request)
 
     async def CreateCredential(
         self, request: pb.CreateCredentialRequest, context: Context
@@ -350,3 +364,8 @@ class ProviderAdminServicer(provider_admin_service_pb2_grpc.ProviderAdminService
             allow_missing=request.allow_missing,
         )
         return pb.DeleteModelResponse()
+
+    def _shown(self, view: ProviderView) -> provider_pb2.Provider:
+        message = from_provider(view)
+        message.health.CopyFrom(from_health(self._health.of_provider(view.provider.uid)))
+        return message

@@ -18,6 +18,7 @@ SHOWN = frozenset(
     f"llmservice.v1.{name}"
     for name in (
         "AwsKey",
+        "Circuit",
         "ClientKey",
         "Credential",
         "EmbeddingInfo",

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 DATA_DIR = Path(".data")
+MAX_CONCURRENT_CALLS = 1000
 KUBERNETES_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 KEY_VARIABLES = ("LLM_ENCRYPTION_KEY", "ENCRYPTION_KEY")
 EMBEDDED_CREDENTIALS = (
@@ -181,13 +182,16 @@ class Settings:
     )
     alert_unpriced: bool = _setting("LLM_ALERT_UNPRICED", values.switch, default=True)
 
-    # Limits of this process. Bytes of one message, either way; calls in flight; seconds.
+    # Limits of this process. Bytes of one message, either way; calls in flight, and of those the
+    # most with one provider and of one tenant, by default four fifths and all; seconds.
     max_message_bytes: int = _setting(
         "LLM_MAX_MESSAGE_BYTES", values.integer(4096, 1 << 30), 32 << 20
     )
     max_concurrent_calls: int = _setting(
-        "LLM_MAX_CONCURRENT_CALLS", values.integer(1, 100_000), 1000
+        "LLM_MAX_CONCURRENT_CALLS", values.integer(1, 100_000), MAX_CONCURRENT_CALLS
     )
+    max_calls_per_provider: int = _derived("LLM_MAX_CALLS_PER_PROVIDER", values.integer(1, 100_000))
+    max_calls_per_tenant: int = _derived("LLM_MAX_CALLS_PER_TENANT", values.integer(1, 100_000))
     max_call_seconds: float = _setting("LLM_MAX_CALL_SECONDS", values.number(1, 86_400), 600.0)
     drain_seconds: float = _setting("LLM_DRAIN_SECONDS", values.number(0, 86_400), 30.0)
 
@@ -314,6 +318,9 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     found.setdefault("log_format", "text" if url.is_sqlite and on_loopback else "json")
     found.setdefault("auth", "open" if url.is_sqlite and on_loopback else "required")
     found.setdefault("reflection", found["auth"] == "open")
+    calls = found.get("max_concurrent_calls", MAX_CONCURRENT_CALLS)
+    found.setdefault("max_calls_per_provider", -(-calls * 4 // 5))
+    found.setdefault("max_calls_per_tenant", calls)
     # Set to nothing, it allows nothing.
     usual = url.is_sqlite and "LLM_CREDENTIAL_ENV_ALLOW" not in environment
     allowed = found.setdefault("credential_env_allow", EMBEDDED_CREDENTIALS if usual else ())

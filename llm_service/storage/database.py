@@ -27,6 +27,7 @@ from llm_service.storage import changes, engines, migrations
 from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.call_claims import CallClaims
+from llm_service.storage.circuits import Circuits
 from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.creations import Creations
@@ -65,6 +66,7 @@ class Transaction:
         self.model_configs = ModelConfigs(connection, self.audit)
         self.creations = Creations(connection)
         self.call_claims = CallClaims(connection)
+        self.circuits = Circuits(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)

@@ -42,6 +42,7 @@ REVISIONS = (
     "0011",
     "0012",
     "0014",
+    "0015",
     "0018",
 )
 """Every revision this code knows, oldest first."""

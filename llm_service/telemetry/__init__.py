@@ -7,7 +7,7 @@ from typing import Self
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry import spans
 from llm_service.telemetry.export import Pipeline
-from llm_service.telemetry.metrics import Metrics
+from llm_service.telemetry.metrics import Health, Metrics
 from llm_service.telemetry.spans import AttemptSpan, ServerCall
 
 __all__ = ["AttemptSpan", "ServerCall", "Telemetry"]
@@ -132,6 +132,14 @@ class Telemetry:
     def observe_shared_limits(self, away: Callable[[], bool]) -> None:
         """Publish whether rate limits are held by this process alone against the configuration."""
         self._metrics.observe_shared_limits(away)
+
+    def observe_health(self, look: Health) -> None:
+        """Publish circuits that are not closed, and what is let in. Called from another thread."""
+        self._metrics.observe_health(look)
+
+    def shed(self, by: str) -> None:
+        """A call was turned away by the bulkhead `by`: "service", "provider" or "tenant"."""
+        self._metrics.shed(by)
 
     @property
     def active_calls(self) -> int:

@@ -1,6 +1,6 @@
 """The service's metrics: their instruments, and the bound on what may become a label."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -9,6 +9,10 @@ from llm_service.telemetry import conventions as names
 
 MODELS_MAX = 500
 """Distinct (provider, model) pairs that get series of their own."""
+
+Health = Callable[[], tuple[Mapping[tuple[str, str], int], int, int]]
+"""Circuits that are not closed, by provider kind and state; how many calls there may be, and are.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Metrics:
         self.active_calls = 0
         self._backlog: Callable[[], int] = lambda: 0
         self._configuration: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self._health: Health = lambda: ({}, 0, 0)
         self._lag = 0.0
         self._labels: dict[tuple[str, str, str], AttemptLabels] = {}
         self._calls: dict[tuple[str, str], dict[str, str]] = {}
@@ -59,8 +64,14 @@ class Metrics:
         self._count(meter)
         self._observe(meter)
         self._observe_parts(meter)
+        self._observe_health(meter)
 
     def _count(self, meter: Meter) -> None:
+        self._shed = meter.create_counter(
+            names.SHED_CALLS,
+            unit="{call}",
+            description="Calls turned away for want of room: of the service, provider or tenant.",
+        )
         self._rate_limited = meter.create_counter(
             names.RATE_LIMITED,
             unit="{refusal}",
@@ -120,6 +131,38 @@ class Metrics:
             unit="1",
             description="1 while the server of shared rate limits is out of reach.",
         )
+
+    def _observe_health(self, meter: Meter) -> None:
+        meter.create_observable_gauge(
+            names.CIRCUITS,
+            callbacks=[self._look_at_circuits],
+            unit="{circuit}",
+            description="Targets passed over for now, by provider kind and state.",
+        )
+        meter.create_observable_gauge(
+            names.INTAKE_LIMIT,
+            callbacks=[lambda _: [Observation(self._health()[1])]],
+            unit="{call}",
+            description="Completions and embeddings that may be in progress at a time.",
+        )
+        meter.create_observable_gauge(
+            names.INTAKE_CALLS,
+            callbacks=[lambda _: [Observation(self._health()[2])]],
+            unit="{call}",
+            description="Completions and embeddings in progress.",
+        )
+
+    def _look_at_circuits(self, _: CallbackOptions) -> Iterable[Observation]:
+        for (kind, state), count in self._health()[0].items():
+            provider = names.PROVIDER_NAMES.get(kind, kind) or names.OTHER
+            yield Observation(count, {names.PROVIDER: provider, names.CIRCUIT_STATE: state})
+
+    def observe_health(self, look: Health) -> None:
+        """As `observe_backlog`."""
+        self._health = look
+
+    def shed(self, by: str) -> None:
+        self._shed.add(1, {names.SHED_BY: by})
 
     def observe_backlog(self, backlog: Callable[[], int]) -> None:
         """`backlog` is called from the collecting thread and must be quick and safe there."""

@@ -23,6 +23,9 @@ from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.alerts.webhooks import Webhooks
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.explanations import Explanations
+from llm_service.gateway.health.administration import HealthAdministration
+from llm_service.gateway.health.circuits import Circuits
+from llm_service.gateway.health.sharing import CircuitSharing
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.secret_stores import NO_STORES, SecretStores
@@ -144,6 +147,8 @@ async def administered(
             Keys(database, vault),
             Rewrap(database, vault),
         )
+        circuits = Circuits()
+        health = HealthAdministration(circuits, CircuitSharing(circuits, database), database)
         configuration = Configuration(database)
         database.after_change(configuration.refresh)
         default = DefaultModel("echo-1", "LLM_DEFAULT_MODEL")
@@ -152,7 +157,7 @@ async def administered(
             [
                 (
                     provider_admin_service_pb2_grpc.add_ProviderAdminServiceServicer_to_server,
-                    ProviderAdminServicer(administration),
+                    ProviderAdminServicer(administration, health),
                 ),
                 (
                     model_service_pb2_grpc.add_ModelServiceServicer_to_server,

@@ -93,6 +93,7 @@ CASES = {
         {"provider_model", "origin", "state", "sync_time"},
         (ONE, MAIN),
     ),
+    "ResetCircuits": Case(pb.ResetCircuitsRequest(name=NAME), NAME, {"state"}, (ONE,)),
     "CreateCredential": Case(
         MAIN,
         CREDENTIAL,

@@ -12,6 +12,7 @@ NOT_SECRET = {
     "AuditEntry.sealing_key_id",  # names the key
     "AwsKey.access_key_id",  # names the key
     "CallError.provider_code",
+    "Circuit.first_token_duration",
     "CreateClientKeyRequest.client_key",  # the resource; its text is redacted
     "CreateClientKeyResponse.client_key",
     "Credential.obfuscated_secret",  # made to be shown

@@ -24,6 +24,7 @@ MESSAGES = [
 ]
 SHOWN_TEXTS = {
     "AwsKey": {"access_key_id"},
+    "Circuit": {"model", "credential", "reason"},
     "ClientKey": {"name", "display_name", "etag"},
     "Credential": {"name", "uid", "display_name", "environment_variable", "obfuscated_secret"}
     | {"origin"}

@@ -276,6 +276,27 @@ def test_refusals_of_rate_limits_are_counted_by_what_they_are_of(collected):
     assert metrics["llm_service.rate_limit.shared_away"][0].value == 1
 
 
+def test_circuits_and_what_is_let_in_and_shed_are_counted(collected):
+    found = {("azure-openai", "open"): 2, ("", "limited"): 1}
+    collected.telemetry.observe_health(lambda: (found, 100, 7))
+    collected.telemetry.shed("provider")
+
+    metrics = collected.metrics()
+
+    circuits = {
+        (one.attributes["gen_ai.provider.name"], one.attributes["llm_service.circuit.state"]): (
+            one.value
+        )
+        for one in metrics["llm_service.circuits"]
+    }
+    assert circuits == {("azure.ai.openai", "open"): 2, ("_OTHER", "limited"): 1}
+    assert metrics["llm_service.intake.limit"][0].value == 100
+    assert metrics["llm_service.intake.calls"][0].value == 7
+    assert dict(metrics["llm_service.shed.calls"][0].attributes) == {
+        "llm_service.shed.by": "provider"
+    }
+
+
 async def test_a_blocked_loop_is_seen_once_and_then_forgotten(collected, monkeypatch):
     metrics, measured = collected.telemetry._metrics, asyncio.Event()
     lagged = metrics.loop_lagged

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from llm_service.domain.access import ClientKey, ClientKeyState
 from llm_service.domain.audit import Anchor, AuditEntry, FieldChange, Hidden, Verdict
+from llm_service.domain.health import CircuitNews
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.domain.webhook import Webhook
@@ -16,6 +17,7 @@ from llm_service.gateway.audit.log import Fields
 from llm_service.rpc import redaction
 from llm_service.rpc.codes import code_for
 from llm_service.rpc.convert.client_key import from_client_key
+from llm_service.rpc.convert.health import from_news
 from llm_service.rpc.convert.model import from_model
 from llm_service.rpc.convert.model_config import from_model_config
 from llm_service.rpc.convert.provider import (
@@ -68,6 +70,7 @@ _MESSAGES: dict[type, Callable[[Any], Message]] = {
     Model: from_model,
     ModelConfig: from_model_config,
     Webhook: from_webhook,
+    CircuitNews: from_news,
 }
 """How each kind of resource is shown. One without a line here cannot be stored."""
 

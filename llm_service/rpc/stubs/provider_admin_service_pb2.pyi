@@ -1322,3 +1322,113 @@ class RewrapSecretsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RewrapSecretsResponse: _TypeAlias = RewrapSecretsResponse  # noqa: Y015
+
+@_typing.final
+class ListCircuitsRequest(_message.Message):
+    """Which provider's circuits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """The provider."""
+    page_size: _builtins.int
+    """0: 50. At most 1000."""
+    page_token: _builtins.str
+    """next_page_token of the page before; the other fields must be the same."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCircuitsRequest: _TypeAlias = ListCircuitsRequest  # noqa: Y015
+
+@_typing.final
+class ListCircuitsResponse(_message.Message):
+    """Answer of ListCircuits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty: this was the last page."""
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Circuit]:
+        """By model, then credential."""
+
+    def __init__(
+        self,
+        *,
+        circuits: _abc.Iterable[_provider_pb2.Circuit] | None = ...,
+        next_page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCircuitsResponse: _TypeAlias = ListCircuitsResponse  # noqa: Y015
+
+@_typing.final
+class ResetCircuitsRequest(_message.Message):
+    """Which circuits to close."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The provider."""
+    model: _builtins.str
+    """Only those of this model of it, "{provider}/models/{model}"."""
+    credential: _builtins.str
+    """Only those of this credential of it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        model: _builtins.str | None = ...,
+        credential: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "model", b"model", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetCircuitsRequest: _TypeAlias = ResetCircuitsRequest  # noqa: Y015
+
+@_typing.final
+class ResetCircuitsResponse(_message.Message):
+    """Answer of ResetCircuits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESET_COUNT_FIELD_NUMBER: _builtins.int
+    reset_count: _builtins.int
+    """How many were not closed on the replica that answers."""
+    def __init__(
+        self,
+        *,
+        reset_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reset_count", b"reset_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetCircuitsResponse: _TypeAlias = ResetCircuitsResponse  # noqa: Y015

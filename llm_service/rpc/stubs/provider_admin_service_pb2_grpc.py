@@ -93,6 +93,16 @@ class ProviderAdminServiceStub:
                 request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsRequest.SerializeToString,
                 response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsResponse.FromString,
                 _registered_method=True)
+        self.ListCircuits = channel.unary_unary(
+                '/llmservice.v1.ProviderAdminService/ListCircuits',
+                request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsRequest.SerializeToString,
+                response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsResponse.FromString,
+                _registered_method=True)
+        self.ResetCircuits = channel.unary_unary(
+                '/llmservice.v1.ProviderAdminService/ResetCircuits',
+                request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsRequest.SerializeToString,
+                response_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsResponse.FromString,
+                _registered_method=True)
         self.CreateCredential = channel.unary_unary(
                 '/llmservice.v1.ProviderAdminService/CreateCredential',
                 request_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.CreateCredentialRequest.SerializeToString,
@@ -236,6 +246,23 @@ class ProviderAdminServiceServicer:
     def SyncModels(self, request, context):
         """Reads the provider's model list into the catalogue.
         CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCircuits(self, request, context):
+        """The circuits of a provider's targets that were called lately, as the
+        replica that answers has seen and heard.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetCircuits(self, request, context):
+        """Closes circuits, as if nothing had failed: here at once, on the other
+        replicas within seconds. Errors: INVALID_FIELD, RESOURCE_NOT_FOUND,
+        STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -385,6 +412,16 @@ def add_ProviderAdminServiceServicer_to_server(servicer, server):
                     servicer.SyncModels,
                     request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsRequest.FromString,
                     response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsResponse.SerializeToString,
+            ),
+            'ListCircuits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCircuits,
+                    request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsRequest.FromString,
+                    response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsResponse.SerializeToString,
+            ),
+            'ResetCircuits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetCircuits,
+                    request_deserializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsRequest.FromString,
+                    response_serializer=llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsResponse.SerializeToString,
             ),
             'CreateCredential': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCredential,
@@ -743,6 +780,60 @@ class ProviderAdminService:
             '/llmservice.v1.ProviderAdminService/SyncModels',
             llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsRequest.SerializeToString,
             llmservice_dot_v1_dot_provider__admin__service__pb2.SyncModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCircuits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmservice.v1.ProviderAdminService/ListCircuits',
+            llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsRequest.SerializeToString,
+            llmservice_dot_v1_dot_provider__admin__service__pb2.ListCircuitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetCircuits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmservice.v1.ProviderAdminService/ResetCircuits',
+            llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsRequest.SerializeToString,
+            llmservice_dot_v1_dot_provider__admin__service__pb2.ResetCircuitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,15 @@ class ProviderAdminServiceStub:
     """Reads the provider's model list into the catalogue.
     CAPABILITY_NOT_SUPPORTED: the kind has none to read.
     """
+    ListCircuits: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListCircuitsRequest, _provider_admin_service_pb2.ListCircuitsResponse]
+    """The circuits of a provider's targets that were called lately, as the
+    replica that answers has seen and heard.
+    """
+    ResetCircuits: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ResetCircuitsRequest, _provider_admin_service_pb2.ResetCircuitsResponse]
+    """Closes circuits, as if nothing had failed: here at once, on the other
+    replicas within seconds. Errors: INVALID_FIELD, RESOURCE_NOT_FOUND,
+    STORAGE_UNAVAILABLE.
+    """
     CreateCredential: _grpc.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateCredentialRequest, _provider_admin_service_pb2.CreateCredentialResponse]
     """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
     ALREADY_EXISTS, ENCRYPTION_KEY_MISSING.
@@ -151,6 +160,15 @@ class ProviderAdminServiceAsyncStub(ProviderAdminServiceStub):
     SyncModels: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.SyncModelsRequest, _provider_admin_service_pb2.SyncModelsResponse]  # type: ignore[assignment]
     """Reads the provider's model list into the catalogue.
     CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+    """
+    ListCircuits: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ListCircuitsRequest, _provider_admin_service_pb2.ListCircuitsResponse]  # type: ignore[assignment]
+    """The circuits of a provider's targets that were called lately, as the
+    replica that answers has seen and heard.
+    """
+    ResetCircuits: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.ResetCircuitsRequest, _provider_admin_service_pb2.ResetCircuitsResponse]  # type: ignore[assignment]
+    """Closes circuits, as if nothing had failed: here at once, on the other
+    replicas within seconds. Errors: INVALID_FIELD, RESOURCE_NOT_FOUND,
+    STORAGE_UNAVAILABLE.
     """
     CreateCredential: _aio.UnaryUnaryMultiCallable[_provider_admin_service_pb2.CreateCredentialRequest, _provider_admin_service_pb2.CreateCredentialResponse]  # type: ignore[assignment]
     """Stores a credential; a secret is sealed to its row. Errors: INVALID_FIELD,
@@ -295,6 +313,27 @@ class ProviderAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_admin_service_pb2.SyncModelsResponse, _abc.Awaitable[_provider_admin_service_pb2.SyncModelsResponse]]:
         """Reads the provider's model list into the catalogue.
         CAPABILITY_NOT_SUPPORTED: the kind has none to read.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCircuits(
+        self,
+        request: _provider_admin_service_pb2.ListCircuitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_admin_service_pb2.ListCircuitsResponse, _abc.Awaitable[_provider_admin_service_pb2.ListCircuitsResponse]]:
+        """The circuits of a provider's targets that were called lately, as the
+        replica that answers has seen and heard.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetCircuits(
+        self,
+        request: _provider_admin_service_pb2.ResetCircuitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_admin_service_pb2.ResetCircuitsResponse, _abc.Awaitable[_provider_admin_service_pb2.ResetCircuitsResponse]]:
+        """Closes circuits, as if nothing had failed: here at once, on the other
+        replicas within seconds. Errors: INVALID_FIELD, RESOURCE_NOT_FOUND,
+        STORAGE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

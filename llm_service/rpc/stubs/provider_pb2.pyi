@@ -183,7 +183,7 @@ class Provider(_message.Message):
 
     @_builtins.property
     def health(self) -> Global___ProviderHealth:
-        """How it has been doing. Not filled in by this version."""
+        """How it has been doing, as the replica that answers has seen and heard."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -361,17 +361,23 @@ class ProviderHealth(_message.Message):
     class _ConditionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProviderHealth._Condition.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         CONDITION_UNSPECIFIED: ProviderHealth._Condition.ValueType  # 0
+        """Nobody has called it lately."""
         CONDITION_HEALTHY: ProviderHealth._Condition.ValueType  # 1
         CONDITION_DEGRADED: ProviderHealth._Condition.ValueType  # 2
+        """Some circuits are open, or one in ten attempts fails."""
         CONDITION_UNAVAILABLE: ProviderHealth._Condition.ValueType  # 3
+        """Every circuit is open."""
 
     class Condition(_Condition, metaclass=_ConditionEnumTypeWrapper):
         """How well it does."""
 
     CONDITION_UNSPECIFIED: ProviderHealth.Condition.ValueType  # 0
+    """Nobody has called it lately."""
     CONDITION_HEALTHY: ProviderHealth.Condition.ValueType  # 1
     CONDITION_DEGRADED: ProviderHealth.Condition.ValueType  # 2
+    """Some circuits are open, or one in ten attempts fails."""
     CONDITION_UNAVAILABLE: ProviderHealth.Condition.ValueType  # 3
+    """Every circuit is open."""
 
     CONDITION_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
@@ -397,7 +403,7 @@ class ProviderHealth(_message.Message):
 
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
-        """Set while the circuit is open: when it is tried again."""
+        """Set while a circuit is open: when the first of them is tried again."""
 
     def __init__(
         self,
@@ -416,6 +422,107 @@ class ProviderHealth(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProviderHealth: _TypeAlias = ProviderHealth  # noqa: Y015
+
+@_typing.final
+class Circuit(_message.Message):
+    """The circuit of one target: a model by a credential. While it is open the
+    target is passed over as long as another one can serve.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Circuit._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Circuit._State.ValueType  # 0
+        STATE_CLOSED: Circuit._State.ValueType  # 1
+        """As always."""
+        STATE_OPEN: Circuit._State.ValueType  # 2
+        """Passed over: it failed."""
+        STATE_HALF_OPEN: Circuit._State.ValueType  # 3
+        """One call tries whether it works again."""
+        STATE_LIMITED: Circuit._State.ValueType  # 4
+        """Passed over: it works, and said that it takes no more for now."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether a target is called."""
+
+    STATE_UNSPECIFIED: Circuit.State.ValueType  # 0
+    STATE_CLOSED: Circuit.State.ValueType  # 1
+    """As always."""
+    STATE_OPEN: Circuit.State.ValueType  # 2
+    """Passed over: it failed."""
+    STATE_HALF_OPEN: Circuit.State.ValueType  # 3
+    """One call tries whether it works again."""
+    STATE_LIMITED: Circuit.State.ValueType  # 4
+    """Passed over: it works, and said that it takes no more for now."""
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_RATIO_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    EJECTION_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_DURATION_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"{provider}/models/{model}"."""
+    credential: _builtins.str
+    """"{provider}/credentials/{credential}". Empty: it is called without one."""
+    state: Global___Circuit.State.ValueType
+    """Whether it is called."""
+    reason: _builtins.str
+    """What opened it, in the vocabulary of ErrorInfo.reason. Empty: it is not
+    open.
+    """
+    error_ratio: _builtins.float
+    """Of the attempts of the last half minute that say something of the target,
+    0 to 1.
+    """
+    attempt_count: _builtins.int
+    """How many those are."""
+    ejection_count: _builtins.int
+    """How often in a row it opened; each time it stays open longer."""
+    tokens_per_second: _builtins.float
+    """Of output, average of late, of streams. Unset: nothing was seen lately."""
+    @_builtins.property
+    def retry_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is passed over. Unset: it is not, or the call that tries it
+        is on its way.
+        """
+
+    @_builtins.property
+    def first_token_duration(self) -> _duration_pb2.Duration:
+        """Average of late, of streams. Unset: nothing was seen lately."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str | None = ...,
+        credential: _builtins.str | None = ...,
+        state: Global___Circuit.State.ValueType | None = ...,
+        reason: _builtins.str | None = ...,
+        retry_time: _timestamp_pb2.Timestamp | None = ...,
+        error_ratio: _builtins.float | None = ...,
+        attempt_count: _builtins.int | None = ...,
+        ejection_count: _builtins.int | None = ...,
+        first_token_duration: _duration_pb2.Duration | None = ...,
+        tokens_per_second: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tokens_per_second", b"_tokens_per_second", "first_token_duration", b"first_token_duration", "retry_time", b"retry_time", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tokens_per_second", b"_tokens_per_second", "attempt_count", b"attempt_count", "credential", b"credential", "ejection_count", b"ejection_count", "error_ratio", b"error_ratio", "first_token_duration", b"first_token_duration", "model", b"model", "reason", b"reason", "retry_time", b"retry_time", "state", b"state", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tokens_per_second: _TypeAlias = _typing.Literal["tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__tokens_per_second: _TypeAlias = _typing.Literal["_tokens_per_second", b"_tokens_per_second"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_second) -> _WhichOneofReturnType__tokens_per_second | None: ...
+
+Global___Circuit: _TypeAlias = Circuit  # noqa: Y015
 
 @_typing.final
 class Credential(_message.Message):

@@ -3,6 +3,7 @@
 from llm_service.storage.tables.access import client_keys
 from llm_service.storage.tables.alerts import alert_monitor, alerts, webhook_deliveries, webhooks
 from llm_service.storage.tables.audit import audit_chains, audit_entries
+from llm_service.storage.tables.circuits import circuits
 from llm_service.storage.tables.columns import METADATA, Time
 from llm_service.storage.tables.configuration import (
     config_counter,
@@ -25,6 +26,7 @@ __all__ = [
     "attempt_owners",
     "audit_chains",
     "audit_entries",
+    "circuits",
     "client_keys",
     "config_counter",
     "config_versions",
