@@ -1,6 +1,6 @@
 """One upstream attempt: what it saw, and the single record it leaves in the ledger."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,6 @@ from llm_service.domain.completion import (
     PartDelta,
     ServedBy,
     StreamEvent,
-    Timings,
     TokenUsage,
     UsageUpdate,
     Warning,
@@ -71,6 +70,17 @@ class TrackedAttempt:
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
         self._passes: list[Pass] = []
+        self._left_because = ""
+
+    @property
+    def handed_over(self) -> bool:
+        """Its caller has left it, and it is read on: `drained` settles it."""
+        return bool(self._left_because)
+
+    @property
+    def content_bytes(self) -> int:
+        """What has come of the answer."""
+        return self._evidence.content_bytes
 
     @property
     def settled(self) -> bool:
@@ -194,12 +204,15 @@ class TrackedAttempt:
 
     def answered(self, answer: Answer) -> Completion:
         """Settle as served."""
+        self._hear_answer(answer)
+        return self._serve(Message(Role.ASSISTANT, answer.parts), answer)
+
+    def _hear_answer(self, answer: Answer) -> None:
         self._identify(answer.provider_model, answer.provider_request_id)
         self._warnings = answer.warnings
         self._evidence.last_word(answer.usage)
         if answer.usage is None:
             self._evidence.parts(answer.parts)
-        return self._serve(Message(Role.ASSISTANT, answer.parts), answer)
 
     # --- embeddings ---
 
@@ -248,7 +261,7 @@ class TrackedAttempt:
             cost=total_cost(attempts),
             served_by=self._served_by,
             attempts=attempts,
-            timings=self._timings(),
+            timings=call.timings(),
             create_time=call.create_time,
             content_filter=end.content_filter,
             warnings=(*call.warnings(), *self._warnings),
@@ -256,44 +269,76 @@ class TrackedAttempt:
         )
 
     @contextmanager
-    def settled_by(self) -> Iterator[None]:
-        """Settle by whatever ends the block early."""
+    def settled_by(self, taken: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Settle by whatever ends the block early.
+
+        `taken` is asked when that is the caller: true, somebody reads on, and it is `drained` that
+        settles.
+        """
         try:
             yield
         except GatewayError as error:
             self.failed(error)
             raise
         except BaseException as leaving:
-            self.gone(leaving)
+            if isinstance(leaving, Exception) or not taken():
+                self.gone(leaving)
+            else:
+                self._left_because = self._call.left_because
+                if self._span is not None:
+                    self._span.failed(self._left_because)
             raise
 
     def gone(self, leaving: BaseException) -> None:
-        """Settle as left by the caller, or by a bug of ours."""
-        here = isinstance(leaving, Exception)
-        self.left("INTERNAL" if here else self._call.left_because)
+        """Settle as left by the caller, or by a bug of ours, unless somebody reads on."""
+        if not self.handed_over:
+            here = isinstance(leaving, Exception)
+            self.left("INTERNAL" if here else self._call.left_because)
+
+    def hear(self, heard: Sequence[AdapterEvent] | Answer | Embeddings) -> None:
+        """Note what came for a caller who is gone."""
+        if isinstance(heard, Answer):
+            self._hear_answer(heard)
+        elif isinstance(heard, Embeddings):
+            self.answered_by(heard)
+        else:
+            for event in heard:
+                self._evidence.hear(event)
+                if isinstance(event, Accepted):
+                    self._accept(event)
+                elif isinstance(event, Ended):
+                    self._identify(event.provider_model)
+            self._note_progress()
+
+    def drained(self, failure: GatewayError | None) -> None:
+        """Settle as left by the caller back then; `failure`: the answer did not end properly."""
+        self.left(self._left_because, failure)
 
     def failed(self, error: GatewayError) -> None:
         """Settle as failed, unless it is settled."""
         if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
             self.left(self._call.left_because)
-        # A status is a refusal: the provider looked at the call and did not work on it.
-        in_vain = error.http_status > 0 or not error.may_have_cost
-        if in_vain and error.used_tokens and not self._evidence.told:
-            self._evidence.last_word(TokenUsage(error.used_tokens))
-        usage = self._known_usage(in_vain=in_vain)
+        usage = self._known_usage(error)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
-    def left(self, reason: str) -> None:
-        """Settle as given up on by the caller (or by a bug of ours), unless it is settled."""
-        usage = self._known_usage(in_vain=False)
+    def left(self, reason: str, failure: GatewayError | None = None) -> None:
+        """Settle as given up on by the caller (or by a bug of ours), unless it is settled.
+
+        `failure`: what became of the answer afterwards.
+        """
+        usage = self._known_usage(failure)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
         if self._span is not None:
             self._span.failed(reason)
 
-    def _known_usage(self, *, in_vain: bool) -> TokenUsage | None:
+    def _known_usage(self, failure: GatewayError | None) -> TokenUsage | None:
         """What was used; None when the provider was never asked, or refused."""
+        # A status is a refusal: the provider looked at the call and did not work on it.
+        in_vain = failure is not None and (failure.http_status > 0 or not failure.may_have_cost)
+        if in_vain and failure and failure.used_tokens and not self._evidence.told:
+            self._evidence.last_word(TokenUsage(failure.used_tokens))
         idle = self._span is None or (in_vain and not self._accepted)
         return None if idle and not self._evidence.told else self._evidence.usage()
 
@@ -302,9 +347,7 @@ class TrackedAttempt:
 
     @cached_property
     def _price(self) -> Price | None:
-        target = self._target
-        options = self._call.options_json(target)
-        return pricing.price_of(target.provider.kind, target.model, self._call.create_time, options)
+        return self._call.price(self._target)
 
     def _settle(
         self,
@@ -338,15 +381,6 @@ class TrackedAttempt:
         for held in self._passes:
             held.settled(record)
         return attempt
-
-    def _timings(self) -> Timings:
-        call = self._call
-        first = call.first_content
-        return Timings(
-            queue=(call.first_dial or call.started) - call.started,
-            first_token=first - call.started if first is not None else None,
-            total=call.now - call.started,
-        )
 
     def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason | None) -> None:
         if self._span is not None:

@@ -21,11 +21,13 @@ from llm_service.domain.completion import (
     MidStreamFailure,
     ModalityTokens,
     Preference,
+    Timings,
     TokenUsage,
     Warning,
 )
 from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.embedding import EmbeddingRequest
+from llm_service.domain.provider import Price
 from llm_service.domain.usage import Operation
 from llm_service.errors import (
     GatewayError,
@@ -38,7 +40,7 @@ from llm_service.errors import (
     ProviderUnavailable,
     StreamInterrupted,
 )
-from llm_service.gateway import capabilities
+from llm_service.gateway import capabilities, pricing
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.resolution import UNCONFIGURED, Resolution
 from llm_service.gateway.routing import DEFAULT_MAX_ATTEMPTS, Target
@@ -230,6 +232,22 @@ class Call(ABC, Generic[R]):
         """What the caller says to the target's kind in its own words; "" is nothing."""
         return ""
 
+    def timings(self) -> Timings:
+        """So far."""
+        first = self.first_content
+        return Timings(
+            queue=(self.first_dial or self.started) - self.started,
+            first_token=first - self.started if first is not None else None,
+            total=self.now - self.started,
+        )
+
+    def price(self, target: Target) -> Price | None:
+        """What an attempt at the target is charged at; None: that is not known."""
+        options, override = self.options_json(target), target.choice.price
+        return pricing.price_of(
+            target.provider.kind, target.model, self.create_time, options, override
+        )
+
     def input_tokens(self) -> int:
         """An estimate."""
         return self._input_tokens
@@ -343,6 +361,8 @@ def total_cost(attempts: Sequence[Attempt]) -> Cost:
 
 
 def _sum_cost(costs: Sequence[Cost]) -> Cost:
+    priced = next((cost for cost in reversed(costs) if cost.price_version), None)
+    reported = [cost.reported_nano_usd for cost in costs]
     items: dict[tuple[str, str], CostItem] = {}
     for item in (item for cost in costs for item in cost.items):
         key = item.meter, item.price_version
@@ -355,7 +375,9 @@ def _sum_cost(costs: Sequence[Cost]) -> Cost:
     return Cost(
         sum(c.total_nano_usd for c in costs),
         tuple(items.values()),
-        price_version=next((c.price_version for c in reversed(costs) if c.price_version), ""),
+        price_version=priced.price_version if priced else "",
         estimated=any(c.estimated for c in costs),
         incomplete=any(c.incomplete for c in costs),
+        reported_nano_usd=None if None in reported else sum(filter(None, reported)),
+        price_effective_time=priced.price_effective_time if priced else None,
     )

@@ -191,8 +191,7 @@ class Completions:
         expected_output_tokens: int | None,
     ) -> CostEstimate:
         most = call.most_output_tokens(target)
-        options = call.options_json(target)
-        price = pricing.price_of(target.provider.kind, target.model, call.create_time, options)
+        price = call.price(target)
         return CostEstimate(
             target.model.name,
             input_tokens,

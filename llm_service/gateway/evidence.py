@@ -3,9 +3,17 @@
 from collections.abc import Callable, Iterable
 
 from llm_service.domain import estimates
-from llm_service.domain.completion import AudioDelta, PartStarted, StreamEvent, TokenUsage
+from llm_service.domain.completion import (
+    AudioDelta,
+    PartDelta,
+    PartStarted,
+    StreamEvent,
+    TokenUsage,
+    UsageUpdate,
+)
 from llm_service.domain.content import Media, Modality, Part
 from llm_service.domain.usage import UsageSource
+from llm_service.providers.base import Accepted, AdapterEvent, Ended
 
 # Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
 _AUDIO_BYTES_PER_TEXT_BYTE = 64
@@ -28,6 +36,11 @@ class Evidence:
     def told(self) -> bool:
         """The provider has said something about usage."""
         return self._said is not None
+
+    @property
+    def content_bytes(self) -> int:
+        """What came over, counted as it came."""
+        return self._output_bytes + self._audio_bytes
 
     @property
     def source(self) -> UsageSource:
@@ -56,6 +69,17 @@ class Evidence:
     def text(self, text: str) -> None:
         """Count what came over."""
         self._output_bytes += estimates.text_bytes(text)
+
+    def hear(self, event: AdapterEvent) -> None:
+        """Take any event of a stream."""
+        if isinstance(event, UsageUpdate):
+            self.so_far(event.usage)
+        elif isinstance(event, Ended):
+            self.last_word(event.usage)
+        elif isinstance(event, PartDelta):
+            self.text(event.text)
+        elif not isinstance(event, Accepted):
+            self.event(event)
 
     def event(self, event: StreamEvent) -> None:
         """Count what is not text that grows, as `parts` counts it."""

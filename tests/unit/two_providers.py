@@ -7,6 +7,7 @@ from llm_service.domain.content import Part, Text
 from llm_service.domain.provider import Price, PriceItem
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.drains import DrainLimits
 from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.upstream import CallLimits, Upstream
@@ -18,6 +19,7 @@ from tests.fakes import FakeAdapter, FakeLedger, FakeVerdicts, a_model, a_provid
 PRICE = Price(
     "v1", (PriceItem("input-tokens", 1_000_000_000), PriceItem("output-tokens", 2_000_000_000))
 )
+DRAIN_LIMITS = DrainLimits()
 BEGUN = [Accepted("m-2026", "req-1")], [PartStarted(0, Part(Text("")))]
 
 
@@ -32,8 +34,8 @@ class FakeConfiguration:
 class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
-    `model`: fields of both models. `credentials`: by provider uid. `gates`: of every
-    attempt. The rest are the providers'.
+    `model`: fields of both models. `credentials`: by provider uid. `gates` and
+    `drain`: of every attempt. The rest are the providers'.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class World:
         model=None,
         credentials=None,
         gates=(),
+        drain=DRAIN_LIMITS,
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -63,8 +66,14 @@ class World:
         manager = ProviderManager(Vault(None, "d"), None, {"THE_KEY": "k"}, self._connect)
         self.verdicts = FakeVerdicts()
         upstream = Upstream(
-            manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30), gates
+            manager,
+            self.ledger,
+            self.telemetry,
+            self.verdicts,
+            CallLimits(total=30, drain=drain),
+            gates,
         )
+        self.drains = upstream.drains
         self.completions = Completions(FakeConfiguration(view), upstream)
         self.embeddings = Embeddings(FakeConfiguration(view), upstream, most_bytes=1 << 20)
 
