@@ -34,17 +34,18 @@ class FakeConfiguration:
 class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
-    `model`: fields of both models. `credentials`: by provider uid. `gates` and
-    `drain`: of every attempt. The rest are the providers'.
+    `model`: fields of both models. `credentials`: by provider uid. `configs`: everybody's.
+    `gates` and `drain`: of every attempt. The rest are the providers'.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         first: FakeAdapter,
         second: FakeAdapter | None = None,
         *,
         model=None,
         credentials=None,
+        configs=(),
         gates=(),
         drain=DRAIN_LIMITS,
         **changes,
@@ -59,7 +60,10 @@ class World:
         known = {"price": PRICE, "max_output_tokens": 100, **(model or {})}
         models = {p.name: (a_model(p, **known),) for p in providers}
         view = view_of(
-            1, Owned(tuple(providers), credentials or {}, models), Owned((), {}, {}), "default"
+            1,
+            Owned(tuple(providers), credentials or {}, models, tuple(configs)),
+            Owned((), {}, {}),
+            "default",
         )
         self.ledger = FakeLedger()
         self.telemetry = Telemetry.start(service_version="test")
