@@ -62,7 +62,9 @@ class TrackedAttempt:
         )
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()
-        self._evidence = Evidence(call.input_tokens)
+        self.evidence = Evidence(
+            call.input_tokens, target.provider.kind, target.model.provider_model
+        )
         self._noted = 0.0
         self._accepted = False
         self._committed = False
@@ -76,11 +78,6 @@ class TrackedAttempt:
     def handed_over(self) -> bool:
         """Its caller has left it, and it is read on: `drained` settles it."""
         return bool(self._left_because)
-
-    @property
-    def content_bytes(self) -> int:
-        """What has come of the answer."""
-        return self._evidence.content_bytes
 
     @property
     def settled(self) -> bool:
@@ -125,18 +122,18 @@ class TrackedAttempt:
         for event in batch:
             kind = type(event)
             if kind is PartDelta:
-                self._evidence.text(event.text)  # type: ignore[union-attr]
+                self.evidence.text(event.text)  # type: ignore[union-attr]
                 self._part(event, out)  # type: ignore[arg-type]
             elif kind is Accepted:
                 self._accept(event)  # type: ignore[arg-type]
             elif kind is UsageUpdate:
-                self._evidence.so_far(event.usage)  # type: ignore[union-attr, arg-type]
+                self.evidence.so_far(event.usage)  # type: ignore[union-attr, arg-type]
                 if self._committed:
                     out.append(event)  # type: ignore[arg-type]
             elif kind is Ended:
                 self._end(event, out)  # type: ignore[arg-type]
             else:
-                self._evidence.event(event)  # type: ignore[arg-type]
+                self.evidence.event(event)  # type: ignore[arg-type]
                 self._part(event, out)  # type: ignore[arg-type]
         if self._accepted and not self._settled:
             self._note_progress()
@@ -147,7 +144,7 @@ class TrackedAttempt:
         elapsed = self._call.now - self._started
         if elapsed >= self._noted + _PROGRESS_SECONDS:
             self._noted = elapsed
-            so_far = AttemptProgress(self._evidence.usage(), elapsed)
+            so_far = AttemptProgress(self.evidence.usage(), elapsed)
             self._ledger.progress(self.id, so_far)
 
     def _accept(self, event: Accepted) -> None:
@@ -194,7 +191,7 @@ class TrackedAttempt:
         if not self._committed:
             self._commit(out)
         self._identify(event.provider_model)
-        self._evidence.last_word(event.usage)
+        self.evidence.last_word(event.usage)
         parts = self._assembly.parts() if self._assembly is not None else ()
         message = Message(Role.ASSISTANT, parts)
         completion = self._serve(message, event)
@@ -210,15 +207,15 @@ class TrackedAttempt:
     def _hear_answer(self, answer: Answer) -> None:
         self._identify(answer.provider_model, answer.provider_request_id)
         self._warnings = answer.warnings
-        self._evidence.last_word(answer.usage)
+        self.evidence.last_word(answer.usage)
         if answer.usage is None:
-            self._evidence.parts(answer.parts)
+            self.evidence.parts(answer.parts)
 
     # --- embeddings ---
 
     def embedded(self, answer: Embeddings) -> EmbeddingAnswer:
         """Settle as served."""
-        self._evidence.last_word(answer.usage)
+        self.evidence.last_word(answer.usage)
         usage, attempts = self._served(None)
         return EmbeddingAnswer(
             id=self._call.id,
@@ -233,14 +230,14 @@ class TrackedAttempt:
     def answered_by(self, answer: Embeddings) -> None:
         """Note what is known of an answer that is still to be looked at."""
         self._accepted = True
-        self._evidence.last_word(answer.usage)
+        self.evidence.last_word(answer.usage)
         self._identify(answer.provider_model)
 
     # --- settling ---
 
     def _served(self, finish_reason: FinishReason | None) -> tuple[TokenUsage, tuple[Attempt, ...]]:
         """What was used, and every attempt with this one as the last."""
-        usage = self._evidence.usage()
+        usage = self.evidence.usage()
         attempt = self._settle(usage, self._cost(usage), None, finish_reason)
         self._tell_span(usage, finish_reason)
         return usage, (*self._call.attempts[:-1], attempt)
@@ -303,7 +300,7 @@ class TrackedAttempt:
             self.answered_by(heard)
         else:
             for event in heard:
-                self._evidence.hear(event)
+                self.evidence.hear(event)
                 if isinstance(event, Accepted):
                     self._accept(event)
                 elif isinstance(event, Ended):
@@ -337,10 +334,10 @@ class TrackedAttempt:
         """What was used; None when the provider was never asked, or refused."""
         # A status is a refusal: the provider looked at the call and did not work on it.
         in_vain = failure is not None and (failure.http_status > 0 or not failure.may_have_cost)
-        if in_vain and failure and failure.used_tokens and not self._evidence.told:
-            self._evidence.last_word(TokenUsage(failure.used_tokens))
+        if in_vain and failure and failure.used_tokens and not self.evidence.told:
+            self.evidence.last_word(TokenUsage(failure.used_tokens))
         idle = self._span is None or (in_vain and not self._accepted)
-        return None if idle and not self._evidence.told else self._evidence.usage()
+        return None if idle and not self.evidence.told else self.evidence.usage()
 
     def _cost(self, usage: TokenUsage) -> Cost:
         return pricing.cost_of(usage, self._price)
@@ -374,7 +371,7 @@ class TrackedAttempt:
             self._trace_id,
             self._first_content,
             call.operation,
-            self._evidence.source if usage else None,
+            self.evidence.source if usage else None,
             self.id,
         )
         self._ledger.record(record)

@@ -177,7 +177,8 @@ class Drains:
             reading = Reading(adapter, self._limits.seconds)
             try:
                 with attempt.settled_by(lambda: self._take(attempt, reading, lease)):
-                    yield reading
+                    async with attempt.evidence.weighed():
+                        yield reading
             finally:
                 if not attempt.handed_over:
                     await reading.aclose()
@@ -219,8 +220,10 @@ class Drains:
         with lease:
             try:
                 await reading.rest(self._hearing(attempt))
+                await attempt.evidence.weigh()
             except GatewayError as error:
                 failure = error
+                await attempt.evidence.weigh()
             except Exception:  # nobody else would hear of it
                 logger.exception("an answer was not read to its end")
             finally:
@@ -228,11 +231,11 @@ class Drains:
                 await reading.aclose()
 
     def _hearing(self, attempt: TrackedAttempt) -> Callable[[_Heard], None]:
-        most = attempt.content_bytes + self._limits.content_bytes
+        most = attempt.evidence.content_bytes + self._limits.content_bytes
 
         def hear(heard: _Heard) -> None:
             attempt.hear(heard)
-            if attempt.content_bytes > most:
+            if attempt.evidence.content_bytes > most:
                 raise ProviderProtocolError("the answer is larger than what is read of it")
 
         return hear

@@ -119,7 +119,8 @@ class Upstream:
                 yield reading
         else:
             with attempt.settled_by():
-                yield live.adapter
+                async with attempt.evidence.weighed():
+                    yield live.adapter
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
         """The smallest of what the caller, the provider and the service allow."""

@@ -176,7 +176,7 @@ async def test_after_so_many_seconds_it_is_settled_by_what_there_is():
 
 async def test_after_so_many_bytes_too():
     go_on = asyncio.Event()
-    flood = [[PartDelta(0, DeltaKind.TEXT, "x" * 100)] for _ in range(1000)]
+    flood = [[PartDelta(0, DeltaKind.TEXT, "word " * 20)] for _ in range(1000)]
     world = draining([*BEGUN, go_on, *flood], limits=DrainLimits(content_bytes=1000))
 
     await left(world)
@@ -184,7 +184,7 @@ async def test_after_so_many_bytes_too():
     await drained(world)
 
     (record,) = world.ledger.records
-    assert 250 <= record.attempt.usage.output_tokens <= 300
+    assert 200 <= record.attempt.usage.output_tokens <= 250
     assert world.adapters["one"].streams_closed == 1
 
 
