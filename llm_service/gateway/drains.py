@@ -55,6 +55,8 @@ class Reading:
         self._ahead: asyncio.Queue[Sequence[AdapterEvent] | Exception | None] = asyncio.Queue(1)
         self.sent = False
         """The vendor has the request, or part of it: it may be working on it."""
+        self.taken = False
+        """Somebody reads on."""
 
     async def complete(self, call: Call) -> Answer:
         return await self._whole(self._adapter.complete(self._longer(call)), call.deadlines)
@@ -129,6 +131,8 @@ class Reading:
                 return await work
         except TimeoutError as error:
             raise ProviderTimeout("the provider did not answer in time") from error
+        finally:
+            self._timeout = None  # an ended one cannot be moved
 
     async def _read(
         self, stream: AsyncGenerator[Sequence[AdapterEvent]], limits: Deadlines
@@ -176,12 +180,26 @@ class Drains:
         with lease() as adapter:
             reading = Reading(adapter, self._limits.seconds)
             try:
-                with attempt.settled_by(lambda: self._take(attempt, reading, lease)):
-                    async with attempt.evidence.weighed():
+                with attempt.settled_by(lambda: reading.taken):
+                    async with self._left(attempt, reading, lease):
                         yield reading
             finally:
                 if not attempt.handed_over:
                     await reading.aclose()
+
+    @asynccontextmanager
+    async def _left(
+        self,
+        attempt: TrackedAttempt,
+        reading: Reading,
+        lease: Callable[[], AbstractContextManager[Adapter]],
+    ) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as leaving:
+            if isinstance(leaving, Exception) or not self._take(attempt, reading, lease):
+                await attempt.evidence.weigh()
+            raise
 
     async def quiet(self) -> None:
         """Return when none goes on."""
@@ -212,6 +230,7 @@ class Drains:
         stack.enter_context(lease())
         task = asyncio.create_task(self._drain(attempt, reading, stack))
         self._running.add(task)
+        reading.taken = True
         task.add_done_callback(self._running.discard)
         return True
 

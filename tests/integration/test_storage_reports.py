@@ -31,7 +31,15 @@ on_a_database = settings(
     max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 COSTS = st.sampled_from(
-    [None, Cost(0), Cost(7), Cost(0, incomplete=True), Cost(3, incomplete=True)]
+    [
+        None,
+        Cost(0),
+        Cost(7),
+        Cost(7, reported_nano_usd=9),
+        Cost(7, reported_nano_usd=4),
+        Cost(0, incomplete=True, reported_nano_usd=5),
+        Cost(3, incomplete=True),
+    ]
 )
 TOKENS = st.integers(0, 2**31 - 1)
 USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)

@@ -82,6 +82,21 @@ async def test_a_stream_is_read_on_to_the_providers_own_count():
     assert world.adapters["one"].streams_closed == 1
 
 
+async def test_an_answer_that_ended_before_its_caller_went_is_read_to_its_end_too():
+    batches = [*BEGUN, [PartDelta(0, DeltaKind.TEXT, "x")], *a_stream()[2:]]
+    world = draining(batches)
+    stream = world.completions.stream(a_request(), None)
+    await anext(stream)
+    while world.adapters["one"].yielded < len(batches) - 1:
+        await anext(stream)
+
+    await stream.aclose()
+    await drained(world)
+
+    (record,) = world.ledger.records
+    assert record.usage_source is UsageSource.PROVIDER
+
+
 @pytest.mark.parametrize("heartbeat", [None, 0.01])
 async def test_so_is_one_whose_caller_is_cancelled_while_it_waits(heartbeat):
     go_on = asyncio.Event()
