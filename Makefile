@@ -102,6 +102,10 @@ faults: $(DEV) ## Sixteen faults of providers, met in every dialect, with a tabl
 chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
 	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py
 
+.PHONY: storm
+storm: $(DEV) ## Open and reset STREAMS (10000) streams: no upstream call left, no memory, every call charged
+	STREAMS=$(or $(STREAMS),10000) $(BIN)/pytest -q tests/e2e/test_storm.py
+
 .PHONY: replicas
 replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times
 	TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/e2e/test_replicas.py

@@ -115,19 +115,25 @@ class FakeAdapter:
         self.calls: list[Call] = []
         self.closed = 0
         self.streams_closed = 0
+        self.yielded = 0
+        self.connects = True
 
     async def complete(self, call: Call) -> Answer:
         self.calls.append(call)
+        if self.connects:
+            call.on_send()
         entry = self.script.pop(0)
-        if isinstance(entry, Exception):
-            raise entry
         if hasattr(entry, "wait"):
             await entry.wait()
             entry = self.script.pop(0)
+        if isinstance(entry, Exception):
+            raise entry
         return entry
 
     async def stream(self, call: Call) -> AsyncGenerator[Sequence[AdapterEvent]]:
         self.calls.append(call)
+        if self.connects:
+            call.on_send()
         entry = self.script.pop(0)
         try:
             if isinstance(entry, Exception):
@@ -138,6 +144,7 @@ class FakeAdapter:
                 if hasattr(batch, "wait"):
                     await batch.wait()
                     continue
+                self.yielded += 1
                 yield batch
         finally:
             self.streams_closed += 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm_service import providers
-from llm_service.domain.provider import ProviderKind
+from llm_service.domain.provider import CancelPolicy, ProviderKind
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "providers.md"
 
@@ -21,8 +21,13 @@ service says the same: `ProviderAdminService/ListProviderKinds`.
 A provider is an account with a vendor: a `kind`, a `base_uri` where the kind's own address does
 not serve, `settings`, and a credential. Addresses that are not public, Ollama's default among
 them, need `LLM_EGRESS_ALLOW`. `CheckProvider` says whether an account works, and `SyncModels` lists
-its models.
+its models. `cancel_policy` overrides what is said here of callers who have gone.
 """
+
+_CANCEL = {
+    CancelPolicy.CLOSE: "closed at once.",
+    CancelPolicy.DRAIN: "read on for a while, for the vendor's own count: it bills all of it.",
+}
 
 
 def main() -> int:
@@ -49,6 +54,7 @@ def _section(kind: ProviderKind) -> Iterator[str]:
     if kind.default_base_uri:
         yield f"- Address: `{kind.default_base_uri}` unless `base_uri` says otherwise."
     yield f"- Credential: {_credentials(kind)}."
+    yield f"- A call whose caller has gone: {_CANCEL[kind.cancel_policy]}"
     settings = json.loads(kind.settings_schema_json)["properties"]
     for name, setting in settings.items():
         words = (

@@ -122,6 +122,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
+        stack.push_async_callback(lambda: upstream.drains.aclose(serving.grace_left))
         yield serving, notes
 
 

@@ -10,6 +10,7 @@ from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.seeds import Seeds
 from llm_service.gateway.audit.log import AuditLog
+from llm_service.gateway.drains import DrainLimits
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.secret_stores import NO_STORES, SecretStores
@@ -99,6 +100,11 @@ def call_limits(settings: Settings) -> CallLimits:
         settings.first_token_timeout_seconds,
         settings.idle_timeout_seconds,
         settings.min_output_tokens_per_second,
+        DrainLimits(
+            settings.cancel_drain_seconds,
+            settings.cancel_drain_max_bytes,
+            settings.cancel_drain_max_calls,
+        ),
     )
 
 

@@ -157,10 +157,7 @@ class ContentFilter:
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """Something done differently from what was asked, e.g. PARAMETER_DROPPED.
-
-    `field` is a request path.
-    """
+    """Something done otherwise than asked, e.g. PARAMETER_DROPPED; `field` is a request path."""
 
     reason: str
     field: str
@@ -182,6 +179,7 @@ class TokenUsage:
 
     `cache_write_input_tokens` are all writes; `cache_write_1h_input_tokens` are those of them kept
     for an hour. `estimated`: counted by the gateway, not reported by the provider.
+    `reported_nano_usd`: what the provider says it charges, if it does.
     """
 
     input_tokens: int = 0
@@ -193,6 +191,7 @@ class TokenUsage:
     estimated: bool = False
     cache_write_1h_input_tokens: int = 0
     provider_tool_uses: tuple[ProviderToolUse, ...] = ()
+    reported_nano_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +206,18 @@ class CostItem:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Nano-USD. `incomplete`: some meter has no known price and `total_nano_usd` leaves it out."""
+    """Nano-USD. `incomplete`: some meter has no known price and `total_nano_usd` leaves it out.
+
+    `reported_nano_usd`: what the provider says. `price_effective_time`: from when the price holds.
+    """
 
     total_nano_usd: int
     items: tuple[CostItem, ...] = ()
     price_version: str = ""
     estimated: bool = False
     incomplete: bool = False
+    reported_nano_usd: int | None = None
+    price_effective_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +299,6 @@ class FailedCompletion:
     cost: Cost | None = None
     content_sent: bool = False
     dials: int = 0
-
-
-# --- the pieces of a streamed answer, as callers see them -------------------------------------
 
 
 class DeltaKind(StrEnum):

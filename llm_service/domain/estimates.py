@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from llm_service.domain.completion import CompletionRequest, TokenUsage
+from llm_service.domain.completion import CompletionRequest
 from llm_service.domain.content import (
     Content,
     FunctionTool,
@@ -35,9 +35,9 @@ def embedded_tokens(inputs: Iterable[Text | Media]) -> int:
     return max(1, -(-size // BYTES_PER_TOKEN))
 
 
-def usage_so_far(input_tokens: int, output_bytes: int) -> TokenUsage:
-    """For an answer whose vendor never said what it used."""
-    return TokenUsage(input_tokens, -(-output_bytes // BYTES_PER_TOKEN), estimated=True)
+def tokens_of(size: int) -> int:
+    """Of so many bytes of UTF-8."""
+    return -(-size // BYTES_PER_TOKEN)
 
 
 def part_bytes(part: Part) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from llm_service.domain.completion import GenerationParams, RoutingOptions
+from llm_service.domain.provider import Price
 
 CAPS = (
     "temperature",
@@ -33,13 +34,15 @@ class TargetSpec:
 
     `model` is a resource name, an id or an alias. `credential` "" is whichever the provider would
     use; otherwise that one and no other. `params` are for this model only. `fallback_reasons` are
-    the only failures after which the next target is tried; () stands for the usual ones.
+    the only failures after which the next target is tried; () stands for the usual ones. `price`
+    replaces the model's own, from when it holds.
     """
 
     model: str
     credential: str = ""
     params: GenerationParams = GenerationParams()
     fallback_reasons: tuple[str, ...] = ()
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

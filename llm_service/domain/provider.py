@@ -55,6 +55,15 @@ class UpstreamTimeouts:
     min_output_tokens_per_second: float | None = None
 
 
+class CancelPolicy(StrEnum):
+    """What becomes of an upstream call whose caller has gone."""
+
+    CLOSE = "close"
+    """Its connection is closed at once: the vendor stops, and bills what it made till then."""
+    DRAIN = "drain"
+    """It is read on for a while: the vendor bills it whole, and says at its end how much it was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """An account with a vendor.
@@ -79,6 +88,8 @@ class Provider:
     weight: int | None = None
     rate_limits: RateLimits = RateLimits()
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    cancel_policy: CancelPolicy | None = None
+    """None: the kind's."""
     labels: Mapping[str, str] = field(default_factory=dict)
     delete_time: datetime | None = None
     purge_time: datetime | None = None
@@ -316,6 +327,8 @@ class ProviderKind:
     """Takes a credential and also works without one, as local servers do."""
     address_settings: tuple[str, ...] = ()
     """The settings that decide, beside the base URI, which host a credential is sent to."""
+    cancel_policy: CancelPolicy = CancelPolicy.CLOSE
+    """Of its providers that say nothing else; by whether the vendor stops billing on an abort."""
 
     @property
     def needs_credential(self) -> bool:

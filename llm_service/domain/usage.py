@@ -130,6 +130,8 @@ class UsageMetrics:
     cost_nano_usd: int = 0
     failed_attempt_nano_usd: int = 0
     unpriced_request_count: int = 0
+    reported_nano_usd: int = 0
+    reported_difference_nano_usd: int = 0
     duration_p50: float | None = None
     duration_p95: float | None = None
     first_token_p50: float | None = None

@@ -1,12 +1,13 @@
 """One upstream attempt: what it saw, and the single record it leaves in the ledger."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from llm_service.domain import estimates
 from llm_service.domain.assembly import Assembly
 from llm_service.domain.completion import (
     Attempt,
@@ -18,9 +19,7 @@ from llm_service.domain.completion import (
     Fallback,
     FinishReason,
     PartDelta,
-    ServedBy,
     StreamEvent,
-    Timings,
     TokenUsage,
     UsageUpdate,
     Warning,
@@ -55,16 +54,12 @@ class TrackedAttempt:
         self._started = call.now
         self._start_time = datetime.now(UTC)
         self.id = new_id()
-        self._served_by = ServedBy(
-            target.provider.name,
-            target.model.name,
-            target.credential.name if target.credential else "",
-            target.model.provider_model,
-            model_config=target.choice.config.name if target.choice.config else "",
-        )
+        self._served_by = target.served_by()
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()
-        self._evidence = Evidence(call.input_tokens)
+        self.evidence = Evidence(
+            call.input_tokens, target.provider.kind, target.model.provider_model
+        )
         self._noted = 0.0
         self._accepted = False
         self._committed = False
@@ -72,6 +67,12 @@ class TrackedAttempt:
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
         self._passes: list[Pass] = []
+        self._left_because = ""
+
+    @property
+    def handed_over(self) -> bool:
+        """Its caller has left it, and it is read on: `drained` settles it."""
+        return bool(self._left_because)
 
     @property
     def settled(self) -> bool:
@@ -80,7 +81,7 @@ class TrackedAttempt:
     @property
     def output_tokens(self) -> int:
         """Of what has come over, estimated: providers may count only at the end."""
-        return self._evidence.estimated().output_tokens
+        return estimates.tokens_of(self.evidence.content_bytes)
 
     async def enter(self, gates: Sequence[Gate]) -> None:
         """Be let through by every gate, as `Gate.enter`; the end gives back what they hold."""
@@ -121,18 +122,18 @@ class TrackedAttempt:
         for event in batch:
             kind = type(event)
             if kind is PartDelta:
-                self._evidence.text(event.text)  # type: ignore[union-attr]
+                self.evidence.text(event.text)  # type: ignore[union-attr]
                 self._part(event, out)  # type: ignore[arg-type]
             elif kind is Accepted:
                 self._accept(event)  # type: ignore[arg-type]
             elif kind is UsageUpdate:
-                self._evidence.so_far(event.usage)  # type: ignore[union-attr, arg-type]
+                self.evidence.so_far(event.usage)  # type: ignore[union-attr, arg-type]
                 if self._committed:
                     out.append(event)  # type: ignore[arg-type]
             elif kind is Ended:
                 self._end(event, out)  # type: ignore[arg-type]
             else:
-                self._evidence.event(event)  # type: ignore[arg-type]
+                self.evidence.event(event)  # type: ignore[arg-type]
                 self._part(event, out)  # type: ignore[arg-type]
         if self._accepted and not self._settled:
             self._note_progress()
@@ -143,7 +144,7 @@ class TrackedAttempt:
         elapsed = self._call.now - self._started
         if elapsed >= self._noted + _PROGRESS_SECONDS:
             self._noted = elapsed
-            so_far = AttemptProgress(self._evidence.usage(), elapsed)
+            so_far = AttemptProgress(self.evidence.usage(), elapsed)
             self._ledger.progress(self.id, so_far)
 
     def _accept(self, event: Accepted) -> None:
@@ -188,7 +189,7 @@ class TrackedAttempt:
 
     def _end(self, event: Ended, out: list[StreamEvent]) -> None:
         self._identify(event.provider_model)
-        self._evidence.last_word(event.usage)
+        self.evidence.last_word(event.usage)
         if not self._committed:
             self._pass_on_filtered(event.finish_reason)
             self._commit(out)
@@ -201,13 +202,16 @@ class TrackedAttempt:
 
     def answered(self, answer: Answer) -> Completion:
         """Settle as served."""
-        self._identify(answer.provider_model, answer.provider_request_id)
-        self._warnings = answer.warnings
-        self._evidence.last_word(answer.usage)
-        if answer.usage is None:
-            self._evidence.parts(answer.parts)
+        self._hear_answer(answer)
         self._pass_on_filtered(answer.finish_reason)
         return self._serve(Message(Role.ASSISTANT, answer.parts), answer)
+
+    def _hear_answer(self, answer: Answer) -> None:
+        self._identify(answer.provider_model, answer.provider_request_id)
+        self._warnings = answer.warnings
+        self.evidence.last_word(answer.usage)
+        if answer.usage is None:
+            self.evidence.parts(answer.parts)
 
     def _pass_on_filtered(self, finish_reason: FinishReason) -> None:
         """Raise `ContentFiltered` where another target is to answer instead of a filter."""
@@ -218,7 +222,7 @@ class TrackedAttempt:
 
     def embedded(self, answer: Embeddings) -> EmbeddingAnswer:
         """Settle as served."""
-        self._evidence.last_word(answer.usage)
+        self.evidence.last_word(answer.usage)
         usage, attempts = self._served(None)
         return EmbeddingAnswer(
             id=self._call.id,
@@ -233,14 +237,14 @@ class TrackedAttempt:
     def answered_by(self, answer: Embeddings) -> None:
         """Note what is known of an answer that is still to be looked at."""
         self._accepted = True
-        self._evidence.last_word(answer.usage)
+        self.evidence.last_word(answer.usage)
         self._identify(answer.provider_model)
 
     # --- settling ---
 
     def _served(self, finish_reason: FinishReason | None) -> tuple[TokenUsage, tuple[Attempt, ...]]:
         """What was used, and every attempt with this one as the last."""
-        usage = self._evidence.usage()
+        usage = self.evidence.usage()
         attempt = self._settle(usage, self._cost(usage), None, finish_reason)
         self._tell_span(usage, finish_reason)
         return usage, (*self._call.attempts[:-1], attempt)
@@ -261,7 +265,7 @@ class TrackedAttempt:
             cost=total_cost(attempts),
             served_by=self._served_by,
             attempts=attempts,
-            timings=self._timings(),
+            timings=call.timings(),
             create_time=call.create_time,
             content_filter=end.content_filter,
             warnings=(*call.warnings(), *self._warnings),
@@ -269,55 +273,85 @@ class TrackedAttempt:
         )
 
     @contextmanager
-    def settled_by(self) -> Iterator[None]:
-        """Settle by whatever ends the block early."""
+    def settled_by(self, taken: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Settle by whatever ends the block early.
+
+        `taken` is asked when that is the caller: true, somebody reads on, and it is `drained` that
+        settles.
+        """
         try:
             yield
         except GatewayError as error:
             self.failed(error)
             raise
         except BaseException as leaving:
-            self.gone(leaving)
+            if isinstance(leaving, Exception) or not taken():
+                self.gone(leaving)
+            else:
+                self._left_because = self._call.left_because
+                if self._span is not None:
+                    self._span.failed(self._left_because)
             raise
 
     def gone(self, leaving: BaseException) -> None:
-        """Settle as left by the caller, or by a bug of ours."""
-        here = isinstance(leaving, Exception)
-        self.left("INTERNAL" if here else self._call.left_because)
+        """Settle as left by the caller, or by a bug of ours, unless somebody reads on."""
+        if not self.handed_over:
+            here = isinstance(leaving, Exception)
+            self.left("INTERNAL" if here else self._call.left_because)
+
+    def hear(self, heard: Sequence[AdapterEvent] | Answer | Embeddings) -> None:
+        """Note what came for a caller who is gone."""
+        if isinstance(heard, Answer):
+            self._hear_answer(heard)
+        elif isinstance(heard, Embeddings):
+            self.answered_by(heard)
+        else:
+            for event in heard:
+                self.evidence.hear(event)
+                if isinstance(event, Accepted):
+                    self._accept(event)
+                elif isinstance(event, Ended):
+                    self._identify(event.provider_model)
+            self._note_progress()
+
+    def drained(self, failure: GatewayError | None) -> None:
+        """Settle as left by the caller back then; `failure`: the answer did not end properly."""
+        self.left(self._left_because, failure)
 
     def failed(self, error: GatewayError) -> None:
         """Settle as failed, unless it is settled."""
         if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
             self.left(self._call.left_because)
-        # A status is a refusal: the provider looked at the call and did not work on it.
-        in_vain = error.http_status > 0 or not error.may_have_cost
-        if in_vain and error.used_tokens and not self._evidence.told:
-            self._evidence.last_word(TokenUsage(error.used_tokens))
-        usage = self._known_usage(in_vain=in_vain)
+        usage = self._known_usage(error)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
-    def left(self, reason: str) -> None:
-        """Settle as given up on by the caller (or by a bug of ours), unless it is settled."""
-        usage = self._known_usage(in_vain=False)
+    def left(self, reason: str, failure: GatewayError | None = None) -> None:
+        """Settle as given up on by the caller (or by a bug of ours), unless it is settled.
+
+        `failure`: what became of the answer afterwards.
+        """
+        usage = self._known_usage(failure)
         cost = self._cost(usage) if usage else None
         self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
         if self._span is not None:
             self._span.failed(reason)
 
-    def _known_usage(self, *, in_vain: bool) -> TokenUsage | None:
+    def _known_usage(self, failure: GatewayError | None) -> TokenUsage | None:
         """What was used; None when the provider was never asked, or refused."""
+        # A status is a refusal: the provider looked at the call and did not work on it.
+        in_vain = failure is not None and (failure.http_status > 0 or not failure.may_have_cost)
+        if in_vain and failure and failure.used_tokens and not self.evidence.told:
+            self.evidence.last_word(TokenUsage(failure.used_tokens))
         idle = self._span is None or (in_vain and not self._accepted)
-        return None if idle and not self._evidence.told else self._evidence.usage()
+        return None if idle and not self.evidence.told else self.evidence.usage()
 
     def _cost(self, usage: TokenUsage) -> Cost:
         return pricing.cost_of(usage, self._price)
 
     @cached_property
     def _price(self) -> Price | None:
-        target = self._target
-        options = self._call.options_json(target)
-        return pricing.price_of(target.provider.kind, target.model, self._call.create_time, options)
+        return self._call.price(self._target)
 
     def _settle(
         self,
@@ -344,22 +378,13 @@ class TrackedAttempt:
             self._trace_id,
             self._first_content,
             call.operation,
-            self._evidence.source if usage else None,
+            self.evidence.source if usage else None,
             self.id,
         )
         self._ledger.record(record)
         for held in self._passes:
             held.settled(record)
         return attempt
-
-    def _timings(self) -> Timings:
-        call = self._call
-        first = call.first_content
-        return Timings(
-            queue=(call.first_dial or call.started) - call.started,
-            first_token=first - call.started if first is not None else None,
-            total=call.now - call.started,
-        )
 
     def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason | None) -> None:
         if self._span is not None:

@@ -15,6 +15,7 @@ from llm_service.domain.completion import (
     FinishReason,
     GenerationParams,
     MidStreamFailure,
+    Timings,
     Warning,
 )
 from llm_service.domain.embedding import EmbeddingRequest
@@ -246,14 +247,25 @@ class Call(ABC, Generic[R]):
     def _cost(self, target: Target, output_tokens: int | None) -> int | None:
         return pricing.estimate(self.price(target), self.input_tokens(), output_tokens)
 
-    def price(self, target: Target) -> Price | None:
-        """What applies to the call there; None: not known."""
-        options = self.options_json(target)
-        return pricing.price_of(target.provider.kind, target.model, self.create_time, options)
-
     def options_json(self, target: Target) -> str:  # noqa: ARG002 - most calls have none
         """What the caller says to the target's kind in its own words; "" is nothing."""
         return ""
+
+    def timings(self) -> Timings:
+        """So far."""
+        first = self.first_content
+        return Timings(
+            queue=(self.first_dial or self.started) - self.started,
+            first_token=first - self.started if first is not None else None,
+            total=self.now - self.started,
+        )
+
+    def price(self, target: Target) -> Price | None:
+        """What an attempt at the target is charged at; None: that is not known."""
+        options, override = self.options_json(target), target.choice.price
+        return pricing.price_of(
+            target.provider.kind, target.model, self.create_time, options, override
+        )
 
     def input_tokens(self) -> int:
         """An estimate."""

@@ -1,28 +1,55 @@
 """What an attempt used, by the best account there is of it."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+from llm_service.catalog import tokenizers
 from llm_service.domain import estimates
-from llm_service.domain.completion import AudioDelta, PartStarted, StreamEvent, TokenUsage
+from llm_service.domain.completion import (
+    AudioDelta,
+    PartDelta,
+    PartStarted,
+    StreamEvent,
+    TokenUsage,
+    UsageUpdate,
+)
 from llm_service.domain.content import Media, Modality, Part
 from llm_service.domain.usage import UsageSource
+from llm_service.providers.base import Accepted, AdapterEvent, Ended
+from llm_service.providers.lenient import MOST_TOKENS
 
 # Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
 _AUDIO_BYTES_PER_TEXT_BYTE = 64
 
 
+# Of vendors that send a token at a time, pieces may be more than our count by a few per cent:
+# DeepSeek 400 to 397, Groq 661 to 657 (recorded streams). Much more, and pieces are no tokens.
+_PIECES_PER_TOKEN = 1.1
+
+
 class Evidence:
-    """The provider's final word, else what it had said by then, else our own estimate.
+    """The provider's final word, else what it had said by then and our own estimate of the rest.
 
     Counts of a provider are cumulative: a later one replaces an earlier one, and none are added.
     """
 
-    def __init__(self, input_tokens: Callable[[], int]) -> None:
+    def __init__(
+        self, input_tokens: Callable[[], int], kind: str = "", provider_model: str = ""
+    ) -> None:
         self._input_tokens = input_tokens
+        self._kind = kind
+        self._model = provider_model
         self._said: TokenUsage | None = None
         self._final = False
-        self._output_bytes = 0
+        # What came since the provider last said a count.
+        self._texts: list[str] = []
+        self._text_bytes = 0
+        self._other_bytes = 0
         self._audio_bytes = 0
+        self._weighed: tuple[int, int] | None = None  # of so many texts, so many tokens
+        self._content_bytes = 0  # from the beginning, without what `_text_bytes` has
 
     @property
     def told(self) -> bool:
@@ -30,22 +57,64 @@ class Evidence:
         return self._said is not None
 
     @property
+    def content_bytes(self) -> int:
+        """What came over, counted as it came."""
+        return self._content_bytes + self._text_bytes + self._other_bytes + self._audio_bytes
+
+    @property
     def source(self) -> UsageSource:
         """Where `usage` is from."""
-        if self._said is None:
+        if self._said is None or (self._rest and not self._final):
             return UsageSource.ESTIMATE
         return UsageSource.PROVIDER if self._final else UsageSource.PROGRESS
 
     def usage(self) -> TokenUsage:
-        return self._said or self.estimated()
+        if self._said is None:
+            return TokenUsage(self._input_tokens(), self._rest, estimated=True)
+        if self._final or not self._rest:
+            return self._said
+        output = min(self._said.output_tokens + self._rest, MOST_TOKENS)
+        return replace(self._said, output_tokens=output, estimated=True)
 
-    def estimated(self) -> TokenUsage:
-        size = self._output_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
-        return estimates.usage_so_far(self._input_tokens(), size)
+    @asynccontextmanager
+    async def weighed(self) -> AsyncIterator[None]:
+        """As `weigh`, where the block ends early."""
+        try:
+            yield
+        except BaseException:
+            await self.weigh()
+            raise
+
+    async def weigh(self) -> None:
+        """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
+
+        Nothing to count, or the provider's final word is there: nothing happens.
+        """
+        texts = list(self._texts)
+        if self._final or not texts:
+            return
+        name = tokenizers.encoding_name(self._model)
+        tokens = await asyncio.to_thread(tokenizers.count_named, name, "".join(texts))
+        own = tokenizers.is_own(self._kind, self._model)
+        if not own and len(texts) <= tokens * _PIECES_PER_TOKEN:
+            tokens = max(tokens, len(texts))
+        self._weighed = len(texts), tokens
+
+    @property
+    def _rest(self) -> int:
+        """An estimate of what came since the provider last said a count."""
+        beside = self._other_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
+        if self._weighed is not None and self._weighed[0] == len(self._texts):
+            return self._weighed[1] + estimates.tokens_of(beside)
+        return estimates.tokens_of(self._text_bytes + beside)
 
     def so_far(self, usage: TokenUsage) -> None:
         """Take the provider's count of a stream that goes on."""
         self._said = usage
+        self._content_bytes = self.content_bytes
+        self._text_bytes = self._other_bytes = self._audio_bytes = 0
+        self._texts.clear()
+        self._weighed = None
 
     def last_word(self, usage: TokenUsage | None) -> None:
         """Take the provider's count of the whole; None: it gave none."""
@@ -55,7 +124,20 @@ class Evidence:
 
     def text(self, text: str) -> None:
         """Count what came over."""
-        self._output_bytes += estimates.text_bytes(text)
+        if text:
+            self._texts.append(text)
+            self._text_bytes += estimates.text_bytes(text)
+
+    def hear(self, event: AdapterEvent) -> None:
+        """Take any event of a stream."""
+        if isinstance(event, UsageUpdate):
+            self.so_far(event.usage)
+        elif isinstance(event, Ended):
+            self.last_word(event.usage)
+        elif isinstance(event, PartDelta):
+            self.text(event.text)
+        elif not isinstance(event, Accepted):
+            self.event(event)
 
     def event(self, event: StreamEvent) -> None:
         """Count what is not text that grows, as `parts` counts it."""
@@ -67,7 +149,7 @@ class Evidence:
     def parts(self, parts: Iterable[Part]) -> None:
         """Count what came over whole."""
         for part in parts:
-            self._output_bytes += estimates.part_bytes(part)
+            self._other_bytes += estimates.part_bytes(part)
             self._audio_bytes += _audio_bytes(part)
 
 

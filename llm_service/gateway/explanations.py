@@ -90,6 +90,7 @@ def _expanded(asked: Asked, resolution: Resolution, target: Target) -> TargetSpe
         target.credential.name if target.credential else spec.credential,
         resolution.params(asked.params, target.choice, target.model),
         spec.fallback_reasons,
+        target.choice.price,
     )
 
 

@@ -31,13 +31,23 @@ _PORTS = {"http": 80, "https": 443}
 class Live:
     """An open adapter and how many calls use it. It is closed when it is retired and unused."""
 
-    __slots__ = ("adapter", "address", "last_use", "port", "retired", "telemetry_name", "uses")
+    __slots__ = (
+        "adapter",
+        "address",
+        "cancel_policy",
+        "last_use",
+        "port",
+        "retired",
+        "telemetry_name",
+        "uses",
+    )
 
     def __init__(self, adapter: Adapter, provider: Provider) -> None:
         kind = providers.provider_kind(provider.kind)
         origin = urlsplit(provider.base_uri or kind.default_base_uri)
         self.adapter = adapter
         self.telemetry_name = kind.telemetry_name
+        self.cancel_policy = provider.cancel_policy or kind.cancel_policy
         self.address = origin.hostname or ""
         self.port = origin.port or _PORTS.get(origin.scheme, 0)
         self.uses = 0

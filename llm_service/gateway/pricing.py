@@ -1,6 +1,7 @@
 """What a call costs: prices in integer nano-USD per million units, rounded once per attempt."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -86,18 +87,31 @@ def estimate(price: Price | None, input_tokens: int, output_tokens: int | None) 
     return None if cost.incomplete else cost.total_nano_usd
 
 
-def price_of(kind: str, model: Model, when: datetime, options_json: str = "") -> Price | None:
-    """The model's own price in force at that time, else the public list's of that time.
+def price_of(
+    kind: str,
+    model: Model,
+    when: datetime,
+    options_json: str = "",
+    override: Price | None = None,
+) -> Price | None:
+    """The override or else the model's own price, of that time; else the public list's of it.
 
     None is "unknown", never "free". `options_json` is the call's `provider_options_json` for the
     kind: a service tier or a speed asked for there has its own price in the public list. The first
     look-up of a public price loads the list, which blocks for about a second: call `load` in a
     thread before.
     """
-    if (own := model.price_at(when)) is not None:
+    if (own := own_price(model, when, override)) is not None:
         return own
     vendor = _VENDORS.get(kind)
     return _public_price(vendor, model.provider_model, when, options_json) if vendor else None
+
+
+def own_price(model: Model, when: datetime, override: Price | None = None) -> Price | None:
+    """What somebody here has set: the override, else the model's; None: nothing that holds then."""
+    if override is not None and override.begins <= when:
+        return override
+    return model.price_at(when)
 
 
 @cache
@@ -193,7 +207,8 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
     """
     quantities = _buckets(usage)
     if price is None:
-        return Cost(0, estimated=usage.estimated, incomplete=True)
+        unknown = Cost(0, estimated=usage.estimated, incomplete=True)
+        return replace(unknown, reported_nano_usd=usage.reported_nano_usd)
     rates = _rates(price, usage.input_tokens)
     charged: dict[str, int] = {}
     incomplete = False
@@ -206,7 +221,10 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
     if "request" in rates:
         charged["request"] = 1
     total, items = _round(charged, rates, price.version)
-    return Cost(total, items, price.version, usage.estimated, incomplete)
+    said = usage.reported_nano_usd
+    return Cost(
+        total, items, price.version, usage.estimated, incomplete, said, price.effective_time
+    )
 
 
 def _buckets(usage: TokenUsage) -> dict[str, int]:

@@ -18,7 +18,7 @@ from llm_service.domain.completion import (
     Warning,
 )
 from llm_service.domain.model_config import CAPS, ModelConfig, TargetSpec
-from llm_service.domain.provider import Model
+from llm_service.domain.provider import Model, Price
 from llm_service.errors import ModelNotAllowed
 from llm_service.gateway.configuration import View
 from llm_service.gateway.merging import all_merged, merged
@@ -71,6 +71,14 @@ class Choice:
     spec: TargetSpec
     config: ModelConfig | None = None
     origin: str = REQUEST
+
+    @property
+    def price(self) -> Price | None:
+        """What it is charged at instead of the model's own, named after where it is stored."""
+        price, config = self.spec.price, self.config
+        if price is None or price.version or config is None:
+            return price
+        return replace(price, version=f"modelConfigs/{config.config_id}@{config.version}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from llm_service.domain.completion import ServedBy
 from llm_service.domain.model_config import TargetSpec
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.gateway.resolution import Choice
@@ -29,3 +30,13 @@ class Target:
         """The same for whatever fails together: the model of a provider, by one credential."""
         name = self.credential.name if self.credential else self.choice.spec.credential
         return f"{self.model.name} {name}"
+
+    def served_by(self) -> ServedBy:
+        """As an answer or a record names it."""
+        return ServedBy(
+            self.provider.name,
+            self.model.name,
+            self.credential.name if self.credential else "",
+            self.model.provider_model,
+            model_config=self.choice.config.name if self.choice.config else "",
+        )

@@ -57,6 +57,8 @@ def total_cost(attempts: Sequence[Attempt]) -> Cost:
 
 def sum_cost(costs: Sequence[Cost]) -> Cost:
     """Item by item; the version is of the last price."""
+    priced = next((cost for cost in reversed(costs) if cost.price_version), None)
+    reported = [cost.reported_nano_usd for cost in costs]
     items: dict[tuple[str, str], CostItem] = {}
     for item in (item for cost in costs for item in cost.items):
         key = item.meter, item.price_version
@@ -69,9 +71,11 @@ def sum_cost(costs: Sequence[Cost]) -> Cost:
     return Cost(
         sum(c.total_nano_usd for c in costs),
         tuple(items.values()),
-        price_version=next((c.price_version for c in reversed(costs) if c.price_version), ""),
+        price_version=priced.price_version if priced else "",
         estimated=any(c.estimated for c in costs),
         incomplete=any(c.incomplete for c in costs),
+        reported_nano_usd=None if None in reported else sum(filter(None, reported)),
+        price_effective_time=priced.price_effective_time if priced else None,
     )
 
 

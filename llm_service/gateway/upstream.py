@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from llm_service.domain.provider import UpstreamTimeouts
+from llm_service.domain.provider import CancelPolicy, UpstreamTimeouts
 from llm_service.errors import (
     ContextLengthExceeded,
     CostLimitExceeded,
@@ -17,9 +18,10 @@ from llm_service.errors import (
 from llm_service.gateway import pricing
 from llm_service.gateway.attempts import TrackedAttempt
 from llm_service.gateway.call import Call
+from llm_service.gateway.drains import DrainLimits, Drains
 from llm_service.gateway.gates import Gate
 from llm_service.gateway.ledger import Ledger
-from llm_service.gateway.manager import ProviderManager
+from llm_service.gateway.manager import Live, ProviderManager
 from llm_service.gateway.pace import Pace
 from llm_service.gateway.retries import Retries
 from llm_service.gateway.targets import Target
@@ -32,7 +34,7 @@ from llm_service.telemetry import Telemetry
 class CallLimits:
     """What applies where neither the caller nor the provider says otherwise.
 
-    Seconds; and how slowly an answer may come, 0 for any.
+    Seconds; how slowly an answer may come, 0 for any; and of drains.
     """
 
     total: float = 600.0
@@ -40,6 +42,7 @@ class CallLimits:
     first_token: float = 60.0
     idle: float = 30.0
     min_output_tokens_per_second: float = 0.0
+    drain: DrainLimits = field(default_factory=DrainLimits)
 
 
 class Upstream:
@@ -55,6 +58,7 @@ class Upstream:
         gates: Sequence[Gate] = (),
     ) -> None:
         self.manager = manager
+        self.drains = Drains(limits.drain)
         self.limits = limits
         self._ledger = ledger
         self._telemetry = telemetry
@@ -95,11 +99,11 @@ class Upstream:
                 server_address=live.address,
                 server_port=live.port,
             )
-            with self.manager.lease(live) as adapter, span:
+            with self.manager.lease(live), span:
                 await attempt.open()
                 attempt.dialled(span)
                 # Within the span, which ends with the reason it has been given.
-                with attempt.settled_by():
+                async with self._settled(attempt, live) as adapter:
                     yield attempt, adapter
             await self.settled()
             self._verdicts.hear(target.provider, target.credential, rejected=False)
@@ -113,6 +117,18 @@ class Upstream:
         except BaseException as leaving:
             attempt.gone(leaving)
             raise
+
+    @asynccontextmanager
+    async def _settled(self, attempt: TrackedAttempt, live: Live) -> AsyncIterator[base.Adapter]:
+        """Settle by whatever ends the block early, or have the answer read on for it."""
+        if live.cancel_policy is CancelPolicy.DRAIN:
+            lease = partial(self.manager.lease, live)
+            async with self.drains.around(attempt, lease) as reading:
+                yield reading
+        else:
+            with attempt.settled_by():
+                async with attempt.evidence.weighed():
+                    yield live.adapter
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
         """The smallest of what the caller, the provider and the service allow; never below 0."""
@@ -141,7 +157,8 @@ class Upstream:
 
     async def load_prices(self, call: Call[Any], target: Target) -> None:
         """Have the target's price at hand; reading the public list blocks."""
-        own = target.model.price_at(call.create_time)  # what is in force then still is later
+        # What is in force then still is later.
+        own = pricing.own_price(target.model, call.create_time, target.choice.price)
         if own is None and pricing.needs_loading(target.provider.kind):
             await asyncio.to_thread(pricing.load)
 

@@ -1,6 +1,6 @@
 """The seam between the gateway and a vendor: what an adapter is given and what it gives back."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,10 @@ from llm_service.domain.content import Media, Part, Text
 from llm_service.domain.provider import Model, ModelCapabilities, SourceType
 from llm_service.domain.secrecy import NeverPickled
 from llm_service.providers.egress import Egress
+
+
+def _nobody() -> None:
+    """Hears nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class Call:
     """One attempt: the caller's request, and what was decided for this target.
 
     `params` are merged (request first, then stored defaults). `options` are the caller's
-    `provider_options_json` for this adapter's kind, "" if none.
+    `provider_options_json` for this adapter's kind, "" if none. `on_send` is told when a connection
+    is there and the request goes out.
     """
 
     request: CompletionRequest
@@ -48,6 +53,7 @@ class Call:
     capabilities: ModelCapabilities
     deadlines: Deadlines
     options_json: str = ""
+    on_send: Callable[[], None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,8 @@ class EmbeddingsCall:
 
     `dimensions` None: as many as the model gives. `task` is one of "query", "document",
     "similarity", "classification", "clustering", "" unknown. `truncate`: cut inputs that are too
-    long instead of refusing them. `max_inputs`: of one request to the model; 0: unknown.
+    long instead of refusing them. `max_inputs`: of one request to the model; 0: unknown. `on_send`:
+    as of `Call`, for each request.
     """
 
     inputs: tuple[Text | Media, ...]
@@ -121,6 +128,7 @@ class EmbeddingsCall:
     task: str = ""
     truncate: bool = False
     max_inputs: int = 0
+    on_send: Callable[[], None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)

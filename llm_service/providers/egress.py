@@ -114,6 +114,7 @@ class Egress:
         *,
         connect_timeout: float,
         by: float,
+        on_send: Callable[[], None] | None = None,
     ) -> Response:
         """Send one request, once, and wait for the response's head.
 
@@ -127,6 +128,7 @@ class Egress:
             body: b"" for none.
             connect_timeout: seconds for DNS, TCP and TLS, should a connection be needed.
             by: `loop.time()` by which the head must be there.
+            on_send: told once a connection is there, just before the request goes out.
 
         Raises:
             EgressDenied: an address of the target may not be dialled.
@@ -142,6 +144,8 @@ class Egress:
         connection = self._pooled(origin)
         if connection is None:
             connection = await self._dial(endpoint, connect_timeout, by)
+        if on_send is not None:
+            on_send()
         return await exchange(
             connection, head, body, by, lambda connection: self._release(origin, connection)
         )

@@ -3,7 +3,7 @@
 import re
 
 from llm_service import errors
-from llm_service.domain.provider import ProviderKind, SourceType
+from llm_service.domain.provider import CancelPolicy, ProviderKind, SourceType
 from llm_service.providers.account import endpoint, key_headers, settings
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.egress import Egress
@@ -31,6 +31,7 @@ KIND = ProviderKind(
     ),
     discovers_models=True,
     telemetry_name="gcp.gemini",
+    cancel_policy=CancelPolicy.DRAIN,
     address_settings=("project", "location"),
 )
 

@@ -1,6 +1,6 @@
 """Groq, which serves open models on hardware of its own."""
 
-from llm_service.domain.provider import ProviderKind
+from llm_service.domain.provider import CancelPolicy, ProviderKind
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat import reasoning
 from llm_service.providers.chat.connect import KEY_SOURCES, NO_SETTINGS, by_key
@@ -15,6 +15,7 @@ KIND = ProviderKind(
     credential_source_types=KEY_SOURCES,
     discovers_models=True,
     telemetry_name="groq",
+    cancel_policy=CancelPolicy.DRAIN,
 )
 
 DIALECT = Dialect(

@@ -2,7 +2,7 @@
 
 import re
 
-from llm_service.domain.provider import ProviderKind
+from llm_service.domain.provider import CancelPolicy, ProviderKind
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat import reasoning
 from llm_service.providers.chat.connect import KEY_SOURCES, NO_SETTINGS, by_key
@@ -25,6 +25,7 @@ KIND = ProviderKind(
     credential_source_types=KEY_SOURCES,
     discovers_models=True,
     telemetry_name="mistral_ai",
+    cancel_policy=CancelPolicy.DRAIN,
 )
 
 DIALECT = Dialect(

@@ -213,7 +213,7 @@ class VendorAdapter:
         start = _now()
         exchange = self._api.exchange(call, stream=False)
         by = start + call.deadlines.total
-        response = await self._send_exchange(exchange, call.deadlines, by)
+        response = await self._send_exchange(exchange, call, by)
         try:
             if not _is_success(response):
                 struck = await self._struck(response, by)
@@ -229,7 +229,7 @@ class VendorAdapter:
         limits = call.deadlines
         exchange = self._api.exchange(call, stream=True)
         by = start + min(limits.first_token, limits.total)
-        response = await self._send_exchange(exchange, limits, by)
+        response = await self._send_exchange(exchange, call, by)
         try:
             if not _is_success(response):
                 struck = await self._struck(response, by)
@@ -259,7 +259,7 @@ class VendorAdapter:
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:
         """Embed every input, in as many requests as the vendor wants."""
-        return await self._api.embed(call, self._asker(call.deadlines))
+        return await self._api.embed(call, self._asker(call.deadlines, call.on_send))
 
     async def models(self, deadline: float) -> tuple[Model, ...]:
         """What the account may use, with what the catalogue knows of each."""
@@ -269,7 +269,7 @@ class VendorAdapter:
     async def aclose(self) -> None:
         """Nothing to give up: connections belong to the shared egress client."""
 
-    def _asker(self, limits: Deadlines) -> Ask:
+    def _asker(self, limits: Deadlines, on_send: Callable[[], None] | None = None) -> Ask:
         by = _now() + limits.total
 
         async def ask(
@@ -282,7 +282,7 @@ class VendorAdapter:
             noted: dict[str, str] | None = None,
         ) -> bytes:
             outgoing = Outgoing(method, endpoint or self._endpoint, path, headers, body)
-            response = await self._send(outgoing, limits.connect, by)
+            response = await self._send(outgoing, limits.connect, by, on_send)
             if noted is not None:
                 noted.update(response.headers)
             try:
@@ -297,12 +297,18 @@ class VendorAdapter:
 
         return ask
 
-    async def _send_exchange(self, exchange: Exchange, limits: Deadlines, by: float) -> Response:
+    async def _send_exchange(self, exchange: Exchange, call: Call, by: float) -> Response:
         endpoint = exchange.endpoint or self._endpoint
         outgoing = Outgoing("POST", endpoint, exchange.path, exchange.headers, exchange.body)
-        return await self._send(outgoing, limits.connect, by)
+        return await self._send(outgoing, call.deadlines.connect, by, call.on_send)
 
-    async def _send(self, outgoing: Outgoing, connect_timeout: float, by: float) -> Response:
+    async def _send(
+        self,
+        outgoing: Outgoing,
+        connect_timeout: float,
+        by: float,
+        on_send: Callable[[], None] | None,
+    ) -> Response:
         account = await self._authenticator.headers(outgoing, by)
         return await self._egress.send(
             outgoing.endpoint,
@@ -312,6 +318,7 @@ class VendorAdapter:
             outgoing.body,
             connect_timeout=connect_timeout,
             by=by,
+            on_send=on_send,
         )
 
     def _reply(self, response: Response, exchange: Exchange) -> Reply:

@@ -56,6 +56,14 @@ class Serving:
         self.server = server
         self._health, self._reflection = standard
         self._spans, self._door = around
+        self._stop_by: float | None = None
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds of a drain's grace that it did not need; 0 where there was no drain."""
+        if self._stop_by is None:
+            return 0.0
+        return max(0.0, self._stop_by - asyncio.get_running_loop().time())
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Bind "host:port", by TLS if there are credentials; returns the port.
@@ -86,6 +94,7 @@ class Serving:
         when the last call has run its `finally` blocks, which may take `SETTLE_SECONDS` more.
         """
         hurry = hurry or asyncio.Event()
+        self._stop_by = asyncio.get_running_loop().time() + delay + grace
         await self._health.drain()
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait([hurried], timeout=delay)
@@ -97,6 +106,7 @@ class Serving:
         stopped = asyncio.create_task(self.server.stop(grace))
         await asyncio.wait([stopped, hurried], return_when=asyncio.FIRST_COMPLETED)
         if not hurried.cancel():  # it is done: somebody hurries
+            self._stop_by = None
             await self.server.stop(0)
         await stopped
         try:

@@ -221,6 +221,16 @@ class Settings:
         "LLM_MIN_OUTPUT_TOKENS_PER_SECOND", values.number(0, 10_000), 0.0
     )
 
+    # Reading on for callers who are gone, where a provider bills the whole answer anyway: seconds
+    # and bytes of content of one answer, and how many at once.
+    cancel_drain_seconds: float = _setting("LLM_CANCEL_DRAIN_SECONDS", values.number(0, 3600), 30.0)
+    cancel_drain_max_bytes: int = _setting(
+        "LLM_CANCEL_DRAIN_MAX_BYTES", values.integer(0, 1 << 30), 8 << 20
+    )
+    cancel_drain_max_calls: int = _setting(
+        "LLM_CANCEL_DRAIN_MAX_CALLS", values.integer(0, 100_000), 100
+    )
+
     # Seconds between two looks at the database for changed configuration, and at the key file.
     config_poll_seconds: float = _setting("LLM_CONFIG_POLL_SECONDS", values.number(0.05, 300), 1.0)
 

@@ -43,6 +43,7 @@ REVISIONS = (
     "0012",
     "0014",
     "0015",
+    "0017",
     "0018",
 )
 """Every revision this code knows, oldest first."""

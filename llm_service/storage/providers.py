@@ -194,6 +194,7 @@ def _to_values(provider: Provider) -> rows.Values:
         "weight": provider.weight,
         "rate_limits": rows.document(provider.rate_limits),
         "timeouts": rows.document(provider.timeouts),
+        "cancel_policy": provider.cancel_policy and provider.cancel_policy.value,
         "labels": dict(provider.labels),
         "create_time": provider.create_time,
         "update_time": provider.update_time,

@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    null,
     select,
     text,
     values,
@@ -59,6 +60,12 @@ _SUMS = (
     "cache_write_1h_input_tokens",
     "reasoning_output_tokens",
     "cost_nano_usd",
+    "reported_nano_usd",
+    "reported_difference_nano_usd",
+)
+# As of `Cost`: NULL where one of the two is not known in full.
+_DIFFERENCE = case(
+    (table.c.cost_incomplete, null()), else_=table.c.reported_nano_usd - table.c.cost_nano_usd
 )
 _COUNTS = (
     "request_count",
@@ -169,7 +176,8 @@ def _attempts(
             calendar.c.bucket,
             *(dimension.label(f"dimension_{i}") for i, dimension in enumerate(dimensions)),
             *(table.c[name] for name in ("completion_id", "error_reason", "cost_incomplete")),
-            *(table.c[name] for name in _SUMS),
+            *(table.c[name] for name in _SUMS if name in table.c),
+            _DIFFERENCE.label("reported_difference_nano_usd"),
             fallback.label("fallback"),
             duration,
             ranked.label("duration_rank"),

@@ -202,6 +202,8 @@ def _cost_values(cost: Cost | None) -> rows.Values:
         "price_version": cost and cost.price_version,
         "cost_estimated": cost and cost.estimated,
         "cost_incomplete": cost and cost.incomplete,
+        "reported_nano_usd": cost and cost.reported_nano_usd,
+        "price_effective_time": cost and cost.price_effective_time,
     }
 
 
@@ -273,6 +275,7 @@ def _to_usage(row: Row[Any]) -> TokenUsage | None:
         provider_tool_uses=msgspec.convert(
             row.provider_tool_uses or (), tuple[ProviderToolUse, ...]
         ),
+        reported_nano_usd=row.reported_nano_usd,
     )
 
 
@@ -289,4 +292,6 @@ def _to_cost(row: Row[Any]) -> Cost | None:
         price_version=row.price_version,
         estimated=row.cost_estimated,
         incomplete=row.cost_incomplete,
+        reported_nano_usd=row.reported_nano_usd,
+        price_effective_time=row.price_effective_time,
     )

@@ -19,6 +19,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Modality, ProviderToolUse
 from llm_service.domain.provider import (
+    CancelPolicy,
     Credential,
     EmbeddingInfo,
     Model,
@@ -46,6 +47,7 @@ USAGE = TokenUsage(
     estimated=True,
     cache_write_1h_input_tokens=2,
     provider_tool_uses=(ProviderToolUse("web-search", 3),),
+    reported_nano_usd=2**41,
 )
 
 
@@ -73,6 +75,7 @@ def a_full_provider() -> Provider:
         weight=2**40,
         rate_limits=RateLimits(1, 2**40, None, 4),
         timeouts=UpstreamTimeouts(connect=1.5, idle=0.25, min_output_tokens_per_second=2.5),
+        cancel_policy=CancelPolicy.DRAIN,
         labels={"team": "x"},
         delete_time=NOW + timedelta(days=1),
         purge_time=NOW + timedelta(days=31),
@@ -181,7 +184,15 @@ def a_full_record() -> UsageRecord:
             1.5,
             CallError("PROVIDER_TIMEOUT", "too slow", 2.5, 504, "timeout"),
             USAGE,
-            Cost(2**40, (CostItem("input_tokens", 10, 7),), "v1", estimated=True, incomplete=True),
+            Cost(
+                2**40,
+                (CostItem("input_tokens", 10, 7),),
+                "v1",
+                estimated=True,
+                incomplete=True,
+                reported_nano_usd=2**41,
+                price_effective_time=NOW,
+            ),
         ),
         finish_reason=FinishReason.MAX_OUTPUT_TOKENS,
         error_reason="PROVIDER_TIMEOUT",

@@ -50,7 +50,7 @@ async def test_an_agents_row_becomes_its_configuration_with_key_fallback_and_pri
     assert one.vault.open(credential.sealed, binding(provider, credential)) == CANARY
     assert credential.weight == 0
     assert provider.default_credential == "providers/openai/credentials/default"
-    assert found.models["providers/openai/models/gpt-4o"].price.items == (
+    assert config.targets[0].price.items == (
         PriceItem("input-tokens", 150_000_000),
         PriceItem("output-tokens", 600_000_000),
     )
@@ -124,7 +124,7 @@ async def test_without_the_old_key_rows_with_secrets_say_so(importing_here, old_
     assert lines(report) == [f"agent_llm_configs[1]: could not import: {why}"]
 
 
-async def test_two_prices_of_one_model_are_not_both_taken(importing_here):
+async def test_each_agent_keeps_its_own_price_of_a_model(importing_here):
     one = await agents(
         importing_here,
         agent_row(1, cost_per_1k_input_tokens=0.001),
@@ -135,9 +135,13 @@ async def test_two_prices_of_one_model_are_not_both_taken(importing_here):
     report = await one.run()
 
     assert lines(report, Outcome.LEFT) == [
-        "agent_llm_configs[2]: left out providers/openai/models/gpt-4o: agent_llm_configs[1] has "
-        "another price for it",
         "agent_llm_configs[3]: left out cost_per_1k_input_tokens: is no price in whole "
         "nano-dollars for a million tokens",
         "agent_llm_configs[3]: left out temperature: must be between 0 and 2",
+    ]
+    configs = (await one.everything()).configs
+    prices = [configs[f"modelConfigs/agent-{n}"].targets[0].price for n in (7, 8)]
+    assert [price.items for price in prices] == [
+        (PriceItem("input-tokens", 1_000_000_000),),
+        (PriceItem("input-tokens", 2_000_000_000),),
     ]

@@ -62,7 +62,10 @@ async def test_a_record_older_than_its_columns_is_still_read(empty_url):
     assert full.attempt.usage.cache_write_1h_input_tokens == 2
     assert full.attempt.usage.provider_tool_uses
     assert record.attempt.usage == replace(
-        full.attempt.usage, cache_write_1h_input_tokens=0, provider_tool_uses=()
+        full.attempt.usage,
+        cache_write_1h_input_tokens=0,
+        provider_tool_uses=(),
+        reported_nano_usd=None,
     )
     assert record.operation is Operation.CHAT
 

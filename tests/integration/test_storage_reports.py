@@ -31,7 +31,15 @@ on_a_database = settings(
     max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 COSTS = st.sampled_from(
-    [None, Cost(0), Cost(7), Cost(0, incomplete=True), Cost(3, incomplete=True)]
+    [
+        None,
+        Cost(0),
+        Cost(7),
+        Cost(7, reported_nano_usd=9),
+        Cost(7, reported_nano_usd=4),
+        Cost(0, incomplete=True, reported_nano_usd=5),
+        Cost(3, incomplete=True),
+    ]
 )
 TOKENS = st.integers(0, 2**31 - 1)
 USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)
@@ -110,6 +118,8 @@ def metrics(records, everything) -> UsageMetrics:
     def cost(some):
         return sum(r.attempt.cost.total_nano_usd for r in some if r.attempt.cost)
 
+    costs = [r.attempt.cost for r in records if r.attempt.cost]
+    said = [cost for cost in costs if cost.reported_nano_usd is not None]
     failed = [r for r in records if r.error_reason]
     durations = [r.attempt.duration for r in records]
     firsts = [r.first_token for r in records]
@@ -133,6 +143,10 @@ def metrics(records, everything) -> UsageMetrics:
         failed_attempt_nano_usd=cost(failed),
         unpriced_request_count=len(
             {r.completion_id for r in records if r.attempt.cost and r.attempt.cost.incomplete}
+        ),
+        reported_nano_usd=sum(cost.reported_nano_usd for cost in said),
+        reported_difference_nano_usd=sum(
+            cost.reported_nano_usd - cost.total_nano_usd for cost in said if not cost.incomplete
         ),
         duration_p50=percentile(durations, 50),
         duration_p95=percentile(durations, 95),

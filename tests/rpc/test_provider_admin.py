@@ -5,7 +5,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
-from llm_service.rpc.stubs.provider_pb2 import Credential, Provider, RateLimits, UpstreamTimeouts
+from llm_service.rpc.stubs.provider_pb2 import (
+    CANCEL_POLICY_DRAIN,
+    Credential,
+    Provider,
+    RateLimits,
+    UpstreamTimeouts,
+)
 from tests.rpc.administered import refusal
 from tests.rpc.provider_calls import created, generation_of, got
 
@@ -211,4 +217,6 @@ async def test_the_kinds_are_listed_with_their_settings(service):
     kinds = {one.kind: one for one in [*first.provider_kinds, *rest.provider_kinds]}
     assert {"echo", "openai", "openai-compatible"} <= kinds.keys()
     assert "tokens_per_second" in kinds["echo"].settings_schema_json
+    drains = {name for name, kind in kinds.items() if kind.cancel_policy == CANCEL_POLICY_DRAIN}
+    assert drains == {"bedrock", "google", "groq", "mistral"}
     assert Credential.SOURCE_TYPE_API_KEY in kinds["openai"].credential_source_types

@@ -2,7 +2,12 @@
 
 import grpc
 
-from llm_service.rpc.stubs.provider_pb2 import Provider
+from llm_service.rpc.stubs.provider_pb2 import (
+    CANCEL_POLICY_CLOSE,
+    CANCEL_POLICY_DRAIN,
+    CANCEL_POLICY_UNSPECIFIED,
+    Provider,
+)
 from tests.rpc.administered import refusal
 from tests.rpc.provider_calls import created, generation_of, got, updated
 
@@ -95,3 +100,25 @@ async def test_every_change_is_announced_to_other_replicas(service):
 
     assert await generation_of(service, "acme") > first > 0
     assert await generation_of(service, "") == 0
+
+
+async def test_a_provider_may_have_its_own_policy_for_callers_who_go(service):
+    first = await created(service, cancel_policy=CANCEL_POLICY_DRAIN)
+
+    changed = await updated(
+        service,
+        Provider(name="providers/one", cancel_policy=CANCEL_POLICY_CLOSE),
+        "cancel_policy",
+    )
+    cleared = await updated(service, Provider(name="providers/one"), "cancel_policy")
+
+    policies = [one.cancel_policy for one in (first, changed, cleared)]
+    assert policies == [
+        CANCEL_POLICY_DRAIN,
+        CANCEL_POLICY_CLOSE,
+        CANCEL_POLICY_UNSPECIFIED,
+    ]
+    refused = await refusal(
+        updated(service, Provider(name="providers/one", cancel_policy=99), "cancel_policy")
+    )
+    assert refused.fields == ("provider.cancel_policy",)

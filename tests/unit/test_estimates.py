@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_service.domain.completion import TokenUsage
 from llm_service.domain.content import (
     FunctionTool,
     JsonObjectFormat,
@@ -21,7 +20,7 @@ from llm_service.domain.content import (
     ToolCall,
     ToolResult,
 )
-from llm_service.domain.estimates import input_tokens, part_bytes, usage_so_far
+from llm_service.domain.estimates import input_tokens, part_bytes, tokens_of
 from tests.fakes import a_request
 
 EIGHT = "12345678"  # two tokens
@@ -86,6 +85,6 @@ def test_a_request_of_media_alone_counts_one():
     assert input_tokens(a_request(messages=saying(Media(Modality.IMAGE, b"x")))) == 1
 
 
-@pytest.mark.parametrize(("output_bytes", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2)])
-def test_an_unfinished_answer_is_estimated_and_says_so(output_bytes, tokens):
-    assert usage_so_far(2, output_bytes) == TokenUsage(2, tokens, estimated=True)
+@pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2)])
+def test_four_bytes_are_a_token_and_what_is_begun_is_one(size, tokens):
+    assert tokens_of(size) == tokens

@@ -35,7 +35,7 @@ TARGET = Target(ONE, a_model(ONE), None)
 def test_a_timeout_speaks_about_the_target_unless_only_the_caller_was_in_a_hurry(
     timers, took, usual, counts
 ):
-    call = CompletionCall(a_request(routing=RoutingOptions(**timers)), (TARGET,), None, 600.0)
+    call = CompletionCall(a_request(routing=RoutingOptions(**timers)), None, 600.0)
     error = CallError("PROVIDER_TIMEOUT", "x")
     attempt = Attempt(ServedBy("providers/one", "m"), NOW, took, error)
     record = UsageRecord("r", "c", Attribution("t"), attempt, NOW, error_reason=error.reason)

@@ -24,7 +24,7 @@ TWICE = replace(
 
 @pytest.fixture(autouse=True)
 def price_by_tier(monkeypatch):
-    def price_of(kind, model, when, options_json=""):
+    def price_of(kind, model, when, options_json="", override=None):
         assert timedelta() <= datetime.now(UTC) - when < timedelta(minutes=1)
         return TWICE if options_json == DEAR else PRICE
 

@@ -7,6 +7,7 @@ from llm_service.domain.content import Part, Text
 from llm_service.domain.provider import Price, PriceItem
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.drains import DrainLimits
 from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.upstream import CallLimits, Upstream
@@ -18,6 +19,7 @@ from tests.fakes import FakeAdapter, FakeLedger, FakeVerdicts, a_model, a_provid
 PRICE = Price(
     "v1", (PriceItem("input-tokens", 1_000_000_000), PriceItem("output-tokens", 2_000_000_000))
 )
+DRAIN_LIMITS = DrainLimits()
 BEGUN = [Accepted("m-2026", "req-1")], [PartStarted(0, Part(Text("")))]
 
 
@@ -32,19 +34,22 @@ class FakeConfiguration:
 class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
-    `model`: fields of both models. `credentials`: by provider uid. `gates`: of every
-    attempt. `rate_limiter`: of every call, and the last of the gates. The rest are the providers'.
+    `model`: fields of both models. `credentials`: by provider uid. `configs`: everybody's.
+    `gates` and `drain`: of every attempt. `rate_limiter`: of every call, and the last of the gates.
+    The rest are the providers'.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         first: FakeAdapter,
         second: FakeAdapter | None = None,
         *,
         model=None,
         credentials=None,
+        configs=(),
         gates=(),
         rate_limiter=None,
+        drain=DRAIN_LIMITS,
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -57,7 +62,10 @@ class World:
         known = {"price": PRICE, "max_output_tokens": 100, **(model or {})}
         models = {p.name: (a_model(p, **known),) for p in providers}
         view = view_of(
-            1, Owned(tuple(providers), credentials or {}, models), Owned((), {}, {}), "default"
+            1,
+            Owned(tuple(providers), credentials or {}, models, tuple(configs)),
+            Owned((), {}, {}),
+            "default",
         )
         self.ledger = FakeLedger()
         self.telemetry = Telemetry.start(service_version="test")
@@ -65,8 +73,14 @@ class World:
         self.verdicts = FakeVerdicts()
         gates = (*gates, *([rate_limiter] if rate_limiter else []))
         upstream = Upstream(
-            manager, self.ledger, self.telemetry, self.verdicts, CallLimits(total=30), gates
+            manager,
+            self.ledger,
+            self.telemetry,
+            self.verdicts,
+            CallLimits(total=30, drain=drain),
+            gates,
         )
+        self.drains = upstream.drains
         configuration = FakeConfiguration(view)
         self.completions = Completions(configuration, upstream, rate_limiter=rate_limiter)
         self.embeddings = Embeddings(

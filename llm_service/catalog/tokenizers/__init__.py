@@ -8,6 +8,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from llm_service.domain import estimates
+
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
@@ -20,6 +22,12 @@ SHA256: Mapping[str, str] = {
 # Everything since gpt-4o is o200k, and so is what came after this was written. The harmony
 # encoding of gpt-oss differs in special tokens only, which text never turns into.
 _CL100K = re.compile(r"^(ft:)?(gpt-4(?![.o\d])|gpt-3\.?5|text-embedding-|davinci-002|babbage-002)")
+
+# Whose models are OpenAI's, whatever they are called; and such models at other vendors.
+_OPENAIS = frozenset({"openai", "azure"})
+_OPENAI = re.compile(r"(chatgpt-|gpt-|o\d(-|$))")
+
+MAX_CHARACTERS = 2_000_000
 
 # A long run without a break takes tiktoken time that grows faster than its length, and a run of
 # a million spaces overflows the stack of its regex engine, so text goes in bit by bit.
@@ -43,6 +51,20 @@ def load(name: str) -> "Encoding":
     # In place of the loader that asks its cache folder and then the network.
     openai_public.load_tiktoken_bpe = _ranks
     return tiktoken.get_encoding(name)
+
+
+def is_own(kind: str, provider_model: str) -> bool:
+    """Whether the vocabulary of `encoding_name` is the model's; to others it is near at best."""
+    return kind in _OPENAIS or bool(_OPENAI.match(provider_model.lower().rpartition("/")[2]))
+
+
+def count_named(name: str, text: str) -> int:
+    """How many tokens the text is in the encoding of that name; blocks as `load` and `count` do.
+
+    Beyond `MAX_CHARACTERS` length decides: the worst text takes a microsecond a character.
+    """
+    counted, rest = text[:MAX_CHARACTERS], text[MAX_CHARACTERS:]
+    return count(load(name), counted) + estimates.tokens_of(estimates.text_bytes(rest))
 
 
 def count(encoding: "Encoding", text: str) -> int:

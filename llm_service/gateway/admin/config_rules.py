@@ -6,9 +6,10 @@ from dataclasses import fields
 from llm_service import errors
 from llm_service.domain.completion import GenerationParams, Reasoning
 from llm_service.domain.model_config import CAPS, TargetSpec
+from llm_service.domain.provider import Price
 from llm_service.errors import GatewayError, Violation
 from llm_service.gateway.admin.drafts import ModelConfigDraft
-from llm_service.gateway.admin.rules import MAX_TEXT, labels, text
+from llm_service.gateway.admin.rules import MAX_TEXT, labels, price, text
 
 MAX_TARGETS = 16
 MAX_NAME = 512
@@ -68,13 +69,25 @@ def _target(path: str, target: TargetSpec, tenant: str) -> Iterator[Violation]:
         yield Violation(f"{path}.model", "is of a provider that this configuration cannot reach")
     if target.credential:
         yield from _credential(f"{path}.credential", target.credential, provider, tenant)
+    if target.price is not None:
+        yield from _price(f"{path}.price", target.price, provider, tenant)
+    yield from _fallback_reasons(f"{path}.fallback_reasons", target)
+
+
+def _fallback_reasons(path: str, target: TargetSpec) -> Iterator[Violation]:
     for reason in target.fallback_reasons:
         if reason not in FALLBACK_REASONS:
             known = ", ".join(sorted(FALLBACK_REASONS))
-            yield Violation(f"{path}.fallback_reasons", f"can hold {known}")
+            yield Violation(path, f"can hold {known}")
             break
     if len(set(target.fallback_reasons)) < len(target.fallback_reasons):
-        yield Violation(f"{path}.fallback_reasons", "names a reason twice")
+        yield Violation(path, "names a reason twice")
+
+
+def _price(path: str, given: Price, provider: str, tenant: str) -> Iterator[Violation]:
+    yield from price(path, given)
+    if tenant and not provider.startswith(f"tenants/{tenant}/"):
+        yield Violation(path, "is only for models of the tenant's own providers")
 
 
 def _credential(path: str, name: str, provider: str, tenant: str) -> Iterator[Violation]:

@@ -8,6 +8,7 @@ from typing import Any
 from llm_service.domain.completion import GenerationParams, RoutingOptions
 from llm_service.domain.model_config import ModelConfig, Selector, TargetSpec
 from llm_service.domain.provider import (
+    CancelPolicy,
     Credential,
     Provider,
     RateLimits,
@@ -32,6 +33,7 @@ class ProviderDraft:
     weight: int | None = None
     rate_limits: RateLimits = RateLimits()
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    cancel_policy: CancelPolicy | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

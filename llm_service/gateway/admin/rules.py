@@ -203,26 +203,26 @@ def _aliases(aliases: tuple[str, ...]) -> Iterator[Violation]:
 def _prices(draft: Model) -> Iterator[Violation]:
     begun: set[datetime] = set()
     if draft.price is not None:
-        yield from _price("model.price", draft.price)
+        yield from price("model.price", draft.price)
         begun.add(draft.price.begins)
     if len(draft.dated_prices) > MAX_DATED_PRICES:
         yield Violation("model.dated_prices", f"has more than {MAX_DATED_PRICES} entries")
-    for index, price in enumerate(draft.dated_prices[:MAX_DATED_PRICES]):
+    for index, dated in enumerate(draft.dated_prices[:MAX_DATED_PRICES]):
         path = f"model.dated_prices[{index}]"
-        yield from _price(path, price)
-        if price.effective_time is None:
+        yield from price(path, dated)
+        if dated.effective_time is None:
             yield Violation(f"{path}.effective_time", "is required: from when the price holds")
-        elif price.begins in begun:
+        elif dated.begins in begun:
             yield Violation(f"{path}.effective_time", "is that of another price of the model")
-        begun.add(price.begins)
+        begun.add(dated.begins)
 
 
-def _price(path: str, price: Price) -> Iterator[Violation]:
-    yield from text(f"{path}.version", price.version, MAX_TEXT)
-    if len(price.items) > MAX_PRICE_ITEMS:
+def price(path: str, given: Price) -> Iterator[Violation]:
+    yield from text(f"{path}.version", given.version, MAX_TEXT)
+    if len(given.items) > MAX_PRICE_ITEMS:
         yield Violation(f"{path}.items", f"has more than {MAX_PRICE_ITEMS} entries")
     seen: set[tuple[str, int]] = set()
-    for index, item in enumerate(price.items):
+    for index, item in enumerate(given.items):
         field = f"{path}.items[{index}]"
         if not _METER.fullmatch(item.meter):
             yield Violation(f"{field}.meter", f"must match ^{_METER.pattern}$")

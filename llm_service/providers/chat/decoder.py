@@ -187,7 +187,7 @@ class ChatDecoder:
         if not self._accepted:
             self._accept()
         if chunk.usage is not None or chunk.x_groq is not None:
-            self._take_usage(chunk)
+            self._take_usage(chunk, data)
         if chunk.citations is not None or chunk.search_results is not None:
             self._sources.note(chunk.citations, chunk.search_results)
         for choice in chunk.choices or ():
@@ -220,14 +220,14 @@ class ChatDecoder:
         request_id = self._reply.request_id or self._id  # of the answer, if of nothing else
         self._parts.events.append(Accepted(self._model, request_id, self._reply.warnings))
 
-    def _take_usage(self, chunk: wire.Chunk) -> None:
+    def _take_usage(self, chunk: wire.Chunk, data: bytes) -> None:
         if chunk.usage is not None:
-            self._count(chunk.usage)
+            self._count(chunk.usage, data)
         elif type(chunk.x_groq) is dict:
             self._count(chunk.x_groq.get("usage"))
 
-    def _count(self, said: Any) -> None:  # noqa: ANN401 - as it lies on the wire
-        usage = token_usage(said)
+    def _count(self, said: Any, data: bytes = b"") -> None:  # noqa: ANN401 - as it lies on the wire
+        usage = token_usage(said, data)
         if usage is not None and usage != self._usage:
             self._usage = usage
             self._usage_is_news = True

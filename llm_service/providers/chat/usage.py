@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_service.domain.completion import ModalityTokens, TokenUsage
 from llm_service.domain.content import Modality, ProviderToolUse
-from llm_service.providers import tool_uses
+from llm_service.providers import reported_cost, tool_uses
 from llm_service.providers.lenient import MOST_TOKENS, count, mapping, subset, text
 
 _MODALITIES = (
@@ -23,8 +23,11 @@ _COUNTS = (("num_sources_used", "search-source"), ("num_search_queries", "web-se
 _SEARCHING = re.compile(r"gpt-[\w.-]*-search-(preview|api)")
 
 
-def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on the wire
-    """Inclusive totals and their subsets; None when nothing believable was said."""
+def token_usage(said: Any, data: bytes = b"") -> TokenUsage | None:  # noqa: ANN401 - as it lies
+    """Inclusive totals and their subsets; None when nothing believable was said.
+
+    `data`: what it is the `usage` of, for fractions to be read exactly.
+    """
     if type(said) is not dict:
         return None
     prompt = count(said.get("prompt_tokens"))
@@ -44,6 +47,7 @@ def token_usage(said: Any) -> TokenUsage | None:  # noqa: ANN401 - as it lies on
         reasoning_output_tokens=subset(completion, reasoning),
         modality_tokens=_modalities(prompt, asked, completion, answered),
         provider_tool_uses=_tool_uses(said),
+        reported_nano_usd=reported_cost.nano_usd(said, data),
     )
 
 

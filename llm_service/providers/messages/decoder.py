@@ -119,13 +119,16 @@ class MessagesDecoder:
                     self._take(wire.read_event(payload), payload)
                 if self.done:
                     break
+                if self._usage.news:  # before what follows: it counts nothing of that
+                    self._tell_usage()
         except GatewayError as failure:
             self.failure = failure
-        if self._usage.news and not self.done:
-            self._usage.news = False
-            if (tokens := self._usage.tokens(self._blocks.ran)) is not None:
-                events.append(UsageUpdate(tokens))
         return events
+
+    def _tell_usage(self) -> None:
+        self._usage.news = False
+        if (tokens := self._usage.tokens(self._blocks.ran)) is not None:
+            self._blocks.events.append(UsageUpdate(tokens))
 
     def _take(self, event: wire.Event, data: bytes) -> None:
         kind = event.type

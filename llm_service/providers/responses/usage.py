@@ -5,7 +5,7 @@ from typing import Any
 
 from llm_service.domain.completion import TokenUsage
 from llm_service.domain.content import ProviderToolUse
-from llm_service.providers import tool_uses
+from llm_service.providers import reported_cost, tool_uses
 from llm_service.providers.lenient import MOST_TOKENS, count, mapping, subset, text
 
 # What is charged beside tokens, of the items of an answer. MCP servers, tool searches and what runs
@@ -54,6 +54,7 @@ def token_usage(response: dict[str, Any], ran: Iterable[Any]) -> TokenUsage | No
         cache_write_input_tokens=subset(asked, of_input.get("cache_write_tokens")),
         reasoning_output_tokens=subset(answered, reasoning),
         provider_tool_uses=_tool_uses(response, said, ran),
+        reported_nano_usd=reported_cost.nano_usd(said, b""),
     )
 
 

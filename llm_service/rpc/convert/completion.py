@@ -193,6 +193,8 @@ def from_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
 
 
 def from_cost(cost: Cost) -> common_pb2.Cost:
+    effective = cost.price_effective_time
+    said = None if cost.incomplete else cost.reported_nano_usd
     return common_pb2.Cost(
         total_nano_usd=cost.total_nano_usd,
         items=[
@@ -207,6 +209,9 @@ def from_cost(cost: Cost) -> common_pb2.Cost:
         price_version=cost.price_version,
         estimated=cost.estimated,
         incomplete=cost.incomplete,
+        reported_nano_usd=cost.reported_nano_usd,
+        reported_difference_nano_usd=None if said is None else said - cost.total_nano_usd,
+        price_effective_time=to_timestamp(effective) if effective else None,
     )
 
 

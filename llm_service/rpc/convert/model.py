@@ -55,9 +55,9 @@ def to_model(message: pb.Model, provider_name: str, model_id: str, path: str) ->
         capabilities=_to_capabilities(message.capabilities),
         context_window_tokens=message.context_window_tokens,
         max_output_tokens=message.max_output_tokens,
-        price=_to_price(message.price, f"{path}.price") if message.HasField("price") else None,
+        price=to_price(message.price, f"{path}.price") if message.HasField("price") else None,
         dated_prices=tuple(
-            _to_price(price, f"{path}.dated_prices[{index}]")
+            to_price(price, f"{path}.dated_prices[{index}]")
             for index, price in enumerate(message.dated_prices)
         ),
         rate_limits=to_rate_limits(message.rate_limits),
@@ -99,7 +99,7 @@ def _whole(model: Model) -> pb.Model:
         labels=model.labels,
         etag=to_etag(model.version),
         priority=model.priority,
-        dated_prices=[_from_price(price) for price in model.dated_prices],
+        dated_prices=[from_price(price) for price in model.dated_prices],
         state=_state(model),
     )
     if model.stage is not None:
@@ -120,7 +120,7 @@ def _add_details(message: pb.Model, model: Model) -> None:
         values = {name: getattr(model.capabilities, name) for name in _CAPABILITIES}
         message.capabilities.CopyFrom(pb.ModelCapabilities(**values))
     if model.price is not None:
-        message.price.CopyFrom(_from_price(model.price))
+        message.price.CopyFrom(from_price(model.price))
     if model.rate_limits != RateLimits():
         message.rate_limits.CopyFrom(from_rate_limits(model.rate_limits))
     if (embedding := model.embedding) is not None:
@@ -153,7 +153,7 @@ def _to_embedding(message: pb.EmbeddingInfo) -> EmbeddingInfo:
     )
 
 
-def _to_price(message: pb.Price, path: str) -> Price:
+def to_price(message: pb.Price, path: str) -> Price:
     return Price(
         version=message.version,
         items=tuple(
@@ -164,7 +164,7 @@ def _to_price(message: pb.Price, path: str) -> Price:
     )
 
 
-def _from_price(price: Price) -> pb.Price:
+def from_price(price: Price) -> pb.Price:
     return pb.Price(
         version=price.version,
         effective_time=to_timestamp(price.effective_time) if price.effective_time else None,

@@ -9,6 +9,7 @@ from llm_service.gateway.explanations import Explanation
 from llm_service.gateway.resolution import Asked
 from llm_service.rpc.convert.checks import Checks
 from llm_service.rpc.convert.generation import from_params, from_routing, to_params, to_routing
+from llm_service.rpc.convert.model import from_price, to_price
 from llm_service.rpc.convert.provider import set_times, to_etag
 from llm_service.rpc.convert.request import CALLERS_ID, MAX_MODEL, to_attribution
 from llm_service.rpc.stubs import config_service_pb2 as pb
@@ -116,11 +117,13 @@ def _to_selector(message: pb.Selector, checks: Checks) -> Selector:
 
 
 def _to_target(message: pb.Target, path: str, checks: Checks) -> TargetSpec:
+    price_path = f"model_config.{path}.price"
     return TargetSpec(
         message.model,
         message.credential,
         to_params(message.params, f"{path}.params", checks),
         tuple(message.fallback_reasons),
+        to_price(message.price, price_path) if message.HasField("price") else None,
     )
 
 
@@ -132,4 +135,6 @@ def _from_target(target: TargetSpec) -> pb.Target:
     )
     if target.params != GenerationParams():
         message.params.CopyFrom(from_params(target.params))
+    if target.price is not None:
+        message.price.CopyFrom(from_price(target.price))
     return message

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from llm_service.domain.provider import (
+    CancelPolicy,
     ProviderCheck,
     ProviderKind,
     RateLimits,
@@ -80,6 +81,7 @@ def to_provider_draft(message: pb.Provider) -> ProviderDraft:
         weight=message.weight if message.HasField("weight") else None,
         rate_limits=to_rate_limits(message.rate_limits),
         timeouts=_to_timeouts(message.timeouts),
+        cancel_policy=_to_cancel_policy(message.cancel_policy),
         labels=dict(message.labels),
     )
 
@@ -95,6 +97,7 @@ def from_provider_draft(draft: ProviderDraft) -> pb.Provider:
         disabled=draft.disabled,
         priority=draft.priority,
         weight=draft.weight,
+        cancel_policy=_from_cancel_policy(draft.cancel_policy),
         labels=draft.labels,
     )
     if draft.rate_limits != RateLimits():
@@ -123,6 +126,7 @@ def from_provider_kind(kind: ProviderKind) -> pb.ProviderKind:
         settings_schema_json=kind.settings_schema_json,
         credential_source_types=[_from_source_type(one) for one in kind.credential_source_types],
         discovers_models=kind.discovers_models,
+        cancel_policy=_from_cancel_policy(kind.cancel_policy),
     )
 
 
@@ -140,6 +144,20 @@ def to_rate_limits(message: pb.RateLimits) -> RateLimits:
 
 def from_rate_limits(limits: RateLimits) -> pb.RateLimits:
     return pb.RateLimits(**{name: getattr(limits, name) for name in _LIMITS})
+
+
+def _to_cancel_policy(value: pb.CancelPolicy.ValueType) -> CancelPolicy | None:
+    if value == pb.CANCEL_POLICY_UNSPECIFIED:
+        return None
+    if value not in pb.CancelPolicy.values():
+        raise InvalidField(Violation("provider.cancel_policy", "is not a known policy"))
+    return CancelPolicy[pb.CancelPolicy.Name(value).removeprefix("CANCEL_POLICY_")]
+
+
+def _from_cancel_policy(policy: CancelPolicy | None) -> pb.CancelPolicy.ValueType:
+    if policy is None:
+        return pb.CANCEL_POLICY_UNSPECIFIED
+    return pb.CancelPolicy.Value(f"CANCEL_POLICY_{policy.name}")
 
 
 def _to_timeouts(message: pb.UpstreamTimeouts) -> UpstreamTimeouts:

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmservice/v1/common.proto\x12\rllmservice.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x01\n\x0b\x41ttribution\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x13\n\x0binteraction\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.llmservice.v1.Attribution.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x02\n\nTokenUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x15\n\routput_tokens\x18\x02 \x01(\x05\x12\x1f\n\x17\x63\x61\x63he_read_input_tokens\x18\x03 \x01(\x05\x12 \n\x18\x63\x61\x63he_write_input_tokens\x18\x04 \x01(\x05\x12\x1f\n\x17reasoning_output_tokens\x18\x05 \x01(\x05\x12#\n\x1b\x63\x61\x63he_write_1h_input_tokens\x18\x06 \x01(\x05\x12\x36\n\x0fmodality_tokens\x18\n \x03(\x0b\x32\x1d.llmservice.v1.ModalityTokens\x12\x11\n\testimated\x18\x0b \x01(\x08\x12:\n\x12provider_tool_uses\x18\x0c \x03(\x0b\x32\x1e.llmservice.v1.ProviderToolUse\"/\n\x0fProviderToolUse\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"h\n\x0eModalityTokens\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.llmservice.v1.Modality\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\"\x84\x01\n\x04\x43ost\x12\x16\n\x0etotal_nano_usd\x18\x01 \x01(\x03\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.llmservice.v1.CostItem\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12\x11\n\testimated\x18\x04 \x01(\x08\x12\x12\n\nincomplete\x18\x05 \x01(\x08\"T\n\x08\x43ostItem\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x10\n\x08nano_usd\x18\x03 \x01(\x03\x12\x15\n\rprice_version\x18\x04 \x01(\t\"\x96\x01\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\x12\x15\n\rprovider_code\x18\x06 \x01(\t*\xa2\x01\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x12\x12\n\x0eMODALITY_AUDIO\x10\x03\x12\x12\n\x0eMODALITY_VIDEO\x10\x04\x12\x15\n\x11MODALITY_DOCUMENT\x10\x05\x12\x16\n\x12MODALITY_EMBEDDING\x10\x06\x42]\n\x11\x63om.llmservice.v1B\x0b\x43ommonProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmservice/v1/common.proto\x12\rllmservice.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x0b\x41ttribution\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x13\n\x0binteraction\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.llmservice.v1.Attribution.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x02\n\nTokenUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x15\n\routput_tokens\x18\x02 \x01(\x05\x12\x1f\n\x17\x63\x61\x63he_read_input_tokens\x18\x03 \x01(\x05\x12 \n\x18\x63\x61\x63he_write_input_tokens\x18\x04 \x01(\x05\x12\x1f\n\x17reasoning_output_tokens\x18\x05 \x01(\x05\x12#\n\x1b\x63\x61\x63he_write_1h_input_tokens\x18\x06 \x01(\x05\x12\x36\n\x0fmodality_tokens\x18\n \x03(\x0b\x32\x1d.llmservice.v1.ModalityTokens\x12\x11\n\testimated\x18\x0b \x01(\x08\x12:\n\x12provider_tool_uses\x18\x0c \x03(\x0b\x32\x1e.llmservice.v1.ProviderToolUse\"/\n\x0fProviderToolUse\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"h\n\x0eModalityTokens\x12)\n\x08modality\x18\x01 \x01(\x0e\x32\x17.llmservice.v1.Modality\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\"\xc0\x02\n\x04\x43ost\x12\x16\n\x0etotal_nano_usd\x18\x01 \x01(\x03\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.llmservice.v1.CostItem\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12\x11\n\testimated\x18\x04 \x01(\x08\x12\x12\n\nincomplete\x18\x05 \x01(\x08\x12\x1e\n\x11reported_nano_usd\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12)\n\x1creported_difference_nano_usd\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x38\n\x14price_effective_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x14\n\x12_reported_nano_usdB\x1f\n\x1d_reported_difference_nano_usd\"T\n\x08\x43ostItem\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x10\n\x08nano_usd\x18\x03 \x01(\x03\x12\x15\n\rprice_version\x18\x04 \x01(\t\"\x96\x01\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\x12\x15\n\rprovider_code\x18\x06 \x01(\t*\xa2\x01\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x12\x12\n\x0eMODALITY_AUDIO\x10\x03\x12\x12\n\x0eMODALITY_VIDEO\x10\x04\x12\x15\n\x11MODALITY_DOCUMENT\x10\x05\x12\x16\n\x12MODALITY_EMBEDDING\x10\x06\x42]\n\x11\x63om.llmservice.v1B\x0b\x43ommonProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\021com.llmservice.v1B\013CommonProtoP\001Z)llmservice/gen/llmservice/v1;llmservicev1\252\002\rLlmService.V1'
   _globals['_ATTRIBUTION_LABELSENTRY']._loaded_options = None
   _globals['_ATTRIBUTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_MODALITY']._serialized_start=1141
-  _globals['_MODALITY']._serialized_end=1303
-  _globals['_ATTRIBUTION']._serialized_start=78
-  _globals['_ATTRIBUTION']._serialized_end=277
-  _globals['_ATTRIBUTION_LABELSENTRY']._serialized_start=232
-  _globals['_ATTRIBUTION_LABELSENTRY']._serialized_end=277
-  _globals['_TOKENUSAGE']._serialized_start=280
-  _globals['_TOKENUSAGE']._serialized_end=609
-  _globals['_PROVIDERTOOLUSE']._serialized_start=611
-  _globals['_PROVIDERTOOLUSE']._serialized_end=658
-  _globals['_MODALITYTOKENS']._serialized_start=660
-  _globals['_MODALITYTOKENS']._serialized_end=764
-  _globals['_COST']._serialized_start=767
-  _globals['_COST']._serialized_end=899
-  _globals['_COSTITEM']._serialized_start=901
-  _globals['_COSTITEM']._serialized_end=985
-  _globals['_CALLERROR']._serialized_start=988
-  _globals['_CALLERROR']._serialized_end=1138
+  _globals['_MODALITY']._serialized_start=1362
+  _globals['_MODALITY']._serialized_end=1524
+  _globals['_ATTRIBUTION']._serialized_start=111
+  _globals['_ATTRIBUTION']._serialized_end=310
+  _globals['_ATTRIBUTION_LABELSENTRY']._serialized_start=265
+  _globals['_ATTRIBUTION_LABELSENTRY']._serialized_end=310
+  _globals['_TOKENUSAGE']._serialized_start=313
+  _globals['_TOKENUSAGE']._serialized_end=642
+  _globals['_PROVIDERTOOLUSE']._serialized_start=644
+  _globals['_PROVIDERTOOLUSE']._serialized_end=691
+  _globals['_MODALITYTOKENS']._serialized_start=693
+  _globals['_MODALITYTOKENS']._serialized_end=797
+  _globals['_COST']._serialized_start=800
+  _globals['_COST']._serialized_end=1120
+  _globals['_COSTITEM']._serialized_start=1122
+  _globals['_COSTITEM']._serialized_end=1206
+  _globals['_CALLERROR']._serialized_start=1209
+  _globals['_CALLERROR']._serialized_end=1359
 # @@protoc_insertion_point(module_scope)

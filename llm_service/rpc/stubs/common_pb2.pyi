@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -259,6 +260,9 @@ class Cost(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     INCOMPLETE_FIELD_NUMBER: _builtins.int
+    REPORTED_NANO_USD_FIELD_NUMBER: _builtins.int
+    REPORTED_DIFFERENCE_NANO_USD_FIELD_NUMBER: _builtins.int
+    PRICE_EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     total_nano_usd: _builtins.int
     """Sum of the items, rounded half-even once per attempt."""
     price_version: _builtins.str
@@ -269,9 +273,23 @@ class Cost(_message.Message):
     """True: no price is known for some meter, and total_nano_usd leaves it out.
     An unknown price is never "free".
     """
+    reported_nano_usd: _builtins.int
+    """What the vendor itself says it charges. Unset: it does not say, for one of
+    the attempts at least.
+    """
+    reported_difference_nano_usd: _builtins.int
+    """reported_nano_usd less total_nano_usd. Unset: one of them is not known in
+    full.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostItem]:
         """One per meter that counted something, and price it was charged by."""
+
+    @_builtins.property
+    def price_effective_time(self) -> _timestamp_pb2.Timestamp:
+        """Price.effective_time of the price of price_version. Unset: it has none, as
+        those of the public list.
+        """
 
     def __init__(
         self,
@@ -281,12 +299,22 @@ class Cost(_message.Message):
         price_version: _builtins.str | None = ...,
         estimated: _builtins.bool | None = ...,
         incomplete: _builtins.bool | None = ...,
+        reported_nano_usd: _builtins.int | None = ...,
+        reported_difference_nano_usd: _builtins.int | None = ...,
+        price_effective_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reported_difference_nano_usd", b"_reported_difference_nano_usd", "_reported_nano_usd", b"_reported_nano_usd", "price_effective_time", b"price_effective_time", "reported_difference_nano_usd", b"reported_difference_nano_usd", "reported_nano_usd", b"reported_nano_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated", b"estimated", "incomplete", b"incomplete", "items", b"items", "price_version", b"price_version", "total_nano_usd", b"total_nano_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reported_difference_nano_usd", b"_reported_difference_nano_usd", "_reported_nano_usd", b"_reported_nano_usd", "estimated", b"estimated", "incomplete", b"incomplete", "items", b"items", "price_effective_time", b"price_effective_time", "price_version", b"price_version", "reported_difference_nano_usd", b"reported_difference_nano_usd", "reported_nano_usd", b"reported_nano_usd", "total_nano_usd", b"total_nano_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__reported_difference_nano_usd: _TypeAlias = _typing.Literal["reported_difference_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__reported_difference_nano_usd: _TypeAlias = _typing.Literal["_reported_difference_nano_usd", b"_reported_difference_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__reported_nano_usd: _TypeAlias = _typing.Literal["reported_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__reported_nano_usd: _TypeAlias = _typing.Literal["_reported_nano_usd", b"_reported_nano_usd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reported_difference_nano_usd) -> _WhichOneofReturnType__reported_difference_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reported_nano_usd) -> _WhichOneofReturnType__reported_nano_usd | None: ...
 
 Global___Cost: _TypeAlias = Cost  # noqa: Y015
 

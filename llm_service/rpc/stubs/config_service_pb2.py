@@ -27,9 +27,10 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from . import common_pb2 as llmservice_dot_v1_dot_common__pb2
 from . import generation_pb2 as llmservice_dot_v1_dot_generation__pb2
+from . import model_pb2 as llmservice_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"llmservice/v1/config_service.proto\x12\rllmservice.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1allmservice/v1/common.proto\x1a\x1ellmservice/v1/generation.proto\"\xb5\x05\n\x0bModelConfig\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12)\n\x08selector\x18\x03 \x01(\x0b\x32\x17.llmservice.v1.Selector\x12&\n\x07targets\x18\x04 \x03(\x0b\x32\x15.llmservice.v1.Target\x12/\n\x06params\x18\x05 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12/\n\x06limits\x18\x06 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x07 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x0e\n\x06locked\x18\t \x01(\x08\x12\x36\n\x06labels\x18\n \x03(\x0b\x32&.llmservice.v1.ModelConfig.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x35\n\x05state\x18\x0e \x01(\x0e\x32 .llmservice.v1.ModelConfig.StateB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\x12\x15\n\x11STATE_QUARANTINED\x10\x03\"<\n\x08Selector\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x13\n\x0binteraction\x18\x03 \x01(\t\"v\n\x06Target\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12\x18\n\x10\x66\x61llback_reasons\x18\x04 \x03(\t\"\xa0\x01\n\x18\x43reateModelConfigRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmodel_config_id\x18\x02 \x01(\t\x12\x30\n\x0cmodel_config\x18\x03 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"M\n\x19\x43reateModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"%\n\x15GetModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x16GetModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"r\n\x17ListModelConfigsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"f\n\x18ListModelConfigsResponse\x12\x31\n\rmodel_configs\x18\x01 \x03(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x18UpdateModelConfigRequest\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x19UpdateModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"M\n\x18\x44\x65leteModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"\x1b\n\x19\x44\x65leteModelConfigResponse\"\xbc\x01\n\x19ResolveModelConfigRequest\x12/\n\x0b\x61ttribution\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.Attribution\x12\r\n\x05model\x18\x02 \x01(\t\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x04 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\"\xb7\x02\n\x1aResolveModelConfigResponse\x12&\n\x07targets\x18\x01 \x03(\x0b\x32\x15.llmservice.v1.Target\x12/\n\x06params\x18\x02 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x03 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\x12G\n\x07origins\x18\x04 \x03(\x0b\x32\x36.llmservice.v1.ResolveModelConfigResponse.OriginsEntry\x12\x17\n\x0fmatched_configs\x18\x05 \x03(\t\x1a.\n\x0cOriginsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x85\x05\n\rConfigService\x12\x66\n\x11\x43reateModelConfig\x12\'.llmservice.v1.CreateModelConfigRequest\x1a(.llmservice.v1.CreateModelConfigResponse\x12\x62\n\x0eGetModelConfig\x12$.llmservice.v1.GetModelConfigRequest\x1a%.llmservice.v1.GetModelConfigResponse\"\x03\x90\x02\x01\x12h\n\x10ListModelConfigs\x12&.llmservice.v1.ListModelConfigsRequest\x1a\'.llmservice.v1.ListModelConfigsResponse\"\x03\x90\x02\x01\x12\x66\n\x11UpdateModelConfig\x12\'.llmservice.v1.UpdateModelConfigRequest\x1a(.llmservice.v1.UpdateModelConfigResponse\x12\x66\n\x11\x44\x65leteModelConfig\x12\'.llmservice.v1.DeleteModelConfigRequest\x1a(.llmservice.v1.DeleteModelConfigResponse\x12n\n\x12ResolveModelConfig\x12(.llmservice.v1.ResolveModelConfigRequest\x1a).llmservice.v1.ResolveModelConfigResponse\"\x03\x90\x02\x01\x42\x64\n\x11\x63om.llmservice.v1B\x12\x43onfigServiceProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"llmservice/v1/config_service.proto\x12\rllmservice.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1allmservice/v1/common.proto\x1a\x1ellmservice/v1/generation.proto\x1a\x19llmservice/v1/model.proto\"\xb5\x05\n\x0bModelConfig\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12)\n\x08selector\x18\x03 \x01(\x0b\x32\x17.llmservice.v1.Selector\x12&\n\x07targets\x18\x04 \x03(\x0b\x32\x15.llmservice.v1.Target\x12/\n\x06params\x18\x05 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12/\n\x06limits\x18\x06 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x07 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x0e\n\x06locked\x18\t \x01(\x08\x12\x36\n\x06labels\x18\n \x03(\x0b\x32&.llmservice.v1.ModelConfig.LabelsEntry\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x35\n\x05state\x18\x0e \x01(\x0e\x32 .llmservice.v1.ModelConfig.StateB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\x12\x15\n\x11STATE_QUARANTINED\x10\x03\"<\n\x08Selector\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x13\n\x0binteraction\x18\x03 \x01(\t\"\x9b\x01\n\x06Target\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12\x18\n\x10\x66\x61llback_reasons\x18\x04 \x03(\t\x12#\n\x05price\x18\x05 \x01(\x0b\x32\x14.llmservice.v1.Price\"\xa0\x01\n\x18\x43reateModelConfigRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmodel_config_id\x18\x02 \x01(\t\x12\x30\n\x0cmodel_config\x18\x03 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"M\n\x19\x43reateModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"%\n\x15GetModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x16GetModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"r\n\x17ListModelConfigsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"f\n\x18ListModelConfigsResponse\x12\x31\n\rmodel_configs\x18\x01 \x03(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x18UpdateModelConfigRequest\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x19UpdateModelConfigResponse\x12\x30\n\x0cmodel_config\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.ModelConfig\"M\n\x18\x44\x65leteModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"\x1b\n\x19\x44\x65leteModelConfigResponse\"\xbc\x01\n\x19ResolveModelConfigRequest\x12/\n\x0b\x61ttribution\x18\x01 \x01(\x0b\x32\x1a.llmservice.v1.Attribution\x12\r\n\x05model\x18\x02 \x01(\t\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x04 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\"\xb7\x02\n\x1aResolveModelConfigResponse\x12&\n\x07targets\x18\x01 \x03(\x0b\x32\x15.llmservice.v1.Target\x12/\n\x06params\x18\x02 \x01(\x0b\x32\x1f.llmservice.v1.GenerationParams\x12.\n\x07routing\x18\x03 \x01(\x0b\x32\x1d.llmservice.v1.RoutingOptions\x12G\n\x07origins\x18\x04 \x03(\x0b\x32\x36.llmservice.v1.ResolveModelConfigResponse.OriginsEntry\x12\x17\n\x0fmatched_configs\x18\x05 \x03(\t\x1a.\n\x0cOriginsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x85\x05\n\rConfigService\x12\x66\n\x11\x43reateModelConfig\x12\'.llmservice.v1.CreateModelConfigRequest\x1a(.llmservice.v1.CreateModelConfigResponse\x12\x62\n\x0eGetModelConfig\x12$.llmservice.v1.GetModelConfigRequest\x1a%.llmservice.v1.GetModelConfigResponse\"\x03\x90\x02\x01\x12h\n\x10ListModelConfigs\x12&.llmservice.v1.ListModelConfigsRequest\x1a\'.llmservice.v1.ListModelConfigsResponse\"\x03\x90\x02\x01\x12\x66\n\x11UpdateModelConfig\x12\'.llmservice.v1.UpdateModelConfigRequest\x1a(.llmservice.v1.UpdateModelConfigResponse\x12\x66\n\x11\x44\x65leteModelConfig\x12\'.llmservice.v1.DeleteModelConfigRequest\x1a(.llmservice.v1.DeleteModelConfigResponse\x12n\n\x12ResolveModelConfig\x12(.llmservice.v1.ResolveModelConfigRequest\x1a).llmservice.v1.ResolveModelConfigResponse\"\x03\x90\x02\x01\x42\x64\n\x11\x63om.llmservice.v1B\x12\x43onfigServiceProtoP\x01Z)llmservice/gen/llmservice/v1;llmservicev1\xaa\x02\rLlmService.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,42 +56,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGSERVICE'].methods_by_name['ListModelConfigs']._serialized_options = b'\220\002\001'
   _globals['_CONFIGSERVICE'].methods_by_name['ResolveModelConfig']._loaded_options = None
   _globals['_CONFIGSERVICE'].methods_by_name['ResolveModelConfig']._serialized_options = b'\220\002\001'
-  _globals['_MODELCONFIG']._serialized_start=214
-  _globals['_MODELCONFIG']._serialized_end=907
-  _globals['_MODELCONFIG_LABELSENTRY']._serialized_start=769
-  _globals['_MODELCONFIG_LABELSENTRY']._serialized_end=814
-  _globals['_MODELCONFIG_STATE']._serialized_start=816
-  _globals['_MODELCONFIG_STATE']._serialized_end=907
-  _globals['_SELECTOR']._serialized_start=909
-  _globals['_SELECTOR']._serialized_end=969
-  _globals['_TARGET']._serialized_start=971
-  _globals['_TARGET']._serialized_end=1089
-  _globals['_CREATEMODELCONFIGREQUEST']._serialized_start=1092
-  _globals['_CREATEMODELCONFIGREQUEST']._serialized_end=1252
-  _globals['_CREATEMODELCONFIGRESPONSE']._serialized_start=1254
-  _globals['_CREATEMODELCONFIGRESPONSE']._serialized_end=1331
-  _globals['_GETMODELCONFIGREQUEST']._serialized_start=1333
-  _globals['_GETMODELCONFIGREQUEST']._serialized_end=1370
-  _globals['_GETMODELCONFIGRESPONSE']._serialized_start=1372
-  _globals['_GETMODELCONFIGRESPONSE']._serialized_end=1446
-  _globals['_LISTMODELCONFIGSREQUEST']._serialized_start=1448
-  _globals['_LISTMODELCONFIGSREQUEST']._serialized_end=1562
-  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_start=1564
-  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_end=1666
-  _globals['_UPDATEMODELCONFIGREQUEST']._serialized_start=1669
-  _globals['_UPDATEMODELCONFIGREQUEST']._serialized_end=1840
-  _globals['_UPDATEMODELCONFIGRESPONSE']._serialized_start=1842
-  _globals['_UPDATEMODELCONFIGRESPONSE']._serialized_end=1919
-  _globals['_DELETEMODELCONFIGREQUEST']._serialized_start=1921
-  _globals['_DELETEMODELCONFIGREQUEST']._serialized_end=1998
-  _globals['_DELETEMODELCONFIGRESPONSE']._serialized_start=2000
-  _globals['_DELETEMODELCONFIGRESPONSE']._serialized_end=2027
-  _globals['_RESOLVEMODELCONFIGREQUEST']._serialized_start=2030
-  _globals['_RESOLVEMODELCONFIGREQUEST']._serialized_end=2218
-  _globals['_RESOLVEMODELCONFIGRESPONSE']._serialized_start=2221
-  _globals['_RESOLVEMODELCONFIGRESPONSE']._serialized_end=2532
-  _globals['_RESOLVEMODELCONFIGRESPONSE_ORIGINSENTRY']._serialized_start=2486
-  _globals['_RESOLVEMODELCONFIGRESPONSE_ORIGINSENTRY']._serialized_end=2532
-  _globals['_CONFIGSERVICE']._serialized_start=2535
-  _globals['_CONFIGSERVICE']._serialized_end=3180
+  _globals['_MODELCONFIG']._serialized_start=241
+  _globals['_MODELCONFIG']._serialized_end=934
+  _globals['_MODELCONFIG_LABELSENTRY']._serialized_start=796
+  _globals['_MODELCONFIG_LABELSENTRY']._serialized_end=841
+  _globals['_MODELCONFIG_STATE']._serialized_start=843
+  _globals['_MODELCONFIG_STATE']._serialized_end=934
+  _globals['_SELECTOR']._serialized_start=936
+  _globals['_SELECTOR']._serialized_end=996
+  _globals['_TARGET']._serialized_start=999
+  _globals['_TARGET']._serialized_end=1154
+  _globals['_CREATEMODELCONFIGREQUEST']._serialized_start=1157
+  _globals['_CREATEMODELCONFIGREQUEST']._serialized_end=1317
+  _globals['_CREATEMODELCONFIGRESPONSE']._serialized_start=1319
+  _globals['_CREATEMODELCONFIGRESPONSE']._serialized_end=1396
+  _globals['_GETMODELCONFIGREQUEST']._serialized_start=1398
+  _globals['_GETMODELCONFIGREQUEST']._serialized_end=1435
+  _globals['_GETMODELCONFIGRESPONSE']._serialized_start=1437
+  _globals['_GETMODELCONFIGRESPONSE']._serialized_end=1511
+  _globals['_LISTMODELCONFIGSREQUEST']._serialized_start=1513
+  _globals['_LISTMODELCONFIGSREQUEST']._serialized_end=1627
+  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_start=1629
+  _globals['_LISTMODELCONFIGSRESPONSE']._serialized_end=1731
+  _globals['_UPDATEMODELCONFIGREQUEST']._serialized_start=1734
+  _globals['_UPDATEMODELCONFIGREQUEST']._serialized_end=1905
+  _globals['_UPDATEMODELCONFIGRESPONSE']._serialized_start=1907
+  _globals['_UPDATEMODELCONFIGRESPONSE']._serialized_end=1984
+  _globals['_DELETEMODELCONFIGREQUEST']._serialized_start=1986
+  _globals['_DELETEMODELCONFIGREQUEST']._serialized_end=2063
+  _globals['_DELETEMODELCONFIGRESPONSE']._serialized_start=2065
+  _globals['_DELETEMODELCONFIGRESPONSE']._serialized_end=2092
+  _globals['_RESOLVEMODELCONFIGREQUEST']._serialized_start=2095
+  _globals['_RESOLVEMODELCONFIGREQUEST']._serialized_end=2283
+  _globals['_RESOLVEMODELCONFIGRESPONSE']._serialized_start=2286
+  _globals['_RESOLVEMODELCONFIGRESPONSE']._serialized_end=2597
+  _globals['_RESOLVEMODELCONFIGRESPONSE_ORIGINSENTRY']._serialized_start=2551
+  _globals['_RESOLVEMODELCONFIGRESPONSE_ORIGINSENTRY']._serialized_end=2597
+  _globals['_CONFIGSERVICE']._serialized_start=2600
+  _globals['_CONFIGSERVICE']._serialized_end=3245
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from . import common_pb2 as _common_pb2
 from . import generation_pb2 as _generation_pb2
+from . import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -209,6 +210,7 @@ class Target(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
     FALLBACK_REASONS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name, which pins one provider; or an alias or id."""
     credential: _builtins.str
@@ -231,6 +233,14 @@ class Target(_message.Message):
         have a larger window are tried.
         """
 
+    @_builtins.property
+    def price(self) -> _model_pb2.Price:
+        """What calls that this target serves are charged at, instead of the model's
+        own price. Its version, if empty, becomes
+        "modelConfigs/{model_config}@{version}". A tenant's configuration has one
+        only for a model, by resource name, of the tenant's own providers.
+        """
+
     def __init__(
         self,
         *,
@@ -238,10 +248,11 @@ class Target(_message.Message):
         credential: _builtins.str | None = ...,
         params: _generation_pb2.GenerationParams | None = ...,
         fallback_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        price: _model_pb2.Price | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "fallback_reasons", b"fallback_reasons", "model", b"model", "params", b"params"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "fallback_reasons", b"fallback_reasons", "model", b"model", "params", b"params", "price", b"price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CancelPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CancelPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANCEL_POLICY_UNSPECIFIED: _CancelPolicy.ValueType  # 0
+    CANCEL_POLICY_CLOSE: _CancelPolicy.ValueType  # 1
+    """Its connection is closed at once: the vendor stops, and bills what it made
+    until then.
+    """
+    CANCEL_POLICY_DRAIN: _CancelPolicy.ValueType  # 2
+    """It is read on for a while, since the vendor bills all of it anyway and says
+    at its end how much. A call that was not sent yet is closed at once.
+    """
+
+class CancelPolicy(_CancelPolicy, metaclass=_CancelPolicyEnumTypeWrapper):
+    """What becomes of an upstream call whose caller has gone. May grow."""
+
+CANCEL_POLICY_UNSPECIFIED: CancelPolicy.ValueType  # 0
+CANCEL_POLICY_CLOSE: CancelPolicy.ValueType  # 1
+"""Its connection is closed at once: the vendor stops, and bills what it made
+until then.
+"""
+CANCEL_POLICY_DRAIN: CancelPolicy.ValueType  # 2
+"""It is read on for a while, since the vendor bills all of it anyway and says
+at its end how much. A call that was not sent yet is closed at once.
+"""
+Global___CancelPolicy: _TypeAlias = CancelPolicy  # noqa: Y015
+
 @_typing.final
 class Provider(_message.Message):
     """An account with a vendor, or a server that speaks a vendor's API."""
@@ -132,6 +162,7 @@ class Provider(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     PURGE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CANCEL_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"providers/{provider}" (shared by all tenants) or
     "tenants/{tenant}/providers/{provider}".
@@ -163,6 +194,10 @@ class Provider(_message.Message):
     """Derived from the other fields."""
     etag: _builtins.str
     """Of this version of the resource; send it back to change only what you read."""
+    cancel_policy: Global___CancelPolicy.ValueType
+    """What becomes of a call to it whose caller has gone. Unspecified: the kind's,
+    see ProviderKind.cancel_policy.
+    """
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Non-secret settings of the kind: "region", "api_version", "deployment". See
@@ -221,10 +256,11 @@ class Provider(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         purge_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str | None = ...,
+        cancel_policy: Global___CancelPolicy.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_weight", b"_weight", "create_time", b"create_time", "delete_time", b"delete_time", "health", b"health", "priority", b"priority", "purge_time", b"purge_time", "rate_limits", b"rate_limits", "timeouts", b"timeouts", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_weight", b"_weight", "base_uri", b"base_uri", "create_time", b"create_time", "default_credential", b"default_credential", "delete_time", b"delete_time", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "etag", b"etag", "health", b"health", "kind", b"kind", "labels", b"labels", "name", b"name", "priority", b"priority", "purge_time", b"purge_time", "rate_limits", b"rate_limits", "settings", b"settings", "state", b"state", "timeouts", b"timeouts", "uid", b"uid", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_weight", b"_weight", "base_uri", b"base_uri", "cancel_policy", b"cancel_policy", "create_time", b"create_time", "default_credential", b"default_credential", "delete_time", b"delete_time", "description", b"description", "disabled", b"disabled", "display_name", b"display_name", "etag", b"etag", "health", b"health", "kind", b"kind", "labels", b"labels", "name", b"name", "priority", b"priority", "purge_time", b"purge_time", "rate_limits", b"rate_limits", "settings", b"settings", "state", b"state", "timeouts", b"timeouts", "uid", b"uid", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -834,6 +870,7 @@ class ProviderKind(_message.Message):
     SETTINGS_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     CREDENTIAL_SOURCE_TYPES_FIELD_NUMBER: _builtins.int
     DISCOVERS_MODELS_FIELD_NUMBER: _builtins.int
+    CANCEL_POLICY_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """What to put in Provider.kind."""
     display_name: _builtins.str
@@ -843,6 +880,10 @@ class ProviderKind(_message.Message):
     """JSON Schema text of Provider.settings, to draw a form with."""
     discovers_models: _builtins.bool
     """True: SyncModels works."""
+    cancel_policy: Global___CancelPolicy.ValueType
+    """Of providers that say nothing else: by whether the vendor stops billing when
+    a call is broken off.
+    """
     @_builtins.property
     def credential_source_types(self) -> _containers.RepeatedScalarFieldContainer[Global___Credential.SourceType.ValueType]:
         """What it accepts. Empty: it needs no credential."""
@@ -856,10 +897,11 @@ class ProviderKind(_message.Message):
         settings_schema_json: _builtins.str | None = ...,
         credential_source_types: _abc.Iterable[Global___Credential.SourceType.ValueType] | None = ...,
         discovers_models: _builtins.bool | None = ...,
+        cancel_policy: Global___CancelPolicy.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_source_types", b"credential_source_types", "default_base_uri", b"default_base_uri", "discovers_models", b"discovers_models", "display_name", b"display_name", "kind", b"kind", "settings_schema_json", b"settings_schema_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_policy", b"cancel_policy", "credential_source_types", b"credential_source_types", "default_base_uri", b"default_base_uri", "discovers_models", b"discovers_models", "display_name", b"display_name", "kind", b"kind", "settings_schema_json", b"settings_schema_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -232,6 +232,8 @@ class UsageMetrics(_message.Message):
     FIRST_TOKEN_P50_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_P95_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_1H_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    REPORTED_NANO_USD_FIELD_NUMBER: _builtins.int
+    REPORTED_DIFFERENCE_NANO_USD_FIELD_NUMBER: _builtins.int
     request_count: _builtins.int
     """Calls, however many attempts each took."""
     error_count: _builtins.int
@@ -254,6 +256,10 @@ class UsageMetrics(_message.Message):
     """Requests whose cost is incomplete for lack of a price."""
     cache_write_1h_input_tokens: _builtins.int
     """Part of cache_write_input_tokens, as in TokenUsage."""
+    reported_nano_usd: _builtins.int
+    """Sum of Cost.reported_nano_usd, over the attempts that have one."""
+    reported_difference_nano_usd: _builtins.int
+    """Sum of Cost.reported_difference_nano_usd, over the attempts that have one."""
     @_builtins.property
     def duration_p50(self) -> _duration_pb2.Duration:
         """Of attempts that served, as are the other percentiles. Unset: there are
@@ -286,10 +292,12 @@ class UsageMetrics(_message.Message):
         first_token_p50: _duration_pb2.Duration | None = ...,
         first_token_p95: _duration_pb2.Duration | None = ...,
         cache_write_1h_input_tokens: _builtins.int | None = ...,
+        reported_nano_usd: _builtins.int | None = ...,
+        reported_difference_nano_usd: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration_p50", b"duration_p50", "duration_p95", b"duration_p95", "first_token_p50", b"first_token_p50", "first_token_p95", b"first_token_p95"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_1h_input_tokens", b"cache_write_1h_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "cost_nano_usd", b"cost_nano_usd", "duration_p50", b"duration_p50", "duration_p95", b"duration_p95", "error_count", b"error_count", "failed_attempt_nano_usd", b"failed_attempt_nano_usd", "fallback_count", b"fallback_count", "first_token_p50", b"first_token_p50", "first_token_p95", b"first_token_p95", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_output_tokens", b"reasoning_output_tokens", "request_count", b"request_count", "response_cache_hit_count", b"response_cache_hit_count", "unpriced_request_count", b"unpriced_request_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_input_tokens", b"cache_read_input_tokens", "cache_write_1h_input_tokens", b"cache_write_1h_input_tokens", "cache_write_input_tokens", b"cache_write_input_tokens", "cost_nano_usd", b"cost_nano_usd", "duration_p50", b"duration_p50", "duration_p95", b"duration_p95", "error_count", b"error_count", "failed_attempt_nano_usd", b"failed_attempt_nano_usd", "fallback_count", b"fallback_count", "first_token_p50", b"first_token_p50", "first_token_p95", b"first_token_p95", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_output_tokens", b"reasoning_output_tokens", "reported_difference_nano_usd", b"reported_difference_nano_usd", "reported_nano_usd", b"reported_nano_usd", "request_count", b"request_count", "response_cache_hit_count", b"response_cache_hit_count", "unpriced_request_count", b"unpriced_request_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

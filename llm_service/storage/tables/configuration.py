@@ -67,6 +67,7 @@ providers = Table(
     Column("weight", BigInteger),
     Column("rate_limits", Json, nullable=False),
     Column("timeouts", Json, nullable=False),
+    Column("cancel_policy", string(16)),  # NULL: the kind's
     Column("labels", Json, nullable=False),
     Column("create_time", Time, nullable=False),
     Column("update_time", Time, nullable=False),

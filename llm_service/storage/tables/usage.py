@@ -49,6 +49,8 @@ usage_records = Table(
     Column("price_version", string(128)),
     Column("cost_estimated", Boolean),
     Column("cost_incomplete", Boolean),
+    Column("price_effective_time", Time),  # NULL: the price does not say; older rows, too
+    Column("reported_nano_usd", BigInteger),  # NULL: the provider did not say; older rows, too
     Column("trace_id", string(32), nullable=False),
     # The default is for replicas of an earlier release, which knew no other operation.
     Column("operation", string(32), nullable=False, server_default="chat"),

@@ -244,7 +244,10 @@ def answer(said: Said, asked: Asked) -> Reply:
 
 def stream(said: Said, asked: Asked) -> Reply:
     """The answer in events."""
-    chunks = [_chunk(said, parts, last=False) for parts in _pieces(said, streamed=True)]
+    chunks = [
+        _chunk(said, parts, last=False, so_far=number)
+        for number, parts in enumerate(_pieces(said, streamed=True), 1)
+    ]
     chunks.append(_chunk(said, [], last=True))
     return Reply(200, _SSE, [_event(chunk) for chunk in chunks])
 
@@ -276,7 +279,7 @@ def _call(call: Call) -> dict:
     return {"name": call.name, **args, "id": call.id}
 
 
-def _chunk(said: Said, parts: list[dict], *, last: bool) -> dict:
+def _chunk(said: Said, parts: list[dict], *, last: bool, so_far: int = 1) -> dict:
     candidate: dict = {"content": {"parts": parts, "role": "model"}, "index": 0}
     if last:
         candidate["finishReason"] = _FINISH[said.finish]
@@ -286,18 +289,19 @@ def _chunk(said: Said, parts: list[dict], *, last: bool) -> dict:
             ]
     return {
         "candidates": [candidate],
-        "usageMetadata": _usage(said, last=last),
+        "usageMetadata": _usage(said, last=last, so_far=so_far),
         "modelVersion": said.model,
         "responseId": "response-1",
     }
 
 
-def _usage(said: Said, *, last: bool) -> dict:
+def _usage(said: Said, *, last: bool, so_far: int) -> dict:
+    """`so_far`: pieces, which are tokens if there is one a token, else as good as any count."""
     tokens = said.tokens
     counts = {
         "promptTokenCount": tokens.input,
-        "candidatesTokenCount": tokens.output - tokens.reasoning if last else 1,
-        "totalTokenCount": tokens.input + (tokens.output if last else 1 + tokens.reasoning),
+        "candidatesTokenCount": tokens.output - tokens.reasoning if last else so_far,
+        "totalTokenCount": tokens.input + (tokens.output if last else so_far + tokens.reasoning),
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens.input}],
     }
     if tokens.cache_read:

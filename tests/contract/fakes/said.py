@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from llm_service.catalog import tokenizers
+
 
 class Finish(StrEnum):
     """Why the fake's model stops."""
@@ -39,7 +41,7 @@ class Said:
     """A scripted answer. Empty fields are not said.
 
     `thinking` comes first, with the vendor's form of `signature` where it has one; then `text`, in
-    `pieces` pieces when streamed; then `calls`; `refusal` instead of text.
+    `pieces` pieces when streamed, 0 for a piece a token; then `calls`; `refusal` instead of text.
     """
 
     text: str = ""
@@ -54,6 +56,9 @@ class Said:
 
 
 def cut(text: str, pieces: int) -> list[str]:
-    """The text in so many pieces, none empty."""
+    """The text in so many pieces, none empty; 0: in tokens, of OpenAI's vocabulary."""
+    if pieces == 0:
+        encoding = tokenizers.load("o200k_base")
+        return [encoding.decode([token]) for token in encoding.encode_ordinary(text)]
     size = max(1, -(-len(text) // pieces))
     return [text[at : at + size] for at in range(0, len(text), size)]

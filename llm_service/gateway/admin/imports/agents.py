@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from llm_service.domain.completion import GenerationParams
 from llm_service.domain.model_config import Selector, TargetSpec
-from llm_service.domain.provider import Model, Price, SourceType
+from llm_service.domain.provider import Model, SourceType
 from llm_service.gateway.admin.drafts import (
     CredentialDraft,
     ModelConfigDraft,
@@ -66,7 +66,7 @@ def steps(rows: Sequence[Row], where: Circumstances) -> Iterator[Step]:
         by_agent.setdefault(config.agent, []).append(config)
         for step in config.steps:
             if isinstance(step, WantModel):
-                yield from _noted(step, models)
+                models.setdefault(step.name, step)  # many rows name one model
             elif not isinstance(step, WantProvider):
                 yield step
             elif step.name not in vendors:
@@ -84,15 +84,6 @@ def _refuse_namesakes(config: _Config, models: Mapping[str, WantModel]) -> None:
         known = models.get(step.name, step)
         if known.model.provider_model != step.model.provider_model:
             raise Unusable(f"{step.name} is another model already, of {known.row}")
-
-
-def _noted(step: WantModel, models: dict[str, WantModel]) -> Iterator[Step]:
-    """Many rows name one model; it has one price, that of the first row that has any."""
-    first = models.setdefault(step.name, step)
-    if first.model.price is None:
-        models[step.name] = step
-    elif step.model.price not in (None, first.model.price):
-        yield Entry(step.row, Outcome.LEFT, step.name, f"{first.row} has another price for it")
 
 
 def _of_agent(agent: str, configs: list[_Config], where: Circumstances) -> Iterator[Step]:
@@ -131,8 +122,9 @@ def _read(one: Row, row: str, where: Circumstances) -> _Config:
         wanted.append(own)
         credential = own.name
     main = _model(one, "model_name", kind, where)
-    wanted.append(WantModel(row, where.tenant, kind, _priced(main, fields.price(one, notes))))
-    targets = [TargetSpec(main.name, credential)]
+    wanted.append(WantModel(row, where.tenant, kind, main))
+    # Without a version of its own it is named after the agent's configuration.
+    targets = [TargetSpec(main.name, credential, price=fields.price(one, notes, version=""))]
     if fields.text(one, "fallback_model"):
         spare = fields.kind_of(one, "fallback_provider") if one.get("fallback_provider") else kind
         other = _model(one, "fallback_model", spare, where)
@@ -174,7 +166,3 @@ def _model(one: Row, column: str, kind: str, where: Circumstances) -> Model:
     if not written:
         raise Unusable(f"{column} is empty")
     return manual_model(provider_name(where.tenant, kind), kind, written)
-
-
-def _priced(model: Model, price: Price | None) -> Model:
-    return model if price is None else replace(model, price=price)

@@ -143,7 +143,7 @@ def labels(given: Row, notes: dict[str, str], prefix: str) -> dict[str, str]:
     return found
 
 
-def price(row: Row, notes: dict[str, str]) -> Price | None:
+def price(row: Row, notes: dict[str, str], version: str = "imported") -> Price | None:
     """Of costs in dollars for a thousand tokens; 0 and nothing are both unknown. Exact."""
     items = []
     for name, meter in (
@@ -161,7 +161,7 @@ def price(row: Row, notes: dict[str, str]) -> Price | None:
             notes[name] = "is no price in whole nano-dollars for a million tokens"
             continue
         items.append(PriceItem(meter, int(nanos)))
-    return Price("imported", tuple(items)) if items else None
+    return Price(version, tuple(items)) if items else None
 
 
 def opened(sealed: str, circumstances: Circumstances) -> Source:

@@ -1,0 +1,260 @@
+"""Reading on when a caller has gone, where hanging up would not stop the bill."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from llm_service.domain.provider import Model
+from llm_service.errors import GatewayError, ProviderProtocolError, ProviderTimeout
+from llm_service.gateway.attempts import TrackedAttempt
+from llm_service.providers.base import (
+    Adapter,
+    AdapterEvent,
+    Answer,
+    Call,
+    Deadlines,
+    Embeddings,
+    EmbeddingsCall,
+    TokenCount,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_Asked = TypeVar("_Asked", Call, EmbeddingsCall)
+_Heard = Sequence[AdapterEvent] | Answer | Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class DrainLimits:
+    """Of one drain, seconds and bytes of content; and how many may run at once."""
+
+    seconds: float = 30.0
+    content_bytes: int = 8 << 20
+    at_once: int = 100
+
+
+class Reading:
+    """An adapter for one call, which reads in a task of its own and so can outlive its caller.
+
+    Args:
+        adapter: what reads.
+        extra_seconds: how much longer than its caller it may have to read.
+    """
+
+    def __init__(self, adapter: Adapter, extra_seconds: float) -> None:
+        self._adapter = adapter
+        self._extra = extra_seconds
+        self._task: asyncio.Task[Any] | None = None
+        self._timeout: asyncio.Timeout | None = None
+        self._streams = False
+        # One batch ahead of the caller at most: a slow caller still slows the vendor down.
+        self._ahead: asyncio.Queue[Sequence[AdapterEvent] | Exception | None] = asyncio.Queue(1)
+        self.sent = False
+        """The vendor has the request, or part of it: it may be working on it."""
+        self.taken = False
+        """Somebody reads on."""
+
+    async def complete(self, call: Call) -> Answer:
+        return await self._whole(self._adapter.complete(self._longer(call)), call.deadlines)
+
+    async def embed(self, call: EmbeddingsCall) -> Embeddings:
+        return await self._whole(self._adapter.embed(self._longer(call)), call.deadlines)
+
+    async def stream(self, call: Call) -> AsyncGenerator[Sequence[AdapterEvent]]:
+        """As the adapter's; leaving it leaves what it reads from as it is."""
+        self._streams = True
+        stream = self._adapter.stream(self._longer(call))
+        self._task = asyncio.create_task(self._read(stream, call.deadlines))
+        while (batch := await self._next()) is not None:
+            yield batch
+
+    async def count_tokens(self, call: Call) -> TokenCount:
+        return await self._adapter.count_tokens(call)
+
+    async def models(self, deadline: float) -> tuple[Model, ...]:
+        return await self._adapter.models(deadline)
+
+    async def rest(self, hear: Callable[[_Heard], object]) -> None:
+        """Read on to the end of the answer, for `extra_seconds` at most.
+
+        Raises:
+            GatewayError: the answer ended otherwise.
+        """
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._extra)
+        if self._streams:
+            while (batch := await self._next()) is not None:
+                hear(batch)
+        elif self._task is not None:
+            hear(await self._task)
+
+    async def aclose(self) -> None:
+        """Hang up, unless it is over."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            with suppress(asyncio.CancelledError, Exception):
+                self._task.result()
+
+    def _longer(self, call: _Asked) -> _Asked:
+        """The call with more time, where its deadlines are its caller's; ours end it till then."""
+        limits = call.deadlines
+
+        def longer(seconds: float) -> float:
+            return seconds + self._extra if seconds >= limits.total else seconds
+
+        deadlines = Deadlines(
+            limits.connect,
+            longer(limits.first_token),
+            longer(limits.idle),
+            longer(limits.total),
+        )
+        return replace(call, deadlines=deadlines, on_send=self._note_sent)
+
+    def _note_sent(self) -> None:
+        self.sent = True
+
+    async def _whole(self, work: Coroutine[Any, Any, T], limits: Deadlines) -> T:
+        task = asyncio.create_task(self._in_time(work, limits))
+        self._task = task
+        await asyncio.wait([task])  # unlike the task itself, it can be left
+        return task.result()
+
+    async def _in_time(self, work: Coroutine[Any, Any, T], limits: Deadlines) -> T:
+        by = asyncio.get_running_loop().time() + limits.total
+        try:
+            async with asyncio.timeout_at(by) as self._timeout:
+                return await work
+        except TimeoutError as error:
+            raise ProviderTimeout("the provider did not answer in time") from error
+        finally:
+            self._timeout = None  # an ended one cannot be moved
+
+    async def _read(
+        self, stream: AsyncGenerator[Sequence[AdapterEvent]], limits: Deadlines
+    ) -> None:
+        end: Exception | None = None
+        try:
+            await self._in_time(self._put_all(stream), limits)
+        except Exception as error:  # noqa: BLE001 - is raised where the batches are taken
+            end = error
+        await self._ahead.put(end)
+
+    async def _put_all(self, stream: AsyncGenerator[Sequence[AdapterEvent]]) -> None:
+        async with aclosing(stream) as batches:
+            async for batch in batches:
+                await self._ahead.put(batch)
+
+    async def _next(self) -> Sequence[AdapterEvent] | None:
+        """None: the answer has ended."""
+        taken = await self._ahead.get()
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+
+class Drains:
+    """The readings that go on for callers who are gone, bounded in number, time and size."""
+
+    def __init__(self, limits: DrainLimits = DrainLimits()) -> None:
+        self._limits = limits
+        self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @asynccontextmanager
+    async def around(
+        self, attempt: TrackedAttempt, lease: Callable[[], AbstractContextManager[Adapter]]
+    ) -> AsyncIterator[Reading]:
+        """Settle the attempt by whatever ends the block early; if that is its caller, read on.
+
+        `lease` keeps the adapter open, for the block and for the drain.
+        """
+        with lease() as adapter:
+            reading = Reading(adapter, self._limits.seconds)
+            try:
+                with attempt.settled_by(lambda: reading.taken):
+                    async with self._left(attempt, reading, lease):
+                        yield reading
+            finally:
+                if not attempt.handed_over:
+                    await reading.aclose()
+
+    @asynccontextmanager
+    async def _left(
+        self,
+        attempt: TrackedAttempt,
+        reading: Reading,
+        lease: Callable[[], AbstractContextManager[Adapter]],
+    ) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as leaving:
+            if isinstance(leaving, Exception) or not self._take(attempt, reading, lease):
+                await attempt.evidence.weigh()
+            raise
+
+    async def quiet(self) -> None:
+        """Return when none goes on."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    async def aclose(self, seconds: float) -> None:
+        """Let drains end for so long, then settle each by what it has heard; none begins."""
+        self._closed = True
+        if running := set(self._running):
+            await asyncio.wait(running, timeout=max(0.0, seconds))
+        left = set(self._running)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _take(
+        self,
+        attempt: TrackedAttempt,
+        reading: Reading,
+        lease: Callable[[], AbstractContextManager[Adapter]],
+    ) -> bool:
+        """Read on from here, if there is anything to read and room to do it."""
+        full = len(self._running) >= self._limits.at_once
+        if self._closed or full or attempt.settled or not reading.sent:
+            return False
+        stack = ExitStack()
+        stack.enter_context(lease())
+        task = asyncio.create_task(self._drain(attempt, reading, stack))
+        self._running.add(task)
+        reading.taken = True
+        task.add_done_callback(self._running.discard)
+        return True
+
+    async def _drain(self, attempt: TrackedAttempt, reading: Reading, lease: ExitStack) -> None:
+        failure: GatewayError | None = None
+        with lease:
+            try:
+                await reading.rest(self._hearing(attempt))
+                await attempt.evidence.weigh()
+            except GatewayError as error:
+                failure = error
+                await attempt.evidence.weigh()
+            except Exception:  # nobody else would hear of it
+                logger.exception("an answer was not read to its end")
+            finally:
+                attempt.drained(failure)
+                await reading.aclose()
+
+    def _hearing(self, attempt: TrackedAttempt) -> Callable[[_Heard], None]:
+        most = attempt.evidence.content_bytes + self._limits.content_bytes
+
+        def hear(heard: _Heard) -> None:
+            attempt.hear(heard)
+            if attempt.evidence.content_bytes > most:
+                raise ProviderProtocolError("the answer is larger than what is read of it")
+
+        return hear
