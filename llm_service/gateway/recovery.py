@@ -136,4 +136,5 @@ def closed_without_its_process(left: Unsettled, now: datetime) -> UsageRecord:
         operation=opened.operation,
         usage_source=source,
         attempt_id=opened.attempt_id,
+        budget_time=opened.budget_time,
     )

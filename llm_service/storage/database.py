@@ -26,6 +26,8 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.budget_accounts import BudgetAccounts
+from llm_service.storage.budgets import Budgets
 from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.creations import Creations
@@ -59,6 +61,8 @@ class Transaction:
         self.credentials = Credentials(connection, self.audit)
         self.models = Models(connection, self.audit)
         self.model_configs = ModelConfigs(connection, self.audit)
+        self.budgets = Budgets(connection, self.audit)
+        self.budget_accounts = BudgetAccounts(connection)
         self.creations = Creations(connection)
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
