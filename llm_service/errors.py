@@ -19,6 +19,8 @@ GatewayError
 │   └── PermissionDenied          a role is lacking, or another tenant is named
 ├── the gateway's own limits
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
+│   ├── BudgetExceeded            a budget that blocks has no room for the call
+│   ├── CostUnknown               such a budget applies, and the call has no bound
 │   └── Overloaded                shedding load, or draining
 ├── configuration an operator must fix
 │   ├── NoRoute                   nothing configured can serve the call
@@ -79,7 +81,7 @@ class GatewayError(Exception):
     """
 
     reason: ClassVar[str]
-    retriable: ClassVar[bool] = False
+    retriable: bool = False
     falls_back: ClassVar[bool] = False
     may_have_cost: bool = False
     used_tokens: int = 0
@@ -166,6 +168,23 @@ class PermissionDenied(GatewayError):
 
 class CostLimitExceeded(GatewayError):
     reason = "COST_LIMIT_EXCEEDED"
+    falls_back = True
+
+
+class BudgetExceeded(GatewayError):
+    """`retry_delay` None: it will have no room within the hour."""
+
+    reason = "BUDGET_EXCEEDED"
+
+    def __init__(
+        self, message: str, *, metadata: Mapping[str, str], retry_delay: float | None
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_delay=retry_delay)
+        self.retriable = retry_delay is not None
+
+
+class CostUnknown(GatewayError):
+    reason = "COST_UNKNOWN"
     falls_back = True
 
 

@@ -71,6 +71,7 @@ class TrackedAttempt:
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
         self._passes: list[Pass] = []
+        self._budget_time: datetime | None = None
 
     @property
     def settled(self) -> bool:
@@ -83,6 +84,7 @@ class TrackedAttempt:
         admission = Admission(self.id, self._call, self._target, self._price)
         for gate in gates:
             self._passes.append(await gate.enter(admission))
+        self._budget_time = admission.budget_time
 
     async def open(self) -> None:
         """Have it on record before it is dialled; as `Ledger.open`."""
@@ -97,6 +99,7 @@ class TrackedAttempt:
             self._trace_id,
             call.input_tokens(),
             self._price,
+            self._budget_time,
         )
         await self._ledger.open(opened)
 
@@ -333,6 +336,7 @@ class TrackedAttempt:
             call.operation,
             self._evidence.source if usage else None,
             self.id,
+            self._budget_time,
         )
         self._ledger.record(record)
         for held in self._passes:

@@ -12,6 +12,7 @@ from llm_service.domain.completion import Attempt, CallError, TokenUsage
 from llm_service.domain.usage import ABANDONED, UsageRecord, UsageSource
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import pricing
+from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.gateway.ids import new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database
@@ -36,10 +37,12 @@ class Recovery:
         database: Database,
         folder: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        accounting: Accounting = Accounting(),
     ) -> None:
         self._database = database
         self._folder = folder
         self._now = now
+        self._accounting = accounting
 
     async def run(self) -> None:
         """Look for journals left behind, again and again, until cancelled."""
@@ -65,8 +68,14 @@ class Recovery:
             async with _held(orphan):
                 replayed = await asyncio.to_thread(_replayed, orphan)
                 count += await self._store(replayed)
+                await self._release(orphan.process)
                 _report(replayed, damaged=orphan.damaged)
         return count
+
+    async def _release(self, process: str) -> None:
+        """What it held of budgets is spent by now, or free."""
+        async with self._database.begin() as tx:
+            await tx.budget_accounts.leave(process)
 
     async def _store(self, replayed: Replayed) -> int:
         now = self._now()
@@ -77,7 +86,9 @@ class Recovery:
                 # A feed has gone on meanwhile, and goes on: ids as new as the transaction, which is
                 # a short one, put them where it will come by.
                 batch = records[start : start + BATCH]
-                await tx.usage.add_many([replace(one, record_id=new_id()) for one in batch])
+                await self._accounting.store(
+                    tx, [replace(one, record_id=new_id()) for one in batch]
+                )
         return len(records)
 
 

@@ -20,6 +20,8 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.CallerUnauthenticated: StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
+    errors.BudgetExceeded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.CostUnknown: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
     errors.ProviderDisabled: StatusCode.FAILED_PRECONDITION,
@@ -45,7 +47,6 @@ WITHOUT_ERROR: dict[str, StatusCode] = {
     "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
     "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,
     "RATE_LIMITED": StatusCode.RESOURCE_EXHAUSTED,
-    "BUDGET_EXCEEDED": StatusCode.RESOURCE_EXHAUSTED,
     "INTERNAL": StatusCode.INTERNAL,
 }
 """Reasons no `GatewayError` stands for: bugs, and checks this version has not got."""

@@ -112,6 +112,12 @@ def _particulars(error: errors.GatewayError) -> Iterable[Message]:
             subject=provider, api_service=provider, description=_cut(str(error), TEXT_MAX)
         )
         yield error_details_pb2.QuotaFailure(violations=[violation])
+    if isinstance(error, errors.BudgetExceeded):
+        exceeded = error_details_pb2.QuotaFailure.Violation(
+            subject=_cut(error.metadata.get("budget", ""), TEXT_MAX),
+            description=_cut(str(error), TEXT_MAX),
+        )
+        yield error_details_pb2.QuotaFailure(violations=[exceeded])
     if isinstance(error, errors.NoRoute):
         subject = _cut(error.metadata.get("model", ""), TEXT_MAX) or provider
         missing = error_details_pb2.PreconditionFailure.Violation(

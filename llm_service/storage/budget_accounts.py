@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -228,6 +229,12 @@ class BudgetAccounts:
         for lease_id in sorted(ended, key=lambda one: _place(ended[one])):
             await self.open(ended[lease_id])
             await self._drop(leases.c.lease_id == lease_id, ended[lease_id])
+
+    async def any(self) -> bool:
+        """Whether there are windows, or leases."""
+        found = [select(exists(select(table))) for table in (windows, leases)]
+        answers = [(await self._connection.execute(one)).scalar_one() for one in found]
+        return any(answers)
 
     async def beat(self, holder: str) -> bool:
         """The process lives; False: what it held is no longer its own."""
