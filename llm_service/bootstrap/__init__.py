@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
+from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
@@ -16,11 +17,12 @@ from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
+from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
+from llm_service.gateway.budgets.alert_feed import AlertFeed
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
-from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.upstream import Upstream
@@ -29,6 +31,7 @@ from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
 from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.budget import BudgetServicer
 from llm_service.rpc.callers import Authenticate
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
@@ -98,8 +101,19 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run()]
         await stack.enter_async_context(_running(*work))
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, parts.call_limits(settings))
-        servicers = _servicers(settings, base, configuration, upstream, ledger.flush)
+        budgets = budgets_of(database, configuration, ledger)
+        await stack.enter_async_context(_running(*budgets.work))
+        limits = parts.call_limits(settings)
+        gates = [budgets.gate]
+        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, gates)
+        completions = Completions(
+            configuration,
+            upstream,
+            default_model=parts.default_model(settings),
+            downgrades=budgets.downgrades,
+        )
+        servicers = _servicers(settings, base, configuration, completions, ledger.flush)
+        servicers += (EmbeddingServicer(parts.embeddings(settings, configuration, upstream)),)
         servicers += (AccessServicer(access.keys),)
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
@@ -111,16 +125,13 @@ def _servicers(
     settings: Settings,
     base: Foundation,
     configuration: Configuration,
-    upstream: Upstream,
+    completions: Completions,
     flush: Callable[[], Awaitable[None]],
 ) -> tuple[object, ...]:
-    default_model = parts.default_model(settings)
-    completions = Completions(configuration, upstream, default_model=default_model)
-    embeddings = Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
-    explanations = Explanations(configuration, default_model)
+    explanations = Explanations(configuration, parts.default_model(settings))
     return (
         CompletionServicer(completions),
-        EmbeddingServicer(embeddings),
+        BudgetServicer(Budgets(base.database), AlertFeed(base.database)),
         ProviderAdminServicer(base.administration),
         ModelServicer(ModelCatalogue(base.database)),
         ConfigServicer(ModelConfigs(base.database), explanations),

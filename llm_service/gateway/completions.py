@@ -13,6 +13,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing, routing
+from llm_service.gateway.budgets.downgrades import Downgrades
 from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration, View
 from llm_service.gateway.resolution import NO_DEFAULT, Asked, DefaultModel, resolve
@@ -51,10 +52,12 @@ class Completions:
         upstream: Upstream,
         *,
         default_model: DefaultModel = NO_DEFAULT,
+        downgrades: Downgrades | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
         self._default_model = default_model
+        self._downgrades = downgrades
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -126,6 +129,9 @@ class Completions:
         asked = Asked(request.attribution, request.model, request.params, request.routing)
         resolution = resolve(view, asked, self._default_model)
         targets = routing.targets(view, resolution)
+        if self._downgrades is not None:
+            who = request.attribution
+            resolution, targets = self._downgrades.apply(view, resolution, targets, who)
         if resolution.matched:
             request = replace(request, routing=resolution.routing)
         limit = self._upstream.limits.total

@@ -226,7 +226,7 @@ class Configuration:
                 credentials = await tx.credentials.of_tenant(tenant)
                 models = await tx.models.of_tenant(tenant)
                 model_configs = await tx.model_configs.of_tenant(tenant)
-                budgets = await tx.budgets.of_tenants((tenant,))
+                budgets = await tx.budgets.of_tenant(tenant)
         return owned_of(providers, credentials, models, model_configs, budgets)
 
 

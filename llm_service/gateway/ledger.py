@@ -11,7 +11,7 @@ from typing import Protocol
 from llm_service.domain.access import as_service
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
-from llm_service.gateway.budgets.accounting import Accounting
+from llm_service.gateway.budgets.accounting import UNALERTED
 from llm_service.gateway.ids import first_id, new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database, Transaction
@@ -102,7 +102,7 @@ class Uploads:
         self._queue: deque[UsageRecord] = deque()
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
-        self.accounting = Accounting()
+        self.accounting = UNALERTED
         self.holds: Holds | None = None
 
     @property

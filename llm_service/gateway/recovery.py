@@ -12,7 +12,7 @@ from llm_service.domain.completion import Attempt, CallError, TokenUsage
 from llm_service.domain.usage import ABANDONED, UsageRecord, UsageSource
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import pricing
-from llm_service.gateway.budgets.accounting import Accounting
+from llm_service.gateway.budgets.accounting import UNALERTED, Accounting
 from llm_service.gateway.ids import new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database
@@ -37,7 +37,7 @@ class Recovery:
         database: Database,
         folder: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        accounting: Accounting = Accounting(),
+        accounting: Accounting = UNALERTED,
     ) -> None:
         self._database = database
         self._folder = folder

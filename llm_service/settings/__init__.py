@@ -43,7 +43,6 @@ IGNORED = frozenset(
     {
         "LLM_RATE_LIMIT_PER_MINUTE",
         "LLM_RATE_LIMIT_PER_DAY",
-        "LLM_DAILY_COST_ALERT_THRESHOLD",
     }
 )
 
@@ -176,6 +175,11 @@ class Settings:
     )
     max_call_seconds: float = _setting("LLM_MAX_CALL_SECONDS", values.number(1, 86_400), 600.0)
     drain_seconds: float = _setting("LLM_DRAIN_SECONDS", values.number(0, 86_400), 30.0)
+
+    # What a tenant's calls of one day, in UTC, may cost before an alert, in USD. None: no alert.
+    daily_cost_alert_nano_usd: int | None = _setting(
+        "LLM_DAILY_COST_ALERT_THRESHOLD", values.usd, None
+    )
 
     # Waiting for a provider, in seconds: to connect, for the first token, between two tokens.
     connect_timeout_seconds: float = _setting(

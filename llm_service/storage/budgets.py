@@ -100,6 +100,10 @@ class Budgets:
         found, after = await _LISTED.page(self._connection, statement, listing)
         return Page(tuple(_to_budget(row) for row in found), after)
 
+    async def of_tenant(self, tenant: str) -> tuple[Budget, ...]:
+        """All of a tenant's own, by uid."""
+        return await self.of_tenants((tenant,))
+
     async def of_tenants(self, tenants: Collection[str]) -> tuple[Budget, ...]:
         """All that these own, by uid."""
         statement = select(table).where(table.c.tenant.in_(tenants)).order_by(table.c.uid)

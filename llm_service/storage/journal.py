@@ -101,7 +101,7 @@ class Journal:
 
     @property
     def process(self) -> str:
-        """A UUID text that tells this process from all others, also to whoever finds its journal."""
+        """A UUID text that tells this process from all others, also after its death."""
         return self._folder.name
 
     @property

@@ -66,6 +66,10 @@ class Accounting:
         return sorted(found, key=lambda budget: budget.uid)
 
 
+UNALERTED = Accounting()
+"""Nobody is told of what a day costs."""
+
+
 def _charges(budget: Budget, records: Sequence[UsageRecord]) -> dict[Window, int]:
     charges: dict[Window, int] = {}
     window: Window | None = None

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from llm_service.domain.access import ClientKey, ClientKeyState
 from llm_service.domain.audit import Anchor, AuditEntry, FieldChange, Hidden, Verdict
+from llm_service.domain.budget import Budget
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.gateway.admin.drafts import ProviderDraft
@@ -14,6 +15,7 @@ from llm_service.gateway.admin.states import CredentialView, State
 from llm_service.gateway.audit.log import Fields
 from llm_service.rpc import redaction
 from llm_service.rpc.codes import code_for
+from llm_service.rpc.convert.budget import from_budget
 from llm_service.rpc.convert.client_key import from_client_key
 from llm_service.rpc.convert.model import from_model
 from llm_service.rpc.convert.model_config import from_model_config
@@ -63,6 +65,7 @@ _MESSAGES: dict[type, Callable[[Any], Message]] = {
     ClientKey: _client_key,
     Model: from_model,
     ModelConfig: from_model_config,
+    Budget: from_budget,
 }
 """How each kind of resource is shown. One without a line here cannot be stored."""
 
