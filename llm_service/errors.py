@@ -177,7 +177,11 @@ class BudgetExceeded(GatewayError):
     reason = "BUDGET_EXCEEDED"
 
     def __init__(
-        self, message: str, *, metadata: Mapping[str, str], retry_delay: float | None
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_delay: float | None = None,
     ) -> None:
         super().__init__(message, metadata=metadata, retry_delay=retry_delay)
         self.retriable = retry_delay is not None

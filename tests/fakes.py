@@ -236,6 +236,9 @@ class FakeDatabase:
     async def share_counting(self):
         return
 
+    async def leave(self, holder):
+        return 0
+
     async def of_tenants(self, tenants):
         return ()
 

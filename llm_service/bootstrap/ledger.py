@@ -31,7 +31,7 @@ async def ledger_of(
     Raises:
         CannotStart: the journal's folder cannot be written.
     """
-    accounting = Accounting(settings.daily_cost_alert_nano_usd)
+    accounting = Accounting(settings.daily_cost_alert_threshold)
     if settings.ledger == "database":
         leased = LeasedLedger(database)
         leased.accounting = accounting

@@ -67,28 +67,23 @@ class Recovery:
         while (orphan := await asyncio.to_thread(next, found, None)) is not None:
             async with _held(orphan):
                 replayed = await asyncio.to_thread(_replayed, orphan)
-                count += await self._store(replayed)
-                await self._release(orphan.process)
+                count += await self._store(replayed, orphan.process)
                 _report(replayed, damaged=orphan.damaged)
         return count
 
-    async def _release(self, process: str) -> None:
-        """What it held of budgets is spent by now, or free."""
-        async with self._database.begin() as tx:
-            await tx.budget_accounts.leave(process)
-
-    async def _store(self, replayed: Replayed) -> int:
+    async def _store(self, replayed: Replayed, process: str) -> int:
         now = self._now()
         closed = [closed_without_its_process(one, now) for one in replayed.unsettled]
         records = [*replayed.settled, *closed]
-        for start in range(0, len(records), BATCH):
+        for start in range(0, max(len(records), 1), BATCH):
             async with self._database.begin() as tx:
                 # A feed has gone on meanwhile, and goes on: ids as new as the transaction, which is
                 # a short one, put them where it will come by.
-                batch = records[start : start + BATCH]
-                await self._accounting.store(
-                    tx, [replace(one, record_id=new_id()) for one in batch]
-                )
+                batch = [replace(one, record_id=new_id()) for one in records[start : start + BATCH]]
+                if batch:
+                    await self._accounting.store(tx, batch)
+                if start + BATCH >= len(records):  # what it held of budgets is spent, or free
+                    await tx.budget_accounts.leave(process)
         return len(records)
 
 

@@ -176,8 +176,8 @@ class Settings:
     max_call_seconds: float = _setting("LLM_MAX_CALL_SECONDS", values.number(1, 86_400), 600.0)
     drain_seconds: float = _setting("LLM_DRAIN_SECONDS", values.number(0, 86_400), 30.0)
 
-    # What a tenant's calls of one day, in UTC, may cost before an alert, in USD. None: no alert.
-    daily_cost_alert_nano_usd: int | None = _setting(
+    # What a tenant's calls of one day, in UTC, may cost before an alert, in nano-USD. None: none.
+    daily_cost_alert_threshold: int | None = _setting(
         "LLM_DAILY_COST_ALERT_THRESHOLD", values.usd, None
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from google.protobuf.duration_pb2 import Duration
 
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
+from llm_service.rpc.stubs import budget_service_pb2 as budget_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs.model_pb2 import Model
@@ -54,7 +55,34 @@ PLANNING = config_pb.CreateModelConfigRequest(
     ),
 )
 
+BUDGET = "tenants/acme/budgets/planning"
+SPENDING = budget_pb.CreateBudgetRequest(
+    parent=PARENT,
+    budget_id="planning",
+    budget=budget_pb.Budget(
+        filter='interaction = "planning"',
+        limit_tokens=1000,
+        period=budget_pb.Budget.PERIOD_DAY,
+        rules=[budget_pb.BudgetRule(threshold_percent=80, action="ACTION_ALERT")],
+    ),
+)
+
 CASES = {
+    "CreateBudget": Case(
+        SPENDING, BUDGET, {"filter", "limit_tokens", "period", "time_zone", "rules"}
+    ),
+    "UpdateBudget": Case(
+        budget_pb.UpdateBudgetRequest(budget=budget_pb.Budget(name=BUDGET, limit_tokens=2000)),
+        BUDGET,
+        {"limit_tokens"},
+        (SPENDING,),
+    ),
+    "DeleteBudget": Case(
+        budget_pb.DeleteBudgetRequest(name=BUDGET),
+        BUDGET,
+        {"filter", "limit_tokens", "period", "time_zone", "rules"},
+        (SPENDING,),
+    ),
     "CreateProvider": Case(ONE, NAME, {"kind"}),
     "UpdateProvider": Case(UPDATE, NAME, {"display_name"}, (ONE,)),
     "DeleteProvider": Case(DELETE, NAME, {"delete_time", "purge_time"}, (ONE,)),

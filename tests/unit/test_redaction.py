@@ -24,6 +24,8 @@ MESSAGES = [
 ]
 SHOWN_TEXTS = {
     "AwsKey": {"access_key_id"},
+    "Budget": {"name", "display_name", "filter", "time_zone", "etag"},
+    "BudgetRule": {"downgrade_model"},
     "ClientKey": {"name", "display_name", "etag"},
     "Credential": {"name", "uid", "display_name", "environment_variable", "obfuscated_secret"}
     | {"origin"}

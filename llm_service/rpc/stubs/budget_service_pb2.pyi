@@ -312,6 +312,8 @@ Global___CreateBudgetRequest: _TypeAlias = CreateBudgetRequest  # noqa: Y015
 
 @_typing.final
 class CreateBudgetResponse(_message.Message):
+    """As it is stored."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_FIELD_NUMBER: _builtins.int
@@ -332,6 +334,8 @@ Global___CreateBudgetResponse: _TypeAlias = CreateBudgetResponse  # noqa: Y015
 
 @_typing.final
 class GetBudgetRequest(_message.Message):
+    """Which budget."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -351,6 +355,8 @@ Global___GetBudgetRequest: _TypeAlias = GetBudgetRequest  # noqa: Y015
 
 @_typing.final
 class GetBudgetResponse(_message.Message):
+    """With the status of its current window."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_FIELD_NUMBER: _builtins.int
@@ -407,6 +413,8 @@ Global___ListBudgetsRequest: _TypeAlias = ListBudgetsRequest  # noqa: Y015
 
 @_typing.final
 class ListBudgetsResponse(_message.Message):
+    """One page."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGETS_FIELD_NUMBER: _builtins.int
@@ -431,6 +439,8 @@ Global___ListBudgetsResponse: _TypeAlias = ListBudgetsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateBudgetRequest(_message.Message):
+    """What to change."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_FIELD_NUMBER: _builtins.int
@@ -457,6 +467,8 @@ Global___UpdateBudgetRequest: _TypeAlias = UpdateBudgetRequest  # noqa: Y015
 
 @_typing.final
 class UpdateBudgetResponse(_message.Message):
+    """As it is now."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_FIELD_NUMBER: _builtins.int
@@ -477,6 +489,8 @@ Global___UpdateBudgetResponse: _TypeAlias = UpdateBudgetResponse  # noqa: Y015
 
 @_typing.final
 class DeleteBudgetRequest(_message.Message):
+    """What to destroy."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -504,6 +518,8 @@ Global___DeleteBudgetRequest: _TypeAlias = DeleteBudgetRequest  # noqa: Y015
 
 @_typing.final
 class DeleteBudgetResponse(_message.Message):
+    """Nothing is left."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -519,6 +535,8 @@ Global___DeleteBudgetResponse: _TypeAlias = DeleteBudgetResponse  # noqa: Y015
 
 @_typing.final
 class ListBudgetAlertsRequest(_message.Message):
+    """Whose alerts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -549,6 +567,8 @@ Global___ListBudgetAlertsRequest: _TypeAlias = ListBudgetAlertsRequest  # noqa: 
 
 @_typing.final
 class ListBudgetAlertsResponse(_message.Message):
+    """One page."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_ALERTS_FIELD_NUMBER: _builtins.int
@@ -573,6 +593,8 @@ Global___ListBudgetAlertsResponse: _TypeAlias = ListBudgetAlertsResponse  # noqa
 
 @_typing.final
 class WatchBudgetAlertsRequest(_message.Message):
+    """Whose alerts, and from where on."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -603,6 +625,8 @@ Global___WatchBudgetAlertsRequest: _TypeAlias = WatchBudgetAlertsRequest  # noqa
 
 @_typing.final
 class WatchBudgetAlertsResponse(_message.Message):
+    """One alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_ALERT_FIELD_NUMBER: _builtins.int
