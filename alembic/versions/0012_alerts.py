@@ -1,5 +1,7 @@
 """Alerts, webhooks, and what is delivered to them."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
@@ -32,6 +34,7 @@ def upgrade() -> None:
     _alerts()
     _webhooks()
     _deliveries()
+    _monitor()
     if op.get_bind().dialect.name == "postgresql":
         for table in _TABLES:
             op.execute(f"CREATE POLICY tenant ON {table} USING ({_OWN})")
@@ -40,7 +43,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in reversed(_TABLES):
+    for table in (*reversed(_TABLES), "alert_monitor"):
         op.drop_table(table)
 
 
@@ -98,8 +101,9 @@ def _deliveries() -> None:
         time("next_attempt_time", nullable=True),
         time("last_attempt_time", nullable=True),
         sa.Column("http_status", sa.Integer, nullable=False),
-        sa.Column("problem", string(64), nullable=False),
+        sa.Column("problem", string(32)),
         time("create_time"),
+        time("expire_time"),
         time("settle_time", nullable=True),
         sa.PrimaryKeyConstraint("delivery_id", name="pk_webhook_deliveries"),
         sa.ForeignKeyConstraint(
@@ -115,6 +119,22 @@ def _deliveries() -> None:
             ondelete="CASCADE",
         ),
     )
-    for columns in (["next_attempt_time"], ["webhook_uid", "delivery_id"], ["alert_id"]):
+    for columns in (
+        ["next_attempt_time"],
+        ["webhook_uid", "create_time", "delivery_id"],
+        ["alert_id"],
+        ["settle_time"],
+    ):
         name = f"ix_webhook_deliveries_{'_'.join(columns)}"
         op.create_index(name, "webhook_deliveries", columns)
+
+
+def _monitor() -> None:
+    table = op.create_table(
+        "alert_monitor",
+        sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
+        time("look_time"),
+        sa.PrimaryKeyConstraint("id", name="pk_alert_monitor"),
+        sa.CheckConstraint("id = 1", name="ck_alert_monitor_one_row"),
+    )
+    op.bulk_insert(table, [{"id": 1, "look_time": datetime(2000, 1, 1)}])  # noqa: DTZ001 - any

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from llm_service.bootstrap import parts, snapshots
+from llm_service.bootstrap import alerts, parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.foundation import Foundation, open_foundation
@@ -20,7 +20,7 @@ from llm_service.gateway import pricing
 from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
-from llm_service.gateway.budgets.alert_feed import AlertFeed
+from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.explanations import Explanations
@@ -99,7 +99,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)
             work.append(keeper.run())
-        work += [telemetry.watch_loop(), base.audit.run()]
+        work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
         await stack.enter_async_context(_running(*work))
         budgets = budgets_of(database, configuration, ledger)
         await stack.enter_async_context(_running(*budgets.work))
@@ -114,7 +114,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         )
         servicers = _servicers(settings, base, configuration, completions, ledger.flush)
         servicers += (EmbeddingServicer(parts.embeddings(settings, configuration, upstream)),)
-        servicers += (AccessServicer(access.keys),)
+        servicers += (AccessServicer(access.keys), *alerts.servicers(base))
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))

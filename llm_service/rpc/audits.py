@@ -26,7 +26,8 @@ NOT_AUDITED = frozenset({"llmservice.v1.CompletionService", "llmservice.v1.Embed
 """Services whose calls have side effects and are no administration: UsageService tells of them."""
 
 WATCHED = frozenset(
-    f"llmservice.v1.{name}Service" for name in ("Access", "Audit", "Config", "ProviderAdmin")
+    f"llmservice.v1.{name}Service"
+    for name in ("Access", "Audit", "Config", "ProviderAdmin", "Webhook")
 )
 """Services whose reads leave an entry when the caller may not have them, and else none."""
 

@@ -3,13 +3,16 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
+from llm_service.domain.alert import AlertKind
+from llm_service.domain.listing import And, Comparison, Operator
 from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.admin.budgets import BudgetDraft, Budgets
-from llm_service.gateway.budgets.alert_feed import AlertFeed, AlertsOf
+from llm_service.gateway.alerts.feed import AlertFeed, AlertFeedRequest
 from llm_service.rpc import field_mask, names, repeats
 from llm_service.rpc.convert.budget import (
     from_alert,
@@ -117,8 +120,12 @@ class BudgetServicer(BudgetServiceServicer):
         self, request: pb.ListBudgetAlertsRequest, context: Context
     ) -> pb.ListBudgetAlertsResponse:
         scope = (request.parent,)
+        which = _alerts_of(request.parent)
+        terms = [Comparison("kind", Operator.EQ, AlertKind.BUDGET_THRESHOLD.value)]
+        if which.subject:
+            terms.append(Comparison("subject", Operator.EQ, which.subject))
         asked = listing(request, "ListBudgetAlerts", {}, scope)
-        found = await self._alerts.list(_alerts_of(request.parent), asked)
+        found = await self._alerts.list(which.tenant, replace(asked, filter=And(tuple(terms))))
         return pb.ListBudgetAlertsResponse(
             budget_alerts=map(from_alert, found.items),
             next_page_token=next_token(request, "ListBudgetAlerts", found, scope),
@@ -132,21 +139,22 @@ class BudgetServicer(BudgetServiceServicer):
         after = read_token(request.resume_token, scope, "resume_token")
         if after is not None and not (len(after) == 1 and _ALERT_ID.fullmatch(str(after[0]))):
             raise InvalidField(Violation("resume_token", "is not one that this service gave out"))
-        end = to_moment(request, "end_time", "")
-        feed = self._alerts.feed(
-            AlertsOf(which.tenant, which.budget, str(after[0]) if after else "", end)
+        feed = self._alerts.watch(
+            replace(
+                which,
+                after=str(after[0]) if after else "",
+                end_time=to_moment(request, "end_time", ""),
+            )
         )
         async with aclosing(feed):
-            async for alert in feed:
+            async for alert in (alert async for batch in feed for alert in batch):
                 yield pb.WatchBudgetAlertsResponse(
                     budget_alert=from_alert(alert),
                     resume_token=write_token((alert.alert_id,), scope),
                 )
 
 
-def _alerts_of(parent: str) -> AlertsOf:
+def _alerts_of(parent: str) -> AlertFeedRequest:
     tenant, budget_id = names.budget(parent, "parent", wildcard=True)
-    if budget_id == names.WILDCARD:
-        return AlertsOf(tenant)
-    prefix = f"tenants/{tenant}/" if tenant else ""
-    return AlertsOf(tenant, f"{prefix}budgets/{budget_id}")
+    subject = "" if budget_id == names.WILDCARD else parent
+    return AlertFeedRequest(tenant, kinds=(AlertKind.BUDGET_THRESHOLD,), subject=subject)

@@ -13,6 +13,9 @@ WILDCARD = "-"
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
+_WEBHOOK = re.compile(
+    rf"(?:tenants/(?P<tenant>{TENANT_ID.pattern})/)?webhooks/(?P<webhook>{ID.pattern})"
+)
 _KEY_ID = re.compile(r"[a-z2-7]{16}")
 _PROVIDER_FORM = '"providers/{provider}" or "tenants/{tenant}/providers/{provider}"'
 
@@ -121,6 +124,22 @@ def budget(text: str, field: str = "name", *, wildcard: bool = False) -> tuple[s
         raise InvalidField(Violation(field, f"must be {form}"))
     require_reach(tenant[1] or "", "budget")
     return tenant[1] or "", budget_id
+
+
+def webhook(text: str, field: str = "name") -> tuple[str, str]:
+    """Tenant and id of "webhooks/{}" or "tenants/{}/webhooks/{}".
+
+    Raises:
+        InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's.
+    """
+    found = _WEBHOOK.fullmatch(text)
+    if found is None:
+        form = '"webhooks/{webhook}" or "tenants/{tenant}/webhooks/{webhook}"'
+        raise InvalidField(Violation(field, f"must be {form}"))
+    tenant, webhook_id = found["tenant"] or "", found["webhook"]
+    require_reach(tenant, "webhook")
+    return tenant, webhook_id
 
 
 def parent_tenant(text: str, field: str = "parent", *, empty: str = "") -> str:

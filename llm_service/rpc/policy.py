@@ -11,6 +11,8 @@ ROLES: Mapping[str, Role | None] = {
     "llmservice.v1.ProviderAdminService": Role.ADMIN,
     "llmservice.v1.ConfigService": Role.CONFIG,
     "llmservice.v1.UsageService": Role.USAGE_READ,
+    "llmservice.v1.AlertService": Role.USAGE_READ,
+    "llmservice.v1.WebhookService": Role.ADMIN,
     "llmservice.v1.BudgetService": Role.BUDGET,
     "llmservice.v1.AuditService": Role.AUDIT_READ,
     "llmservice.v1.AccessService": Role.ACCESS,

@@ -37,6 +37,7 @@ SHOWN = frozenset(
         "Selector",
         "Target",
         "UpstreamTimeouts",
+        "Webhook",
         "WorkloadIdentity",
     )
 )

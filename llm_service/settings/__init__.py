@@ -166,6 +166,18 @@ class Settings:
     trace_sample_ratio: float = _setting("LLM_TRACE_SAMPLE_RATIO", values.number(0, 1), 1.0)
     deployment_environment: str = _setting("LLM_DEPLOYMENT_ENVIRONMENT", values.text, "")
 
+    # From where on a provider's last minutes are worth an alert; 0: never.
+    alert_window_seconds: int = _setting("LLM_ALERT_WINDOW_SECONDS", values.integer(10, 3600), 300)
+    alert_min_attempts: int = _setting("LLM_ALERT_MIN_ATTEMPTS", values.integer(1, 1 << 30), 20)
+    alert_error_rate_percent: int = _setting(
+        "LLM_ALERT_ERROR_RATE_PERCENT", values.integer(0, 100), 10
+    )
+    alert_slow_seconds: float = _setting("LLM_ALERT_SLOW_SECONDS", values.number(0, 86_400), 30.0)
+    alert_unavailable_attempts: int = _setting(
+        "LLM_ALERT_UNAVAILABLE_ATTEMPTS", values.integer(0, 1 << 30), 5
+    )
+    alert_unpriced: bool = _setting("LLM_ALERT_UNPRICED", values.switch, default=True)
+
     # Limits of this process. Bytes of one message, either way; calls in flight; seconds.
     max_message_bytes: int = _setting(
         "LLM_MAX_MESSAGE_BYTES", values.integer(4096, 1 << 30), 32 << 20

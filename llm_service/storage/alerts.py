@@ -1,14 +1,15 @@
-"""Alerts as rows: each stored once, together with its deliveries to those who want it."""
+"""Alerts as rows: each stored once, together with what is to be delivered of it."""
 
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_service.domain.alert import Alert, AlertAction, AlertKind, AlertUnit
+from llm_service.domain.alert import Alert, AlertAction, AlertKind
 from llm_service.domain.listing import Listing, Page
 from llm_service.storage import rows
+from llm_service.storage.deliveries import KNOWN, Deliveries, to_alert
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import alerts as table
 
@@ -20,7 +21,7 @@ _LISTED = Listed(
         "subject": Field(table.c.subject),
         "window_start_time": Field(table.c.window_start_time, Kind.TIME),
         "threshold_percent": Field(table.c.threshold_percent, Kind.INTEGER),
-        "action": Field(table.c.action, members=AlertAction, prefix="ALERT_ACTION_"),
+        "action": Field(table.c.action, members=AlertAction, prefix="ACTION_"),
         "create_time": Field(table.c.create_time, Kind.TIME),
     },
     key=("create_time", "alert_id"),
@@ -30,11 +31,14 @@ _LISTED = Listed(
 class Alerts:
     """Immutable rows. `tenant` None means all tenants: operators only."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, deliveries: Deliveries) -> None:
         self._connection = connection
+        self._deliveries = deliveries
 
     async def add_once(self, alert: Alert) -> bool:
         """Store an alert; False: there is one of its tenant, kind, subject, window and threshold.
+
+        With it is stored for which webhooks it is: whoever dies now has lost none of them.
 
         Of several transactions that store the same one at once, one does, and the others wait for
         its end. The transaction is the service's own (`as_service`), whoever is being served: an
@@ -46,7 +50,10 @@ class Alerts:
         result = await self._connection.execute(
             statement, execution_options={"preserve_rowcount": True}
         )
-        return result.rowcount > 0
+        if result.rowcount == 0:
+            return False
+        await self._deliveries.enqueue(alert)
+        return True
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[Alert]:
         """One page of alerts, oldest first unless `order_by` says otherwise.
@@ -55,7 +62,7 @@ class Alerts:
             InvalidField: `filter`, `order_by` or `page_token` asks for what cannot be.
         """
         found, after = await _LISTED.page(self._connection, _of(tenant), listing)
-        return Page(tuple(map(_to_alert, found)), after)
+        return Page(tuple(map(to_alert, found)), after)
 
     async def since(
         self,
@@ -77,11 +84,11 @@ class Alerts:
         if subject:
             statement = statement.where(table.c.subject == subject)
         found = await self._connection.execute(statement.order_by(table.c.alert_id).limit(limit))
-        return tuple(map(_to_alert, found))
+        return tuple(map(to_alert, found))
 
 
 def _of(tenant: str | None) -> Select[Any]:
-    statement = select(table)
+    statement = select(table).where(KNOWN)
     return statement if tenant is None else statement.where(table.c.tenant == tenant)
 
 
@@ -99,19 +106,3 @@ def _to_values(alert: Alert) -> rows.Values:
         "unit": alert.unit.value,
         "create_time": alert.create_time,
     }
-
-
-def _to_alert(row: Row[Any]) -> Alert:
-    return Alert(
-        alert_id=row.alert_id,
-        tenant=row.tenant,
-        kind=AlertKind(row.kind),
-        subject=row.subject,
-        window_start_time=row.window_start_time,
-        threshold_percent=row.threshold_percent,
-        observed=row.observed,
-        limit=row.limit_value,
-        unit=AlertUnit(row.unit),
-        create_time=row.create_time,
-        action=AlertAction(row.action),
-    )

@@ -32,14 +32,17 @@ from llm_service.storage.client_keys import ClientKeys
 from llm_service.storage.config import ConfigVersions
 from llm_service.storage.creations import Creations
 from llm_service.storage.credentials import Credentials
+from llm_service.storage.deliveries import Deliveries
 from llm_service.storage.keys import EncryptionKeys
 from llm_service.storage.model_configs import ModelConfigs
 from llm_service.storage.models import Models
+from llm_service.storage.monitor import Monitor
 from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
 from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
+from llm_service.storage.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -67,7 +70,10 @@ class Transaction:
         self.usage = UsageRecords(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)
-        self.alerts = Alerts(connection)
+        self.webhooks = Webhooks(connection, self.audit)
+        self.deliveries = Deliveries(connection)
+        self.monitor = Monitor(connection)
+        self.alerts = Alerts(connection, self.deliveries)
         self.config = ConfigVersions(connection)
         self.keys = EncryptionKeys(connection)
         self.sealed = SealedRows(connection)

@@ -3,12 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, ColumnElement, FromClause, Table, case, func, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    Table,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.encryption import SealedRow
 from llm_service.errors import EncryptionKeyMissing
-from llm_service.storage.tables import METADATA, credentials, encryption_keys, providers
+from llm_service.storage.tables import METADATA, credentials, encryption_keys, providers, webhooks
 from llm_service.storage.tables.columns import RingKeyId, Sealed
 
 _ENVELOPES = ("sealed1:", "sealed2:")
@@ -40,7 +50,11 @@ CREDENTIAL_SECRETS = SealedColumn(
     credentials.c.origin,
 )
 
-COLUMNS: tuple[SealedColumn, ...] = (CREDENTIAL_SECRETS,)
+WEBHOOK_SECRETS = SealedColumn(
+    webhooks, "sealed", webhooks, webhooks.c.tenant, literal(""), literal("")
+)
+
+COLUMNS: tuple[SealedColumn, ...] = (CREDENTIAL_SECRETS, WEBHOOK_SECRETS)
 """Every column of the type `Sealed`: what a rotation rewraps."""
 
 

@@ -113,6 +113,18 @@ class Telemetry:
         """
         self._metrics.observe_configuration(look)
 
+    def alert(self, kind: str) -> None:
+        """Count an alert that was raised; `kind` is an `AlertKind`'s value."""
+        self._metrics.alert(kind)
+
+    def delivery(self, outcome: str) -> None:
+        """Count an attempt to deliver an alert: "delivered", "given_up" or a problem's value."""
+        self._metrics.delivery(outcome)
+
+    def note_undelivered(self, seconds: float) -> None:
+        """Publish how long the oldest alert has waited to be delivered; 0: none waits."""
+        self._metrics.undelivered_age = seconds
+
     @property
     def active_calls(self) -> int:
         """Inbound calls in progress."""

@@ -54,7 +54,19 @@ class Metrics:
             description="From the start of a streamed attempt to its first content.",
             explicit_bucket_boundaries_advisory=names.FIRST_CHUNK_SECONDS,
         )
+        self.undelivered_age = 0.0
+        self._count(meter)
         self._observe(meter)
+
+    def _count(self, meter: Meter) -> None:
+        self._alerts = meter.create_counter(
+            names.ALERTS, unit="{alert}", description="Alerts that this replica raised first."
+        )
+        self._deliveries = meter.create_counter(
+            names.WEBHOOK_DELIVERIES,
+            unit="{attempt}",
+            description="Attempts to deliver an alert to a webhook, and those given up.",
+        )
 
     def _observe(self, meter: Meter) -> None:
         meter.create_observable_gauge(
@@ -82,6 +94,12 @@ class Metrics:
             description="Since the database last confirmed the configuration in use.",
         )
         meter.create_observable_gauge(
+            names.WEBHOOK_UNDELIVERED_AGE,
+            callbacks=[lambda _: [Observation(self.undelivered_age)]],
+            unit="s",
+            description="Age of the oldest alert that is still to be delivered to a webhook.",
+        )
+        meter.create_observable_gauge(
             names.LOOP_LAG,
             callbacks=[self._take_lag],
             unit="s",
@@ -95,6 +113,13 @@ class Metrics:
     def observe_configuration(self, look: Callable[[], tuple[int, float]]) -> None:
         """As `observe_backlog`."""
         self._configuration = look
+
+    def alert(self, kind: str) -> None:
+        """`kind` comes from a closed set, as the outcome of `delivery` does."""
+        self._alerts.add(1, {names.ALERT_KIND: kind})
+
+    def delivery(self, outcome: str) -> None:
+        self._deliveries.add(1, {names.WEBHOOK_OUTCOME: outcome})
 
     def loop_lagged(self, seconds: float) -> None:
         self._lag = max(self._lag, seconds)

@@ -6,33 +6,12 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from llm_service.domain.access import CALLER, Caller, Principal
-from llm_service.domain.alert import Alert, AlertAction, AlertKind, AlertUnit
+from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Comparison, Listing, Operator
 from llm_service.storage.database import Database
+from tests.integration.alerting import an_alert, stored
 from tests.integration.samples import NOW
-
-
-def an_alert(number: int = 1, tenant: str = "acme", **changes) -> Alert:
-    """`number` decides the id and the subject."""
-    alert = Alert(
-        alert_id=f"{number:036}",
-        tenant=tenant,
-        kind=AlertKind.BUDGET_THRESHOLD,
-        subject=f"tenants/{tenant}/budgets/{number}",
-        window_start_time=NOW,
-        threshold_percent=80,
-        observed=2**40,
-        limit=2**41,
-        unit=AlertUnit.NANO_USD,
-        create_time=NOW + timedelta(seconds=number),
-        action=AlertAction.DOWNGRADE,
-    )
-    return replace(alert, **changes)
-
-
-async def stored(database, *alerts):
-    async with database.begin() as tx:
-        return [await tx.alerts.add_once(alert) for alert in alerts]
+from tests.integration.test_storage_migrations import execute
 
 
 async def test_an_alert_comes_back_as_it_was_stored(database):
@@ -104,6 +83,15 @@ async def test_alerts_page_and_are_found_by_what_they_say(database):
         assert (await tx.alerts.list("rival", Listing(3))).items == ()
 
     assert (*first.items, *rest.items) == (*alerts, slow)
+
+
+async def test_a_kind_of_a_later_release_is_passed_over(database, database_url):
+    await stored(database, an_alert(1), an_alert(2))
+    execute(database_url, "UPDATE alerts SET kind = 'new' WHERE subject LIKE '%/1'")
+
+    async with database.read() as tx:
+        assert await tx.alerts.since("", None, 5) == (an_alert(2),)
+        assert (await tx.alerts.list(None, Listing(5))).items == (an_alert(2),)
 
 
 async def test_row_level_security_keeps_alerts_apart(confined_url):

@@ -127,7 +127,7 @@ async def test_values_are_counted_by_the_key_they_need(database):
 async def test_a_batch_holds_what_another_key_sealed_in_order_from_behind_a_row(database):
     _, credentials = await stored(database, OLD, NEW, OLD, OLD)
     uids = sorted(one.uid for one in credentials if one.sealed == OLD)
-    [column] = sealed.COLUMNS
+    column = sealed.CREDENTIAL_SECRETS
 
     async with database.read() as tx:
         first = await tx.sealed.batch(column, "new", "", 2)

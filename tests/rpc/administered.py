@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from llm_service.bootstrap import parts
 from llm_service.domain.provider import Model, ModelOrigin
 from llm_service.domain.usage import UsageRecord
+from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.keys import Keys
@@ -19,6 +20,8 @@ from llm_service.gateway.admin.models import Models
 from llm_service.gateway.admin.providers import Providers
 from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
+from llm_service.gateway.alerts.feed import AlertFeed
+from llm_service.gateway.alerts.webhooks import Webhooks
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.explanations import Explanations
 from llm_service.gateway.model_catalogue import ModelCatalogue
@@ -27,20 +30,26 @@ from llm_service.gateway.secret_stores import NO_STORES, SecretStores
 from llm_service.gateway.usage_reports import UsageReports
 from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
+from llm_service.rpc.alert import AlertServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.budget import BudgetServicer
 from llm_service.rpc.callers import Authenticate, anyone
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.provider_admin import Administration, ProviderAdminServicer
 from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import (
+    alert_service_pb2_grpc,
     audit_service_pb2_grpc,
+    budget_service_pb2_grpc,
     config_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
     usage_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from llm_service.rpc.usage import UsageServicer
+from llm_service.rpc.webhook import WebhookServicer
 from llm_service.storage.database import Database
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Keyring, Scheme, Vault, generate_key
@@ -104,6 +113,9 @@ class Administered:
     vendor: Vendor
     pending: Pending
     configs: config_service_pb2_grpc.ConfigServiceStub
+    alerts: alert_service_pb2_grpc.AlertServiceStub
+    webhooks: webhook_service_pb2_grpc.WebhookServiceStub
+    budgets: budget_service_pb2_grpc.BudgetServiceStub
 
 
 @asynccontextmanager
@@ -159,6 +171,18 @@ async def administered(
                     ConfigServicer(ModelConfigs(database), explanations),
                 ),
                 (audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(audit)),
+                (
+                    alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
+                    AlertServicer(AlertFeed(database, poll_seconds=0.01)),
+                ),
+                (
+                    budget_service_pb2_grpc.add_BudgetServiceServicer_to_server,
+                    BudgetServicer(Budgets(database), AlertFeed(database, poll_seconds=0.01)),
+                ),
+                (
+                    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
+                    WebhookServicer(Webhooks(database, vault, egress)),
+                ),
             ],
             telemetry=telemetry,
             authenticate=authenticate,
@@ -178,6 +202,9 @@ async def administered(
                     vendor,
                     pending,
                     config_service_pb2_grpc.ConfigServiceStub(channel),
+                    alert_service_pb2_grpc.AlertServiceStub(channel),
+                    webhook_service_pb2_grpc.WebhookServiceStub(channel),
+                    budget_service_pb2_grpc.BudgetServiceStub(channel),
                 )
         finally:
             await serving.server.stop(None)

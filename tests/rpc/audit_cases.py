@@ -1,5 +1,6 @@
 """For every administrative method a call that succeeds, and what its audit entry shows."""
 
+import base64
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -8,6 +9,7 @@ from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import budget_service_pb2 as budget_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
+from llm_service.rpc.stubs import webhook_service_pb2 as webhook_pb
 from llm_service.rpc.stubs.model_pb2 import Model
 from llm_service.rpc.stubs.provider_pb2 import Credential, Provider
 
@@ -17,6 +19,8 @@ CREDENTIAL = f"{NAME}/credentials/main"
 MODEL = f"{NAME}/models/fast"
 SERVICE = "llmservice.v1.ProviderAdminService"
 CONFIGS = "llmservice.v1.ConfigService"
+WEBHOOKS = "llmservice.v1.WebhookService"
+BUDGETS = "llmservice.v1.BudgetService"
 PARENT = "tenants/acme"
 
 
@@ -65,6 +69,14 @@ SPENDING = budget_pb.CreateBudgetRequest(
         period=budget_pb.Budget.PERIOD_DAY,
         rules=[budget_pb.BudgetRule(threshold_percent=80, action="ACTION_ALERT")],
     ),
+)
+
+WEBHOOK = "tenants/acme/webhooks/pager"
+PAGER = webhook_pb.CreateWebhookRequest(
+    parent=PARENT,
+    webhook_id="pager",
+    webhook=webhook_pb.Webhook(target_uri="https://hooks.example.com/alerts"),
+    secret="whsec_" + base64.b64encode(b"canary" * 6).decode(),
 )
 
 CASES = {
@@ -165,6 +177,24 @@ CASES = {
         {"selector.interaction", "state", "targets"},
         (PLANNING,),
     ),
+    "CreateWebhook": Case(PAGER, WEBHOOK, {"secret", "target_uri"}),
+    "UpdateWebhook": Case(
+        webhook_pb.UpdateWebhookRequest(
+            webhook=webhook_pb.Webhook(name=WEBHOOK, display_name="Pager", disabled=True)
+        ),
+        WEBHOOK,
+        {"disabled", "display_name"},
+        (PAGER,),
+    ),
+    "RotateWebhookSecret": Case(
+        webhook_pb.RotateWebhookSecretRequest(name=WEBHOOK), WEBHOOK, {"secret"}, (PAGER,)
+    ),
+    "RedeliverWebhookDeliveries": Case(
+        webhook_pb.RedeliverWebhookDeliveriesRequest(parent=WEBHOOK), WEBHOOK, set(), (PAGER,)
+    ),
+    "DeleteWebhook": Case(
+        webhook_pb.DeleteWebhookRequest(name=WEBHOOK), WEBHOOK, {"secret", "target_uri"}, (PAGER,)
+    ),
     "DeleteModel": Case(
         pb.DeleteModelRequest(name=MODEL), MODEL, {"provider_model", "origin", "state"}, (ONE, FAST)
     ),
@@ -178,13 +208,25 @@ async def entries(service, parent="tenants/-", **asked):
 
 def calling(service, request):
     method = type(request).__name__.removesuffix("Request")
-    stub = service.configs if "ModelConfig" in method else service.admin
-    return getattr(stub, method)(request)
+    stubs = {
+        SERVICE: service.admin,
+        CONFIGS: service.configs,
+        WEBHOOKS: service.webhooks,
+        BUDGETS: service.budgets,
+    }
+    return getattr(stubs[owner_of(method)], method)(request)
+
+
+def owner_of(method):
+    if "Webhook" in method:
+        return WEBHOOKS
+    if "Budget" in method:
+        return BUDGETS
+    return CONFIGS if "ModelConfig" in method else SERVICE
 
 
 def path_of(method):
-    owner = CONFIGS if "ModelConfig" in method else SERVICE
-    return f"/{owner}/{method}"
+    return f"/{owner_of(method)}/{method}"
 
 
 async def prepared(service, case):

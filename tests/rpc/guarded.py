@@ -17,6 +17,8 @@ from llm_service.rpc.stubs import config_service_pb2_grpc as config_grpc
 from llm_service.rpc.stubs import model_pb2, provider_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2_grpc as admin_grpc
+from llm_service.rpc.stubs import webhook_service_pb2 as webhook_pb
+from llm_service.rpc.stubs import webhook_service_pb2_grpc as webhook_grpc
 from tests.e2e.service import settings_in
 
 OWN, OTHER = "acme", "other"
@@ -79,7 +81,10 @@ async def guarded(folder, **environment: str) -> AsyncIterator[Guarded]:
 
 
 async def plant(service: Guarded, tenant: str) -> None:
-    """Of a tenant ("": shared) provider "p" with credential "main" and model "m"; config "p"."""
+    """Of a tenant ("": shared) provider "p" with credential "main" and model "m".
+
+    And its model configuration "p" and webhook "p".
+    """
     parent = f"tenants/{tenant}" if tenant else ""
     name = f"{parent}/providers/p".removeprefix("/")
     by = bearer(service.operator)
@@ -108,6 +113,14 @@ async def plant(service: Guarded, tenant: str) -> None:
             parent=parent,
             model_config_id="p",
             model_config=config_pb.ModelConfig(selector=config_pb.Selector(agent="planted")),
+        ),
+        metadata=by,
+    )
+    await webhook_grpc.WebhookServiceStub(service.channel).CreateWebhook(
+        webhook_pb.CreateWebhookRequest(
+            parent=parent,
+            webhook_id="p",
+            webhook=webhook_pb.Webhook(target_uri="https://hooks.example.com"),
         ),
         metadata=by,
     )

@@ -44,6 +44,7 @@ SHOWN_TEXTS = {
     "Selector": {"agent", "user", "interaction"},
     "Target": {"model", "credential", "fallback_reasons"},
     "SecretReference": {"store", "path", "key", "version"},
+    "Webhook": {"name", "display_name", "target_uri", "etag"},
     "WorkloadIdentity": {"audience"},
 }
 """The text fields that may be shown: none of them ever holds a secret or a prompt."""

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Destroys deleted providers past their purge time, and forgets old requests."""
+    """Destroys deleted providers past their purge time, forgets old requests and deliveries."""
 
     def __init__(
         self, database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -39,6 +39,7 @@ class Upkeep:
         async with self._database.begin() as tx:
             purged = await tx.providers.purge_expired(now)
             await tx.creations.forget(now)
+            await tx.deliveries.forget(now)
         for name in purged:
             logger.info("purged %s, deleted before", name)
         return purged

@@ -10,6 +10,7 @@ from llm_service.domain.audit import Anchor, AuditEntry, FieldChange, Hidden, Ve
 from llm_service.domain.budget import Budget
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
+from llm_service.domain.webhook import Webhook
 from llm_service.gateway.admin.drafts import ProviderDraft
 from llm_service.gateway.admin.states import CredentialView, State
 from llm_service.gateway.audit.log import Fields
@@ -25,6 +26,7 @@ from llm_service.rpc.convert.provider import (
     set_times,
 )
 from llm_service.rpc.convert.times import to_timestamp
+from llm_service.rpc.convert.webhook import from_webhook
 from llm_service.rpc.stubs import access_service_pb2, common_pb2, provider_pb2
 from llm_service.rpc.stubs import audit_service_pb2 as pb
 
@@ -40,6 +42,8 @@ def render(value: Any) -> tuple[str, Fields]:
     }
     if isinstance(value, Credential) and value.sealed:
         fields[value.source_type.value] = Hidden(value.secret_version)
+    if isinstance(value, Webhook):
+        fields["secret"] = Hidden(value.secret_version)
     return value.name, fields
 
 
@@ -66,6 +70,7 @@ _MESSAGES: dict[type, Callable[[Any], Message]] = {
     Model: from_model,
     ModelConfig: from_model_config,
     Budget: from_budget,
+    Webhook: from_webhook,
 }
 """How each kind of resource is shown. One without a line here cannot be stored."""
 

@@ -31,11 +31,11 @@ class _AccessRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessRole
     ACCESS_ROLE_INVOKE: _AccessRole.ValueType  # 1
     """CompletionService, EmbeddingService, ModelService."""
     ACCESS_ROLE_ADMIN: _AccessRole.ValueType  # 2
-    """ProviderAdminService."""
+    """ProviderAdminService, WebhookService."""
     ACCESS_ROLE_CONFIG: _AccessRole.ValueType  # 3
     """ConfigService."""
     ACCESS_ROLE_USAGE_READ: _AccessRole.ValueType  # 4
-    """UsageService."""
+    """UsageService, AlertService."""
     ACCESS_ROLE_BUDGET: _AccessRole.ValueType  # 5
     """BudgetService."""
     ACCESS_ROLE_AUDIT_READ: _AccessRole.ValueType  # 6
@@ -50,11 +50,11 @@ ACCESS_ROLE_UNSPECIFIED: AccessRole.ValueType  # 0
 ACCESS_ROLE_INVOKE: AccessRole.ValueType  # 1
 """CompletionService, EmbeddingService, ModelService."""
 ACCESS_ROLE_ADMIN: AccessRole.ValueType  # 2
-"""ProviderAdminService."""
+"""ProviderAdminService, WebhookService."""
 ACCESS_ROLE_CONFIG: AccessRole.ValueType  # 3
 """ConfigService."""
 ACCESS_ROLE_USAGE_READ: AccessRole.ValueType  # 4
-"""UsageService."""
+"""UsageService, AlertService."""
 ACCESS_ROLE_BUDGET: AccessRole.ValueType  # 5
 """BudgetService."""
 ACCESS_ROLE_AUDIT_READ: AccessRole.ValueType  # 6

@@ -1,7 +1,7 @@
 """The tables. Alembic compares `METADATA` with what the migrations make."""
 
 from llm_service.storage.tables.access import client_keys
-from llm_service.storage.tables.alerts import alerts, webhook_deliveries, webhooks
+from llm_service.storage.tables.alerts import alert_monitor, alerts, webhook_deliveries, webhooks
 from llm_service.storage.tables.audit import audit_chains, audit_entries
 from llm_service.storage.tables.budgets import (
     budget_holders,
@@ -26,6 +26,7 @@ from llm_service.storage.tables.usage import attempt_owners, open_attempts, usag
 __all__ = [
     "METADATA",
     "Time",
+    "alert_monitor",
     "alerts",
     "attempt_owners",
     "audit_chains",

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -81,10 +82,20 @@ webhook_deliveries = Table(
     Column("next_attempt_time", Time),  # while it is claimed, the end of the lease; NULL: settled
     Column("last_attempt_time", Time),
     Column("http_status", Integer, nullable=False),
-    Column("problem", string(64), nullable=False),
+    Column("problem", string(32)),
     Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),  # when it is given up
     Column("settle_time", Time),
     Index(None, "next_attempt_time"),
-    Index(None, "webhook_uid", "delivery_id"),
+    Index(None, "webhook_uid", "create_time", "delivery_id"),
     Index(None, "alert_id"),
+    Index(None, "settle_time"),
+)
+
+alert_monitor = Table(
+    "alert_monitor",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("look_time", Time, nullable=False),  # when a replica last took its turn
+    CheckConstraint("id = 1", name="one_row"),
 )

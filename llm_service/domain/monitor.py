@@ -1,0 +1,43 @@
+"""What monitors measure of providers, and from where on it is worth an alert."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderWindow:
+    """One provider's attempts whose records were stored within one window.
+
+    Only what served and what failed through the provider counts; what a caller broke off or asked
+    wrongly says nothing of it. `slow_seconds` is the 95th percentile of the time to the first
+    content, or to the whole answer where that came at once; None: nothing was served.
+    """
+
+    provider: str
+    window_start_time: datetime
+    served: int
+    failed: int
+    slow_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedModel:
+    """A model whose attempts have no price, or not a whole one, and how many they are."""
+
+    model: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From where on a provider's window is worth an alert; 0: never.
+
+    `min_attempts`: of fewer, a share or a percentile says nothing.
+    """
+
+    window: timedelta = timedelta(minutes=5)
+    min_attempts: int = 20
+    error_rate_percent: int = 10
+    slow_seconds: float = 30.0
+    unavailable_attempts: int = 5
+    unpriced: bool = True

@@ -1,0 +1,1 @@
+"""Alerts: seen, told and delivered."""

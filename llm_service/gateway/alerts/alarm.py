@@ -1,0 +1,40 @@
+"""Raising alerts: stored once, counted and logged by the replica that was first."""
+
+import logging
+from collections.abc import Iterable
+
+from llm_service.domain.access import as_service
+from llm_service.domain.alert import Alert
+from llm_service.storage.database import Database
+from llm_service.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+class Alarm:
+    """For whoever sees something of which an operator must hear."""
+
+    def __init__(self, database: Database, telemetry: Telemetry) -> None:
+        self._database = database
+        self._telemetry = telemetry
+
+    async def sound(self, alerts: Iterable[Alert]) -> tuple[Alert, ...]:
+        """Store what nobody has stored before, with its deliveries; gives those alerts.
+
+        Raises:
+            StorageUnavailable: nothing is stored; whoever still sees it may try again.
+        """
+        with as_service():
+            async with self._database.begin() as tx:
+                new = [alert for alert in alerts if await tx.alerts.add_once(alert)]
+        for alert in new:
+            self.heard(alert)
+        return tuple(new)
+
+    def heard(self, alert: Alert) -> None:
+        """Count and log an alert that a transaction of the caller's own has stored."""
+        self._telemetry.alert(alert.kind.value)
+        logger.warning(
+            "alert: %s of %s is at %d of %d %s",
+            *(alert.kind.value, alert.subject, alert.observed, alert.limit, alert.unit.value),
+        )

@@ -1,0 +1,52 @@
+"""What metrics tell of alerts."""
+
+import pytest
+
+from llm_service.gateway.alerts.alarm import Alarm
+from llm_service.gateway.alerts.delivery import Deliverer
+from llm_service.gateway.alerts.webhooks import WebhookDraft, Webhooks
+from llm_service.providers.egress import Egress
+from llm_service.storage.deliveries import TRIED
+from tests.integration.alerting import Clock, an_alert
+from tests.unit.key_store import a_vault
+from tests.unit.test_telemetry import Collected
+
+
+@pytest.fixture
+async def egress():
+    one = Egress(["127.0.0.1"])
+    yield one
+    await one.aclose()
+
+
+async def test_alerts_are_counted_by_kind_and_deliveries_by_outcome(any_database, egress):
+    collected, clock, vault = Collected(), Clock(), a_vault()
+    webhooks = Webhooks(any_database, vault, egress, clock)
+    deliverer = Deliverer(any_database, vault, egress, collected.telemetry, now=clock)
+    alarm = Alarm(any_database, collected.telemetry)
+    await webhooks.create("acme", "pager", WebhookDraft("http://127.0.0.1:1"))
+
+    await alarm.sound([an_alert(1), an_alert(1), an_alert(2, "rival")])
+    clock.now = an_alert(1).create_time
+    clock.pass_(seconds=90)
+    await deliverer.round()
+    waiting = collected.metrics()
+    clock.pass_(seconds=TRIED.total_seconds())
+    await deliverer.round()
+    await deliverer.round()
+    done = collected.metrics()
+
+    [alerts] = waiting["llm_service.alerts"]
+    assert (alerts.value, dict(alerts.attributes)) == (
+        2,
+        {"llm_service.alert.kind": "budget_threshold"},
+    )
+    [age] = waiting["llm_service.webhook.undelivered_age"]
+    assert age.value == 90
+    outcomes = {
+        point.attributes["llm_service.webhook.outcome"]: point.value
+        for point in done["llm_service.webhook.deliveries"]
+    }
+    assert outcomes == {"unreachable": 1, "given_up": 1}
+    [age] = done["llm_service.webhook.undelivered_age"]
+    assert age.value == 0
