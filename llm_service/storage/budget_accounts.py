@@ -131,12 +131,17 @@ class BudgetAccounts:
         }
         new = rows.insert_new(self._connection.dialect, windows)
         await self._connection.execute(new, values)
+        account = await self._locked(window)
+        assert account is not None  # noqa: S101 - for the type checker
+        return account
+
+    async def _locked(self, window: Window) -> Account | None:
         held = select(func.count(leases.c.holder.distinct())).where(_of(leases, window))
         found = select(
             windows.c.spent, windows.c.leased, windows.c.refuse_time, held.scalar_subquery()
         ).where(_of(windows, window))
-        row = (await self._connection.execute(found.with_for_update(of=windows))).one()
-        return Account(*row)
+        row = (await self._connection.execute(found.with_for_update(of=windows))).first()
+        return None if row is None else Account(*row)
 
     async def charge(self, window: Window, amount: int) -> int:
         """Add to what is spent; what that was before. The account is locked."""
@@ -218,7 +223,7 @@ class BudgetAccounts:
     async def give_back(self, parts: Sequence[Part]) -> None:
         """Take amounts out of leases that are still there."""
         for part in _in_order(parts):
-            await self.open(part.window)
+            await self._locked(part.window)
             held = leases.c.lease_id == part.lease_id
             less = update(leases).where(held).values(amount=leases.c.amount - part.amount)
             if (await self._connection.execute(less)).rowcount:
@@ -227,7 +232,7 @@ class BudgetAccounts:
     async def end(self, ended: Mapping[str, Window]) -> None:
         """Give back all of these leases, whatever is left of each."""
         for lease_id in sorted(ended, key=lambda one: _place(ended[one])):
-            await self.open(ended[lease_id])
+            await self._locked(ended[lease_id])
             await self._drop(leases.c.lease_id == lease_id, ended[lease_id])
 
     async def any(self) -> bool:
@@ -262,7 +267,7 @@ class BudgetAccounts:
         concerned = [Window(*row, None) for row in await self._connection.execute(found)]
         freed = 0
         for window in sorted(concerned, key=_place):
-            await self.open(window)
+            await self._locked(window)
             freed += await self._drop(which, window)
         return freed
 

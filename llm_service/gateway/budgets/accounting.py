@@ -37,7 +37,8 @@ class Accounting:
             await tx.usage.add_many(records)
             return frozenset()
         new = await tx.usage.add_new(records)
-        added = [record for record in records if record.record_id in new]
+        by_id = {record.record_id: record for record in records}
+        added = [by_id[record_id] for record_id in new]
         for budget in budgets:  # in the order in which windows are locked
             for window, amount in sorted(_charges(budget, added).items(), key=_start):
                 before = await tx.budget_accounts.charge(window, amount)
