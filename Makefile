@@ -98,6 +98,10 @@ migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on b
 chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
 	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py
 
+.PHONY: budgets
+budgets: $(DEV) ## CALLS (500) at once on PROCESSES (3) against a budget: never more than there is room for
+	CALLS=$(or $(CALLS),500) PROCESSES=$(or $(PROCESSES),3) $(BIN)/pytest -q -s tests/e2e/test_budgets.py
+
 .PHONY: replicas
 replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times
 	TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/e2e/test_replicas.py
