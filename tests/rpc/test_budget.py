@@ -6,8 +6,10 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from llm_service.domain.alert import AlertKind
 from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.rpc.stubs import budget_service_pb2 as pb
+from tests.integration.alerting import an_alert
 from tests.integration.budgeting import a_use
 from tests.rpc.administered import refusal
 
@@ -164,8 +166,11 @@ async def test_what_is_wrong_with_a_budget_is_named(service, fields, path):
 
 async def test_thresholds_are_listed_and_watched_from_where_one_was(service):
     await created(service)
-    await used(service, 600)
-    await used(service, 500)
+    async with service.database.begin() as tx:
+        for number, percent in enumerate((50, 100), start=1):
+            one = an_alert(number, subject=NAME, threshold_percent=percent, observed=percent * 10)
+            await tx.alerts.add_once(one)
+        await tx.alerts.add_once(an_alert(3, kind=AlertKind.ERROR_RATE, subject=NAME))
 
     listed = await service.budgets.ListBudgetAlerts(pb.ListBudgetAlertsRequest(parent=NAME))
     watch = pb.WatchBudgetAlertsRequest(parent=f"{ACME}/budgets/-")
@@ -174,7 +179,7 @@ async def test_thresholds_are_listed_and_watched_from_where_one_was(service):
     rest = await first(service.budgets.WatchBudgetAlerts(watch), 1)
 
     alerts = list(listed.budget_alerts)
-    assert [(one.threshold_percent, one.spent) for one in alerts] == [(50, 600), (100, 1100)]
+    assert [(one.threshold_percent, one.spent) for one in alerts] == [(50, 500), (100, 1000)]
     assert alerts[0].name.startswith(f"{NAME}/alerts/")
     assert alerts[0].action == pb.BudgetRule.ACTION_DOWNGRADE
     assert [one.budget_alert for one in seen] == alerts
