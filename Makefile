@@ -100,7 +100,7 @@ chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records
 
 .PHONY: budgets
 budgets: $(DEV) ## CALLS (500) at once on PROCESSES (3) against a budget: never more than there is room for
-	CALLS=$(or $(CALLS),500) PROCESSES=$(or $(PROCESSES),3) $(BIN)/pytest -q -s tests/e2e/test_budgets.py
+	CALLS=$(or $(CALLS),500) PROCESSES=$(or $(PROCESSES),3) $(BIN)/pytest -q -s tests/e2e/test_budget_processes.py
 
 .PHONY: replicas
 replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times

@@ -19,6 +19,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     true,
     update,
 )
@@ -33,7 +34,11 @@ from llm_service.storage.tables import budget_leases as leases
 from llm_service.storage.tables import budget_windows as windows
 from llm_service.storage.tables import usage_records as usage
 
+MOST_SPENT = 2**62
+"""What vendors may claim at most: more is not told apart, and a sum with leases fits 64 bits."""
+
 _COUNTING = 0x6C6C6D5F62756467  # "llm_budg"
+_TIMEOUT = text("SET LOCAL statement_timeout = '30s'")  # a count may take longer than others
 _SETTLING = timedelta(days=2)
 """How long after its window an attempt may end, and how wrong a replica's clock may be."""
 
@@ -146,13 +151,17 @@ class BudgetAccounts:
     async def charge(self, window: Window, amount: int) -> int:
         """Add to what is spent; what that was before. The account is locked."""
         before = (await self.open(window)).spent
-        await self._add(window, spent=amount)
+        spent = min(before + amount, MOST_SPENT)
+        statement = update(windows).where(_of(windows, window))
+        await self._connection.execute(statement.values(spent=spent))
         return before
 
     async def set_spent(self, window: Window, spent: int) -> None:
         """Replace what is spent, and forget that calls were refused. The account is locked."""
         statement = update(windows).where(_of(windows, window))
-        await self._connection.execute(statement.values(spent=spent, refuse_time=None))
+        await self._connection.execute(
+            statement.values(spent=min(spent, MOST_SPENT), refuse_time=None)
+        )
 
     async def refuse(self, window: Window, now: datetime) -> None:
         """Note that a call was refused. The account is locked."""
@@ -169,6 +178,8 @@ class BudgetAccounts:
 
     async def spent(self, window: Window, unit: BudgetUnit, scope: Filter | None) -> int:
         """Of the window's budget, by the ledger: the sum over all records that count in it."""
+        if self._on_postgresql:
+            await self._connection.execute(_TIMEOUT)
         charged = func.coalesce(usage.c.budget_time, usage.c.start_time)
         conditions = [
             charged >= window.start_time,
@@ -193,11 +204,9 @@ class BudgetAccounts:
         old = (windows.c.end_time < end, windows.c.leased == 0)
         await self._connection.execute(delete(windows).where(*old))
 
-    async def _add(self, window: Window, *, spent: int = 0, leased: int = 0) -> None:
+    async def _add(self, window: Window, *, leased: int) -> None:
         statement = update(windows).where(_of(windows, window))
-        await self._connection.execute(
-            statement.values(spent=windows.c.spent + spent, leased=windows.c.leased + leased)
-        )
+        await self._connection.execute(statement.values(leased=windows.c.leased + leased))
 
     # --- leases ---
 

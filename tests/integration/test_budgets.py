@@ -343,3 +343,26 @@ async def test_nothing_is_left_of_a_deleted_budget(database_url):
 
         async with database.read() as tx:
             assert not await tx.budget_accounts.any()
+
+
+async def test_d4_a_budget_whose_row_is_broken_keeps_no_record_from_being_stored(database):
+    await a_budget(database, 100)
+    async with database.begin() as tx:
+        await tx.budgets._connection.exec_driver_sql("UPDATE budgets SET filter = 'colour = red'")
+
+    async with database.begin() as tx:
+        await Accounting().store(tx, [a_use(10)])
+
+    async with database.read() as tx:
+        assert len(await tx.usage.since("", "acme", 10)) == 1
+
+
+async def test_whatever_vendors_claim_can_be_counted_and_stored(database):
+    budget = await a_budget(database, 100, BudgetRule(80, AlertAction.ALERT))
+
+    for _ in range(2):
+        async with database.begin() as tx:
+            await Accounting().store(tx, [a_use(2**62), a_use(2**62)])
+
+    assert await account(database, budget) == (2**62, 0)
+    assert await alerts(database) == [(80, "alert")]

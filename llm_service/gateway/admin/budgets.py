@@ -22,6 +22,8 @@ from llm_service.storage.database import Database, Transaction
 MAX_RULES = 16
 MAX_PERCENT = 1000
 MAX_MODEL = 512
+MAX_LIMIT = 10**17
+"""A hundred million USD in nano-USD; ten times as much still fits 64 bits."""
 _FIXED = ("unit", "period", "time_zone")
 """What other budgets would be: windows and amounts are kept by them."""
 
@@ -193,8 +195,8 @@ def _status(budget: Budget, window: Window | None, account: Account | None) -> B
 
 def violations(draft: BudgetDraft) -> Iterator[Violation]:
     yield from rules.text("budget.display_name", draft.display_name, rules.MAX_TEXT)
-    if not 0 < draft.limit <= rules.INT64_MAX:
-        yield Violation("budget.limit", "must be set, and above 0")
+    if not 0 < draft.limit <= MAX_LIMIT:
+        yield Violation("budget.limit", f"must be set, above 0 and at most {MAX_LIMIT}")
     for check, field in (
         (lambda: condition(draft.filter), "budget.filter"),
         (lambda: buckets.zone(draft.time_zone), "budget.time_zone"),
