@@ -106,6 +106,10 @@ chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records
 storm: $(DEV) ## Open and reset STREAMS (10000) streams: no upstream call left, no memory, every call charged
 	STREAMS=$(or $(STREAMS),10000) $(BIN)/pytest -q tests/e2e/test_storm.py
 
+.PHONY: budgets
+budgets: $(DEV) ## CALLS (500) at once on PROCESSES (3) against a budget: never more than there is room for
+	CALLS=$(or $(CALLS),500) PROCESSES=$(or $(PROCESSES),3) $(BIN)/pytest -q -s tests/e2e/test_budget_processes.py
+
 .PHONY: replicas
 replicas: $(DEV) ## Two replicas on one PostgreSQL see each other's changes within 2 s, TRIALS (100) times
 	TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/e2e/test_replicas.py

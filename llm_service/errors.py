@@ -21,6 +21,8 @@ GatewayError
 ├── the gateway's own limits
 │   ├── RateLimited               the caller's rate limit, or one of where the call would go
 │   ├── CostLimitExceeded         the estimate is above the caller's maximum
+│   ├── BudgetExceeded            a budget that blocks has no room for the call
+│   ├── CostUnknown               such a budget applies, and the call has no bound
 │   ├── Overloaded                shedding load, or draining
 │   └── ProviderBusy              as many calls on their way to one provider as may be
 ├── configuration an operator must fix
@@ -210,6 +212,27 @@ class RateLimited(GatewayError):
 
 class CostLimitExceeded(GatewayError):
     reason = "COST_LIMIT_EXCEEDED"
+    falls_back = True
+
+
+class BudgetExceeded(GatewayError):
+    """`retry_delay` None: it will have no room within the hour."""
+
+    reason = "BUDGET_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_delay=retry_delay)
+        self.retriable = retry_delay is not None
+
+
+class CostUnknown(GatewayError):
+    reason = "COST_UNKNOWN"
     falls_back = True
 
 

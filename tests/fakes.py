@@ -227,6 +227,23 @@ class FakeDatabase:
     def usage(self):
         return self
 
+    @property
+    def budget_accounts(self):
+        return self
+
+    @property
+    def budgets(self):
+        return self
+
+    async def share_counting(self):
+        return
+
+    async def leave(self, holder):
+        return 0
+
+    async def of_tenants(self, tenants):
+        return ()
+
     async def add_many(self, records):
         self.batches.append(len(records))
         self.stored.extend(records)

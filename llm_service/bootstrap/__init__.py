@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import alerts, parts, snapshots
 from llm_service.bootstrap.access import access_of, client_keys, first_key
+from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.calling import Calling
 from llm_service.bootstrap.foundation import Foundation, open_foundation
 from llm_service.bootstrap.health import health_of
@@ -19,8 +20,10 @@ from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
+from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
+from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.health.administration import HealthAdministration
 from llm_service.gateway.ledger import Ledger
@@ -33,6 +36,7 @@ from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers.egress import Egress
 from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.budget import BudgetServicer
 from llm_service.rpc.callers import Authenticate
 from llm_service.rpc.model import ModelServicer
 from llm_service.rpc.policy import Unprotected
@@ -106,13 +110,18 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
         await stack.enter_async_context(_running(*work))
         limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
+        router = Router(health.circuits)
+        budgets = budgets_of(database, configuration, ledger, router)
+        await stack.enter_async_context(_running(*budgets.work))
         limits = parts.call_limits(settings)
-        gates = (health.gate, limiter)
+        gates = (health.gate, limiter, budgets.gate)  # the last one may wait
         upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, gates)
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
-        calling = Calling(configuration, upstream, Router(health.circuits), limiter, health.intake)
+        calling = Calling(
+            configuration, upstream, router, limiter, health.intake, budgets.downgrades
+        )
         servicers = (
             *calling.servicers(settings, calls, ModelConfigs(database)),
             *_servicers(base, ledger, health.administration),
@@ -130,6 +139,7 @@ def _servicers(
     base: Foundation, ledger: Ledger, health: HealthAdministration
 ) -> tuple[object, ...]:
     return (
+        BudgetServicer(Budgets(base.database), AlertFeed(base.database)),
         ProviderAdminServicer(base.administration, health),
         ModelServicer(ModelCatalogue(base.database)),
         UsageServicer(UsageReports(base.database, ledger.flush)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llm_service.bootstrap import parts
 from llm_service.gateway.admin.model_configs import ModelConfigs
+from llm_service.gateway.budgets.downgrades import Downgrades
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.embeddings import Embeddings
@@ -28,6 +29,7 @@ class Calling:
     router: Router
     limiter: RateLimiter
     intake: Intake
+    downgrades: Downgrades
 
     def servicers(
         self, settings: Settings, calls: RepeatableCalls, configs: ModelConfigs
@@ -41,6 +43,7 @@ class Calling:
             router=self.router,
             rate_limiter=self.limiter,
             intake=self.intake,
+            downgrades=self.downgrades,
         )
         embeddings = Embeddings(
             self.configuration,

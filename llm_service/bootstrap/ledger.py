@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from llm_service.bootstrap.trouble import CannotStart
 from llm_service.errors import StorageUnavailable
+from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.gateway.leased_ledger import LeasedLedger
 from llm_service.gateway.ledger import JournalledLedger
 from llm_service.gateway.recovery import Recovery
@@ -30,8 +31,10 @@ async def ledger_of(
     Raises:
         CannotStart: the journal's folder cannot be written.
     """
+    accounting = Accounting(settings.daily_cost_alert_threshold)
     if settings.ledger == "database":
         leased = LeasedLedger(database)
+        leased.accounting = accounting
         try:
             yield leased, (leased.run(),)
         finally:
@@ -41,7 +44,8 @@ async def ledger_of(
         return
     journal = await asyncio.to_thread(_journal, settings)
     journalled = JournalledLedger(database, journal)
-    recovery = Recovery(database, settings.journal_dir)
+    journalled.accounting = accounting
+    recovery = Recovery(database, settings.journal_dir, accounting=accounting)
     try:
         yield journalled, (journalled.run(), recovery.run())
     finally:
@@ -67,3 +71,5 @@ async def _flush(ledger: JournalledLedger | LeasedLedger) -> None:
             await ledger.flush()
     except Exception:  # the rest of the shutdown must go on
         logger.critical("usage records were not stored: %d", ledger.backlog, exc_info=True)
+    if ledger.holds is not None:
+        await ledger.holds.aclose()

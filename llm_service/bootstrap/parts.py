@@ -10,11 +10,13 @@ from llm_service.gateway.admin.rewrap import Rewrap
 from llm_service.gateway.admin.secrets import Secrets
 from llm_service.gateway.admin.seeds import Seeds
 from llm_service.gateway.audit.log import AuditLog
+from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.drains import DrainLimits
+from llm_service.gateway.embeddings import Embeddings
 from llm_service.gateway.manager import ProviderManager
 from llm_service.gateway.resolution import DefaultModel
 from llm_service.gateway.secret_stores import NO_STORES, SecretStores
-from llm_service.gateway.upstream import CallLimits
+from llm_service.gateway.upstream import CallLimits, Upstream
 from llm_service.providers.egress import Egress
 from llm_service.rpc.convert.audit import render
 from llm_service.rpc.provider_admin import Administration
@@ -106,6 +108,10 @@ def call_limits(settings: Settings) -> CallLimits:
             settings.cancel_drain_max_calls,
         ),
     )
+
+
+def embeddings(settings: Settings, configuration: Configuration, upstream: Upstream) -> Embeddings:
+    return Embeddings(configuration, upstream, most_bytes=settings.max_message_bytes)
 
 
 def limits(settings: Settings) -> Limits:

@@ -6,6 +6,7 @@ from typing import Any
 from llm_service.rpc.access import AccessServicer
 from llm_service.rpc.alert import AlertServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.budget import BudgetServicer
 from llm_service.rpc.completion import CompletionServicer
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.embedding import EmbeddingServicer
@@ -16,6 +17,7 @@ from llm_service.rpc.stubs import (
     access_service_pb2_grpc,
     alert_service_pb2_grpc,
     audit_service_pb2_grpc,
+    budget_service_pb2_grpc,
     completion_service_pb2_grpc,
     config_service_pb2_grpc,
     embedding_service_pb2_grpc,
@@ -32,6 +34,7 @@ _REGISTERED: dict[type, Callable[[Any, Any], None]] = {
     AccessServicer: access_service_pb2_grpc.add_AccessServiceServicer_to_server,
     AlertServicer: alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     AuditServicer: audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+    BudgetServicer: budget_service_pb2_grpc.add_BudgetServiceServicer_to_server,
     CompletionServicer: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server,
     ConfigServicer: config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
     EmbeddingServicer: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,

@@ -52,6 +52,8 @@ class OpenedAttempt:
     """An estimate of the whole input."""
     price: Price | None = None
     """What it will be charged at; None: unknown."""
+    budget_time: datetime | None = None
+    """As in `UsageRecord`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ class UsageRecord:
     usage_source: UsageSource | None = None
     attempt_id: str = ""
     """Unique; made when the attempt was opened, so that it is settled once, whoever does it."""
+    budget_time: datetime | None = None
+    """When budgets let it through, by the database's clock; None: there were none."""
+
+    @property
+    def charge_time(self) -> datetime:
+        """Which decides the windows of budgets it counts in."""
+        return self.budget_time or self.attempt.start_time
 
 
 class TimeBucket(StrEnum):

@@ -35,6 +35,7 @@ from llm_service.gateway.evidence import Evidence
 from llm_service.gateway.gates import Admission, Gate, Pass
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
+from llm_service.gateway.spans import told
 from llm_service.gateway.targets import Target
 from llm_service.gateway.totals import total_cost
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
@@ -67,6 +68,7 @@ class TrackedAttempt:
         self._assembly = Assembly() if call.keeps_content else None
         self._settled = False
         self._passes: list[Pass] = []
+        self._budget_time: datetime | None = None
         self._left_because = ""
 
     @property
@@ -90,6 +92,7 @@ class TrackedAttempt:
         admission = Admission(self.id, self._call, self._target, self._price)
         for gate in gates:
             self._passes.append(await gate.enter(admission))
+        self._budget_time = admission.budget_time
 
     async def open(self) -> None:
         """Have it on record before it is dialled; as `Ledger.open`."""
@@ -104,6 +107,7 @@ class TrackedAttempt:
             self._trace_id,
             call.input_tokens(),
             self._price,
+            self._budget_time,
         )
         await self._ledger.open(opened)
 
@@ -246,7 +250,8 @@ class TrackedAttempt:
         """What was used, and every attempt with this one as the last."""
         usage = self.evidence.usage()
         attempt = self._settle(usage, self._cost(usage), None, finish_reason)
-        self._tell_span(usage, finish_reason)
+        if self._span is not None:
+            told(self._span, self._served_by, usage, finish_reason)
         return usage, (*self._call.attempts[:-1], attempt)
 
     def _serve(
@@ -380,21 +385,9 @@ class TrackedAttempt:
             call.operation,
             self.evidence.source if usage else None,
             self.id,
+            self._budget_time,
         )
         self._ledger.record(record)
         for held in self._passes:
             held.settled(record)
         return attempt
-
-    def _tell_span(self, usage: TokenUsage, finish_reason: FinishReason | None) -> None:
-        if self._span is not None:
-            self._span.finished(
-                response_model=self._served_by.provider_model,
-                response_id=self._served_by.provider_request_id,
-                finish_reason=finish_reason or "",
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cache_read=usage.cache_read_input_tokens,
-                cache_write=usage.cache_write_input_tokens,
-                reasoning=usage.reasoning_output_tokens,
-            )

@@ -14,6 +14,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing
+from llm_service.gateway.budgets.downgrades import Downgrades
 from llm_service.gateway.call import CompletionCall
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.health.intake import Intake, unlimited
@@ -50,7 +51,7 @@ class CountedTokens:
 class Completions:
     """What `CompletionService` does."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, by name
         self,
         configuration: Configuration,
         upstream: Upstream,
@@ -59,6 +60,7 @@ class Completions:
         rate_limiter: RateLimiter | None = None,
         router: Router | None = None,
         intake: Intake | None = None,
+        downgrades: Downgrades | None = None,
     ) -> None:
         self._configuration = configuration
         self._upstream = upstream
@@ -66,6 +68,7 @@ class Completions:
         self._rate_limiter = rate_limiter or RateLimiter()
         self._router = router or Router()
         self._intake = intake or unlimited()
+        self._downgrades = downgrades
 
     async def complete(self, request: CompletionRequest, seconds_left: float | None) -> Completion:
         """Answer whole. `seconds_left` until the caller's deadline, None if it set none.
@@ -147,7 +150,10 @@ class Completions:
             request, seconds_left, upstream.limits.total, resolution, upstream.retries
         )
         await load_prices(view, resolution.routing)
-        call.take(self._router.targets(view, resolution, call))
+        targets = self._router.targets(view, resolution, call)
+        if self._downgrades is not None:
+            call.resolution, targets = self._downgrades.apply(view, call, targets)
+        call.take(targets)
         return call
 
     async def _complete(self, call: CompletionCall) -> Completion:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import TypeVar
 
 from llm_service.domain.access import as_service
+from llm_service.domain.budget import Budget
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
 from llm_service.errors import StorageUnavailable
@@ -41,6 +42,7 @@ class Owned:
     model_configs: tuple[ModelConfig, ...] = ()
     quarantined: tuple[str, ...] = ()
     """The resource names of what is broken."""
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class View:
     `offers` maps every name a caller may use for a model (id, upstream id, alias) to the pairs that
     serve it, disabled ones included, so that a refusal can say why. `configs` are the enabled
     model configurations by agent, user and interaction: the tenant's own, then the shared ones.
+    `budgets` are the enabled ones that its calls may fall under, everybody's included.
     """
 
     generation: int
@@ -58,6 +61,7 @@ class View:
     models: Mapping[str, Model]
     offers: Mapping[str, tuple[tuple[Provider, Model], ...]]
     configs: tuple[Mapping[tuple[str, str, str], ModelConfig], ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
 
 class Configuration:
@@ -222,7 +226,8 @@ class Configuration:
                 credentials = await tx.credentials.of_tenant(tenant)
                 models = await tx.models.of_tenant(tenant)
                 model_configs = await tx.model_configs.of_tenant(tenant)
-        return owned_of(providers, credentials, models, model_configs)
+                budgets = await tx.budgets.of_tenant(tenant)
+        return owned_of(providers, credentials, models, model_configs, budgets)
 
 
 def owned_of(
@@ -230,20 +235,22 @@ def owned_of(
     credentials: Sequence[Credential],
     models: Sequence[Model],
     model_configs: Sequence[ModelConfig] = (),
+    budgets: Sequence[Budget] = (),
 ) -> Owned:
     """What was read, and what of it is broken switched off."""
-    rows: Sequence[Provider | Credential | Model | ModelConfig]
-    rows = (*providers, *credentials, *models, *model_configs)
+    rows: Sequence[Provider | Credential | Model | ModelConfig | Budget]
+    rows = (*providers, *credentials, *models, *model_configs, *budgets)
     return Owned(
         tuple(map(_fenced, providers)),
         _grouped(map(_fenced, credentials), "provider_uid"),
         _grouped(map(_fenced, models), "provider_name"),
         tuple(map(_fenced, model_configs)),
         tuple(row.name for row in rows if broken(row)),
+        tuple(map(_fenced, budgets)),
     )
 
 
-R = TypeVar("R", Provider, Credential, Model, ModelConfig)
+R = TypeVar("R", Provider, Credential, Model, ModelConfig, Budget)
 
 
 def _fenced(resource: R) -> R:
@@ -252,7 +259,8 @@ def _fenced(resource: R) -> R:
 
 def _size(owned: Owned) -> int:
     below = (*owned.credentials.values(), *owned.models.values())
-    return len(owned.providers) + len(owned.model_configs) + sum(map(len, below))
+    own = (owned.providers, owned.model_configs, owned.budgets)
+    return sum(map(len, (*own, *below)))
 
 
 def _grouped(items: Iterable[T], key: str) -> dict[str, tuple[T, ...]]:
@@ -283,6 +291,7 @@ def _joined(
         Models(offers),
         Joined(*offers),
         tuple(_by_selector(owned.model_configs) for owned in owners),
+        tuple(one for owned in owners for one in owned.budgets if not one.disabled),
     )
 
 

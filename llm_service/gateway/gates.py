@@ -1,6 +1,7 @@
 """What must let an attempt through before it is dialled, and is told how it ended."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -11,19 +12,21 @@ from llm_service.gateway.call import Call
 from llm_service.gateway.targets import Target
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Admission:
     """An attempt that asks to be dialled, with what it could use at most.
 
     Args:
         attempt_id: of the record it will leave.
         price: what applies to it; None: not known, which is never free.
+        budget_time: by which the gate of budgets let it through; None: there are none.
     """
 
     attempt_id: str
     call: Call[Any]
     target: Target
     price: Price | None
+    budget_time: datetime | None = None
 
     @property
     def input_tokens(self) -> int:

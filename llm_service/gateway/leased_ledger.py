@@ -49,6 +49,11 @@ class LeasedLedger(Uploads):
         self._beaten = -math.inf
         self._left: list[str] = []  # opened for callers who had gone meanwhile
 
+    @property
+    def process(self) -> str:
+        """A UUID text that tells this process from all others."""
+        return self._owner
+
     async def open(self, attempt: OpenedAttempt) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opening.append((attempt, done))

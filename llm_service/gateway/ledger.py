@@ -11,6 +11,7 @@ from typing import Protocol
 from llm_service.domain.access import as_service
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
+from llm_service.gateway.budgets.accounting import UNALERTED
 from llm_service.gateway.ids import first_id, new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database, Transaction
@@ -68,6 +69,22 @@ class Ledger(Protocol):
         ...
 
 
+class Holds(Protocol):
+    """What attempts hold until their records are stored."""
+
+    async def release(self, tx: Transaction, attempt_ids: frozenset[str]) -> None:
+        """This transaction counts what they used."""
+        ...
+
+    def stored(self, attempt_ids: Sequence[str]) -> None:
+        """It is committed."""
+        ...
+
+    async def aclose(self) -> None:
+        """No more records will come."""
+        ...
+
+
 class Uploads:
     """Settled records on their way to the database: one writer, in idempotent batches.
 
@@ -80,6 +97,8 @@ class Uploads:
         self._queue: deque[UsageRecord] = deque()
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
+        self.accounting = UNALERTED
+        self.holds: Holds | None = None
 
     @property
     def backlog(self) -> int:
@@ -126,11 +145,15 @@ class Uploads:
                         await self.store(tx, _in_order(batch))
                 for _ in batch:
                     self._queue.popleft()
+                if self.holds is not None:
+                    self.holds.stored([record.attempt_id for record in batch])
                 self.stored(batch)
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         """Write records, with what goes with them."""
-        await tx.usage.add_many(records)
+        counted = await self.accounting.store(tx, records)
+        if counted and self.holds is not None:
+            await self.holds.release(tx, counted)
 
     def stored(self, records: Sequence[UsageRecord]) -> None:
         """Those are in the database."""
@@ -156,6 +179,11 @@ class JournalledLedger(Uploads):
         super().__init__(database, capacity)
         self._journal = journal
         self._failing = False
+
+    @property
+    def process(self) -> str:
+        """As `Journal.process`."""
+        return self._journal.process
 
     def admit(self) -> None:
         super().admit()

@@ -125,7 +125,9 @@ def _has(value: object, wanted: str, field: str) -> bool:
         return wanted in value
     if isinstance(value, tuple):
         return wanted in value or _member(wanted, field) in value
-    return value is not None and wanted.lower() in str(value).lower()
+    if value is None or wanted == "*":
+        return value not in (None, "")
+    return found_in(wanted, (str(value),))
 
 
 def _member(wanted: str, field: str) -> str:

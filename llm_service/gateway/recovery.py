@@ -12,6 +12,7 @@ from llm_service.domain.completion import Attempt, CallError, TokenUsage
 from llm_service.domain.usage import ABANDONED, UsageRecord, UsageSource
 from llm_service.errors import StorageUnavailable
 from llm_service.gateway import pricing
+from llm_service.gateway.budgets.accounting import UNALERTED, Accounting
 from llm_service.gateway.ids import new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database
@@ -36,10 +37,12 @@ class Recovery:
         database: Database,
         folder: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        accounting: Accounting = UNALERTED,
     ) -> None:
         self._database = database
         self._folder = folder
         self._now = now
+        self._accounting = accounting
 
     async def run(self) -> None:
         """Look for journals left behind, again and again, until cancelled."""
@@ -64,20 +67,23 @@ class Recovery:
         while (orphan := await asyncio.to_thread(next, found, None)) is not None:
             async with _held(orphan):
                 replayed = await asyncio.to_thread(_replayed, orphan)
-                count += await self._store(replayed)
+                count += await self._store(replayed, orphan.process)
                 _report(replayed, damaged=orphan.damaged)
         return count
 
-    async def _store(self, replayed: Replayed) -> int:
+    async def _store(self, replayed: Replayed, process: str) -> int:
         now = self._now()
         closed = [closed_without_its_process(one, now) for one in replayed.unsettled]
         records = [*replayed.settled, *closed]
-        for start in range(0, len(records), BATCH):
+        for start in range(0, max(len(records), 1), BATCH):
             async with self._database.begin() as tx:
                 # A feed has gone on meanwhile, and goes on: ids as new as the transaction, which is
                 # a short one, put them where it will come by.
-                batch = records[start : start + BATCH]
-                await tx.usage.add_many([replace(one, record_id=new_id()) for one in batch])
+                batch = [replace(one, record_id=new_id()) for one in records[start : start + BATCH]]
+                if batch:
+                    await self._accounting.store(tx, batch)
+                if start + BATCH >= len(records):  # what it held of budgets is spent, or free
+                    await tx.budget_accounts.leave(process)
         return len(records)
 
 
@@ -136,4 +142,5 @@ def closed_without_its_process(left: Unsettled, now: datetime) -> UsageRecord:
         operation=opened.operation,
         usage_source=source,
         attempt_id=opened.attempt_id,
+        budget_time=opened.budget_time,
     )

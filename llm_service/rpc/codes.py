@@ -22,6 +22,8 @@ STATUS: dict[type[errors.GatewayError], StatusCode] = {
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.CostLimitExceeded: StatusCode.FAILED_PRECONDITION,
+    errors.BudgetExceeded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.CostUnknown: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.UNAVAILABLE,
     errors.ProviderBusy: StatusCode.UNAVAILABLE,
     errors.NoRoute: StatusCode.FAILED_PRECONDITION,
@@ -47,7 +49,6 @@ WITHOUT_ERROR: dict[str, StatusCode] = {
     "CALLER_UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": StatusCode.PERMISSION_DENIED,
     "MODEL_NOT_ALLOWED": StatusCode.PERMISSION_DENIED,
-    "BUDGET_EXCEEDED": StatusCode.RESOURCE_EXHAUSTED,
     "INTERNAL": StatusCode.INTERNAL,
 }
 """Reasons no `GatewayError` stands for: bugs, and checks this version has not got."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from llm_service.domain.listing import Listing, Order, Page
 from llm_service.errors import InvalidField, Violation
-from llm_service.rpc.filters import INT64, Fields, FieldType, parse_filter
+from llm_service.gateway.filters import INT64, Fields, FieldType, parse_filter
 
 __all__ = [
     "FieldType",

@@ -9,6 +9,7 @@ from llm_service.rpc.tenancy import narrowed, require_reach, widest
 
 ALL_TENANTS = "tenants/-"
 DEFAULT_TENANT = "default"
+WILDCARD = "-"
 
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -105,6 +106,24 @@ def model_config(text: str, field: str = "name", *, shared: bool = False) -> tup
         return found
     form = '"modelConfigs/{model_config}" or "tenants/{tenant}/modelConfigs/{model_config}"'
     raise InvalidField(Violation(field, f"must be {form}"))
+
+
+def budget(text: str, field: str = "name", *, wildcard: bool = False) -> tuple[str, str]:
+    """The tenant, "" for all together, and the id of a budget's name; `wildcard`: or "-".
+
+    Raises:
+        InvalidField: on `field`.
+        ResourceNotFound: it is not the caller's.
+    """
+    owner, _, budget_id = text.rpartition("budgets/")
+    tenant = re.fullmatch(r"(?:tenants/([^/]+)/)?", owner)
+    known = tenant is not None and (tenant[1] is None or TENANT_ID.fullmatch(tenant[1]))
+    fits = ID.fullmatch(budget_id) or (wildcard and budget_id == WILDCARD)
+    if tenant is None or not known or not fits:
+        form = '"budgets/{budget}" or "tenants/{tenant}/budgets/{budget}"'
+        raise InvalidField(Violation(field, f"must be {form}"))
+    require_reach(tenant[1] or "", "budget")
+    return tenant[1] or "", budget_id
 
 
 def webhook(text: str, field: str = "name") -> tuple[str, str]:

@@ -18,6 +18,8 @@ SHOWN = frozenset(
     f"llmservice.v1.{name}"
     for name in (
         "AwsKey",
+        "Budget",
+        "BudgetRule",
         "Circuit",
         "ClientKey",
         "Credential",

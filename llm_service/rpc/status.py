@@ -120,6 +120,12 @@ def _particulars(error: errors.GatewayError) -> Iterable[Message]:
             description=_cut(str(error), TEXT_MAX),
         )
         yield error_details_pb2.QuotaFailure(violations=[limited])
+    if isinstance(error, errors.BudgetExceeded):
+        exceeded = error_details_pb2.QuotaFailure.Violation(
+            subject=_cut(error.metadata.get("budget", ""), TEXT_MAX),
+            description=_cut(str(error), TEXT_MAX),
+        )
+        yield error_details_pb2.QuotaFailure(violations=[exceeded])
     if isinstance(error, errors.NoRoute):
         subject = _cut(error.metadata.get("model", ""), TEXT_MAX) or provider
         missing = error_details_pb2.PreconditionFailure.Violation(

@@ -41,8 +41,6 @@ EMBEDDED_CREDENTIALS = (
     "DEEPSEEK_API_KEY",
     "GROK_API_KEY",
 )
-# Older names operators may have set already; nothing reads them.
-IGNORED = frozenset({"LLM_DAILY_COST_ALERT_THRESHOLD"})
 
 _PREFIX = "LLM_"
 _LIMIT = values.integer(1, 10**12 - 1)
@@ -205,6 +203,10 @@ class Settings:
     rate_limit_tokens_per_day: int | None = _setting("LLM_RATE_LIMIT_TOKENS_PER_DAY", _LIMIT, None)
     rate_limit_concurrent: int | None = _setting("LLM_RATE_LIMIT_CONCURRENT", _LIMIT, None)
     redis_url: RedisUrl | None = _setting("LLM_REDIS_URL", values.redis_url, None)
+    # What a tenant's calls of one day, in UTC, may cost before an alert, in nano-USD. None: none.
+    daily_cost_alert_threshold: int | None = _setting(
+        "LLM_DAILY_COST_ALERT_THRESHOLD", values.usd, None
+    )
 
     # Waiting for a provider, in seconds: to connect, for the first token, between two tokens.
     connect_timeout_seconds: float = _setting(
@@ -299,7 +301,7 @@ class Settings:
         if self.vault_addr and not self.vault_paths:
             yield "LLM_VAULT_PATHS", "must say below which paths credentials may point"
         yield from self._access_contradictions()
-        if IGNORED.union(self.variables()).intersection(self.credential_env_allow):
+        if set(self.variables()).intersection(self.credential_env_allow):
             yield "LLM_CREDENTIAL_ENV_ALLOW", "must not name a variable of this service itself"
 
     def _access_contradictions(self) -> Iterator[tuple[str, str]]:
@@ -361,7 +363,7 @@ def _misspelled(environment: Mapping[str, str], allowed: tuple[str, ...]) -> dic
     ours = [name for name in Settings.variables() if name.startswith(_PREFIX)]
     tails = [name.removeprefix(_PREFIX) for name in ours]
     problems = {}
-    for name in sorted(environment.keys() - IGNORED - set(ours) - set(allowed)):
+    for name in sorted(environment.keys() - set(ours) - set(allowed)):
         if not name.upper().startswith(_PREFIX):
             continue
         tail = name.upper().removeprefix(_PREFIX)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -112,6 +113,13 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return float(value)
 
     return read
+
+
+def usd(value: str) -> int:
+    """Nano-USD."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or not float(value):
+        raise ValueError("must be an amount in USD above 0, like 100.00")
+    return int(Decimal(value) * 1_000_000_000)
 
 
 def log_level(value: str) -> LogLevel:

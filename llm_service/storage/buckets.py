@@ -16,6 +16,14 @@ LAST_YEAR = 9990
 
 Bucket = tuple[datetime, datetime]
 
+_LONGEST = {
+    TimeBucket.HOUR: timedelta(hours=3),
+    TimeBucket.DAY: timedelta(days=4),
+    TimeBucket.WEEK: timedelta(days=16),
+    TimeBucket.MONTH: timedelta(days=64),
+}
+"""At least two of each, however clocks are changed: from there on a whole one begins."""
+
 
 def zone(name: str) -> ZoneInfo:
     """The IANA time zone of that name.
@@ -48,6 +56,17 @@ def cut(start: datetime, end: datetime, bucket: TimeBucket | None, where: ZoneIn
     if len(edges) > MAX_BUCKETS:
         raise InvalidField(Violation("time_bucket", f"makes more than {MAX_BUCKETS} buckets"))
     return list(pairwise([*edges, end]))
+
+
+def around(moment: datetime, bucket: TimeBucket, where: ZoneInfo) -> Bucket:
+    """The bucket that `moment` is in, whole: [start, end), UTC. As `cut` cuts them."""
+    moment = moment.astimezone(UTC)
+    start = moment
+    for boundary in _boundaries(moment - _LONGEST[bucket], bucket, where):
+        if boundary > moment:
+            return start, boundary
+        start = boundary
+    raise AssertionError  # boundaries have no end
 
 
 def _boundaries(after: datetime, bucket: TimeBucket, where: ZoneInfo) -> Iterator[datetime]:

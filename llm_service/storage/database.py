@@ -26,6 +26,8 @@ from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations
 from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
+from llm_service.storage.budget_accounts import BudgetAccounts
+from llm_service.storage.budgets import Budgets
 from llm_service.storage.call_claims import CallClaims
 from llm_service.storage.circuits import Circuits
 from llm_service.storage.client_keys import ClientKeys
@@ -64,6 +66,8 @@ class Transaction:
         self.credentials = Credentials(connection, self.audit)
         self.models = Models(connection, self.audit)
         self.model_configs = ModelConfigs(connection, self.audit)
+        self.budgets = Budgets(connection, self.audit)
+        self.budget_accounts = BudgetAccounts(connection)
         self.creations = Creations(connection)
         self.call_claims = CallClaims(connection)
         self.circuits = Circuits(connection)

@@ -89,6 +89,11 @@ class Journal:
         return journal
 
     @property
+    def process(self) -> str:
+        """A UUID text that tells this process from all others, also after its death."""
+        return self._folder.name
+
+    @property
     def fill(self) -> float:
         """The share of its bytes that is taken, 0 to 1 and a little above."""
         return self._bytes / self._most_bytes
@@ -274,6 +279,11 @@ class Orphan:
         self.damaged = False
         # What the process did last had been handed to the system, and went with it.
         self.machine_died = os.pread(lock, 64, 0) != _boot()
+
+    @property
+    def process(self) -> str:
+        """As `Journal.process` of the one that died."""
+        return self._folder.name
 
     def frames(self) -> Iterator[Frame]:
         """What was written, in order. What a dying machine left half written ends a segment."""

@@ -81,6 +81,17 @@ class UsageRecords:
             ]
             await self._connection.execute(statement, batch)
 
+    async def add_new(self, records: Sequence[UsageRecord]) -> frozenset[str]:
+        """As `add_many`, and give back the ids of the records that were not there."""
+        statement = rows.insert_new(self._connection.dialect, table).returning(table.c.record_id)
+        added: set[str] = set()
+        for start in range(0, len(records), BATCH):
+            batch = [
+                rows.clip(table, _to_values(record)) for record in records[start : start + BATCH]
+            ]
+            added.update((await self._connection.execute(statement, batch)).scalars())
+        return frozenset(added)
+
     async def list(self, tenant: str | None, listing: Listing) -> Page[UsageRecord]:
         """One page of records, oldest first unless `order_by` says otherwise.
 
@@ -164,6 +175,7 @@ def _to_values(record: UsageRecord) -> rows.Values:
         "operation": record.operation.value,
         "attempt_id": record.attempt_id or None,
         "usage_source": record.usage_source and record.usage_source.value,
+        "budget_time": record.budget_time,
         **_error_values(attempt.error),
         **_usage_values(attempt.usage),
         **_cost_values(attempt.cost),
@@ -245,6 +257,7 @@ def _to_record(row: Row[Any]) -> UsageRecord:
         operation=Operation(row.operation),
         usage_source=row.usage_source and UsageSource(row.usage_source),
         attempt_id=row.attempt_id or "",
+        budget_time=row.budget_time,
     )
 
 

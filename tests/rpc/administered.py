@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from llm_service.bootstrap import parts
 from llm_service.domain.provider import Model, ModelOrigin
 from llm_service.domain.usage import UsageRecord
+from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.checks import Checks
 from llm_service.gateway.admin.credentials import Credentials
 from llm_service.gateway.admin.keys import Keys
@@ -34,6 +35,7 @@ from llm_service.providers.base import Account
 from llm_service.providers.egress import Egress
 from llm_service.rpc.alert import AlertServicer
 from llm_service.rpc.audit import AuditServicer
+from llm_service.rpc.budget import BudgetServicer
 from llm_service.rpc.callers import Authenticate, anyone
 from llm_service.rpc.config import ConfigServicer
 from llm_service.rpc.model import ModelServicer
@@ -42,6 +44,7 @@ from llm_service.rpc.server import build_server
 from llm_service.rpc.stubs import (
     alert_service_pb2_grpc,
     audit_service_pb2_grpc,
+    budget_service_pb2_grpc,
     config_service_pb2_grpc,
     model_service_pb2_grpc,
     provider_admin_service_pb2_grpc,
@@ -115,6 +118,7 @@ class Administered:
     configs: config_service_pb2_grpc.ConfigServiceStub
     alerts: alert_service_pb2_grpc.AlertServiceStub
     webhooks: webhook_service_pb2_grpc.WebhookServiceStub
+    budgets: budget_service_pb2_grpc.BudgetServiceStub
 
 
 @asynccontextmanager
@@ -177,6 +181,10 @@ async def administered(
                     AlertServicer(AlertFeed(database, poll_seconds=0.01)),
                 ),
                 (
+                    budget_service_pb2_grpc.add_BudgetServiceServicer_to_server,
+                    BudgetServicer(Budgets(database), AlertFeed(database, poll_seconds=0.01)),
+                ),
+                (
                     webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
                     WebhookServicer(Webhooks(database, vault, egress)),
                 ),
@@ -201,6 +209,7 @@ async def administered(
                     config_service_pb2_grpc.ConfigServiceStub(channel),
                     alert_service_pb2_grpc.AlertServiceStub(channel),
                     webhook_service_pb2_grpc.WebhookServiceStub(channel),
+                    budget_service_pb2_grpc.BudgetServiceStub(channel),
                 )
         finally:
             await serving.server.stop(None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from google.protobuf.duration_pb2 import Duration
 
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
+from llm_service.rpc.stubs import budget_service_pb2 as budget_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs import webhook_service_pb2 as webhook_pb
@@ -19,6 +20,7 @@ MODEL = f"{NAME}/models/fast"
 SERVICE = "llmservice.v1.ProviderAdminService"
 CONFIGS = "llmservice.v1.ConfigService"
 WEBHOOKS = "llmservice.v1.WebhookService"
+BUDGETS = "llmservice.v1.BudgetService"
 PARENT = "tenants/acme"
 
 
@@ -57,6 +59,18 @@ PLANNING = config_pb.CreateModelConfigRequest(
     ),
 )
 
+BUDGET = "tenants/acme/budgets/planning"
+SPENDING = budget_pb.CreateBudgetRequest(
+    parent=PARENT,
+    budget_id="planning",
+    budget=budget_pb.Budget(
+        filter='interaction = "planning"',
+        limit_tokens=1000,
+        period=budget_pb.Budget.PERIOD_DAY,
+        rules=[budget_pb.BudgetRule(threshold_percent=80, action="ACTION_ALERT")],
+    ),
+)
+
 WEBHOOK = "tenants/acme/webhooks/pager"
 PAGER = webhook_pb.CreateWebhookRequest(
     parent=PARENT,
@@ -66,6 +80,21 @@ PAGER = webhook_pb.CreateWebhookRequest(
 )
 
 CASES = {
+    "CreateBudget": Case(
+        SPENDING, BUDGET, {"filter", "limit_tokens", "period", "time_zone", "rules"}
+    ),
+    "UpdateBudget": Case(
+        budget_pb.UpdateBudgetRequest(budget=budget_pb.Budget(name=BUDGET, limit_tokens=2000)),
+        BUDGET,
+        {"limit_tokens"},
+        (SPENDING,),
+    ),
+    "DeleteBudget": Case(
+        budget_pb.DeleteBudgetRequest(name=BUDGET),
+        BUDGET,
+        {"filter", "limit_tokens", "period", "time_zone", "rules"},
+        (SPENDING,),
+    ),
     "CreateProvider": Case(ONE, NAME, {"kind"}),
     "UpdateProvider": Case(UPDATE, NAME, {"display_name"}, (ONE,)),
     "DeleteProvider": Case(DELETE, NAME, {"delete_time", "purge_time"}, (ONE,)),
@@ -180,13 +209,20 @@ async def entries(service, parent="tenants/-", **asked):
 
 def calling(service, request):
     method = type(request).__name__.removesuffix("Request")
-    stubs = {SERVICE: service.admin, CONFIGS: service.configs, WEBHOOKS: service.webhooks}
+    stubs = {
+        SERVICE: service.admin,
+        CONFIGS: service.configs,
+        WEBHOOKS: service.webhooks,
+        BUDGETS: service.budgets,
+    }
     return getattr(stubs[owner_of(method)], method)(request)
 
 
 def owner_of(method):
     if "Webhook" in method:
         return WEBHOOKS
+    if "Budget" in method:
+        return BUDGETS
     return CONFIGS if "ModelConfig" in method else SERVICE
 
 

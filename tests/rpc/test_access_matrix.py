@@ -128,6 +128,7 @@ def resources_of(tenant: str, provider: str = "p", key: str = "a" * 16) -> list[
         f"{root}/providers/{provider}/models/m",
         f"{root}/clientKeys/{key}",
         f"{root}/modelConfigs/{provider}",
+        f"{root}/budgets/{provider}",
         f"{root}/webhooks/{provider}",
     ]
 

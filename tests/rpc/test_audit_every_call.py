@@ -9,13 +9,19 @@ from llm_service.domain.access import ANYONE, Principal, Role
 from llm_service.errors import EtagMismatch
 from llm_service.rpc import audits
 from llm_service.rpc.stubs import access_service_pb2 as access_pb
-from llm_service.rpc.stubs import alert_service_pb2, usage_service_pb2, webhook_service_pb2
+from llm_service.rpc.stubs import (
+    alert_service_pb2,
+    budget_service_pb2,
+    usage_service_pb2,
+    webhook_service_pb2,
+)
 from llm_service.rpc.stubs import audit_service_pb2 as audit_pb
 from llm_service.rpc.stubs import config_service_pb2 as config_pb
 from llm_service.rpc.stubs import provider_admin_service_pb2 as pb
 from llm_service.rpc.stubs.provider_pb2 import Provider
 from tests.rpc.administered import administered, refusal
 from tests.rpc.audit_cases import (
+    BUDGETS,
     CASES,
     CONFIGS,
     CREDENTIAL,
@@ -35,7 +41,7 @@ from tests.rpc.audit_cases import (
 
 FILES = (
     *(pb, config_pb, access_pb, usage_service_pb2, audit_pb),
-    *(alert_service_pb2, webhook_service_pb2),
+    *(alert_service_pb2, budget_service_pb2, webhook_service_pb2),
 )
 CLIENT_KEY_METHODS = {"CreateClientKey", "UpdateClientKey", "RevokeClientKey"}
 """Tried in test_audit_access.py: their resources have names of the service's own choice."""
@@ -115,7 +121,7 @@ async def test_a_call_refused_within_its_transaction_leaves_one_entry(service, r
 
 async def test_a_call_that_is_turned_away_is_nobodys(database_url):
     async def nobody(called, context):
-        if any(owner in called for owner in (SERVICE, CONFIGS, WEBHOOKS)):
+        if any(owner in called for owner in (SERVICE, CONFIGS, WEBHOOKS, BUDGETS)):
             raise EtagMismatch("stands in for whatever an authenticator raises")
         return ANYONE
 

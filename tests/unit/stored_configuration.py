@@ -24,7 +24,7 @@ class StoredConfiguration:
 
     def __init__(self) -> None:
         self.providers, self.credentials, self.models = Table(), Table(), Table()
-        self.model_configs = Table()
+        self.model_configs, self.budgets = Table(), Table()
         self.generations: dict[str, int] = {}
         self.down = False
         self.ticks: asyncio.Queue[None] = asyncio.Queue()

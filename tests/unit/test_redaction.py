@@ -25,6 +25,8 @@ MESSAGES = [
 SHOWN_TEXTS = {
     "AwsKey": {"access_key_id"},
     "Circuit": {"model", "credential", "reason"},
+    "Budget": {"name", "display_name", "filter", "time_zone", "etag"},
+    "BudgetRule": {"downgrade_model"},
     "ClientKey": {"name", "display_name", "etag"},
     "Credential": {"name", "uid", "display_name", "environment_variable", "obfuscated_secret"}
     | {"origin"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_service.settings import IGNORED, Address, Settings, SettingsError
+from llm_service.settings import Address, Settings, SettingsError
 from tests.unit.environments import CANARY, POSTGRES, problems
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -279,8 +279,8 @@ def test_a_misspelled_variable_is_an_error_that_names_the_right_one(typo: str, m
     assert found[typo].endswith(f"did you mean {meant}?")
 
 
-def test_older_names_and_unlike_names_are_ignored() -> None:
-    environment = {**dict.fromkeys(IGNORED, "x"), "LLM_TEAM": "search", "LLM_FACTORY_URL": "x"}
+def test_unlike_names_are_ignored() -> None:
+    environment = {"LLM_TEAM": "search", "LLM_FACTORY_URL": "x"}
 
     assert Settings.from_env(environment) == Settings.from_env({})
 

@@ -15,10 +15,12 @@ MAX_TARGETS = 16
 MAX_NAME = 512
 
 _OF_AN_ATTEMPT: tuple[type[GatewayError], ...] = (
+    errors.BudgetExceeded,
     errors.CapabilityNotSupported,
     errors.ContentFiltered,
     errors.ContextLengthExceeded,
     errors.CostLimitExceeded,
+    errors.CostUnknown,
     errors.EgressDenied,
     errors.EncryptionKeyMissing,
     errors.ModelNotFound,

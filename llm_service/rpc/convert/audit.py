@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from llm_service.domain.access import ClientKey, ClientKeyState
 from llm_service.domain.audit import Anchor, AuditEntry, FieldChange, Hidden, Verdict
+from llm_service.domain.budget import Budget
 from llm_service.domain.health import CircuitNews
 from llm_service.domain.model_config import ModelConfig
 from llm_service.domain.provider import Credential, Model, Provider
@@ -16,6 +17,7 @@ from llm_service.gateway.admin.states import CredentialView, State
 from llm_service.gateway.audit.log import Fields
 from llm_service.rpc import redaction
 from llm_service.rpc.codes import code_for
+from llm_service.rpc.convert.budget import from_budget
 from llm_service.rpc.convert.client_key import from_client_key
 from llm_service.rpc.convert.health import from_news
 from llm_service.rpc.convert.model import from_model
@@ -69,6 +71,7 @@ _MESSAGES: dict[type, Callable[[Any], Message]] = {
     ClientKey: _client_key,
     Model: from_model,
     ModelConfig: from_model_config,
+    Budget: from_budget,
     Webhook: from_webhook,
     CircuitNews: from_news,
 }

@@ -74,11 +74,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     limit.
     """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 31
-    """A budget is used up. Not sent by this version."""
+    """A budget has no room for the call. QuotaFailure names it; RetryInfo is there
+    if it resets within the hour. Metadata: budget, unit, limit, spent, reserved,
+    resetTime. Nothing was called.
+    """
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 32
     """The estimate is above routing.max_cost_nano_usd. Nothing was called."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 33
-    """The gateway sheds load, or is stopping. Nothing was called.
+    """The gateway sheds load, or is stopping. Nothing was called."""
+    ERROR_REASON_COST_UNKNOWN: _ErrorReason.ValueType  # 34
+    """A budget that blocks applies, and the call has no bound: its model has no
+    price, or nobody limits its output. Metadata: budget, model, missing.
     Configuration an operator must fix.
     """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 50
@@ -190,11 +196,17 @@ there is room again; without RetryInfo the call needs more than the whole
 limit.
 """
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 31
-"""A budget is used up. Not sent by this version."""
+"""A budget has no room for the call. QuotaFailure names it; RetryInfo is there
+if it resets within the hour. Metadata: budget, unit, limit, spent, reserved,
+resetTime. Nothing was called.
+"""
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 32
 """The estimate is above routing.max_cost_nano_usd. Nothing was called."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 33
-"""The gateway sheds load, or is stopping. Nothing was called.
+"""The gateway sheds load, or is stopping. Nothing was called."""
+ERROR_REASON_COST_UNKNOWN: ErrorReason.ValueType  # 34
+"""A budget that blocks applies, and the call has no bound: its model has no
+price, or nobody limits its output. Metadata: budget, model, missing.
 Configuration an operator must fix.
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 50

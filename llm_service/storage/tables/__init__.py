@@ -3,6 +3,12 @@
 from llm_service.storage.tables.access import client_keys
 from llm_service.storage.tables.alerts import alert_monitor, alerts, webhook_deliveries, webhooks
 from llm_service.storage.tables.audit import audit_chains, audit_entries
+from llm_service.storage.tables.budgets import (
+    budget_holders,
+    budget_leases,
+    budget_windows,
+    budgets,
+)
 from llm_service.storage.tables.circuits import circuits
 from llm_service.storage.tables.columns import METADATA, Time
 from llm_service.storage.tables.configuration import (
@@ -26,6 +32,10 @@ __all__ = [
     "attempt_owners",
     "audit_chains",
     "audit_entries",
+    "budget_holders",
+    "budget_leases",
+    "budget_windows",
+    "budgets",
     "circuits",
     "client_keys",
     "config_counter",

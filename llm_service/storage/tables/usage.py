@@ -57,6 +57,7 @@ usage_records = Table(
     # Both NULL in rows of earlier releases; usage_source also where nothing was used.
     Column("attempt_id", string(UUID)),
     Column("usage_source", string(16)),
+    Column("budget_time", Time),  # NULL: no budget was there, or an earlier release wrote it
     Index(None, "tenant", "create_time", "record_id"),
     Index(None, "create_time", "record_id"),
     Index(None, "completion_id"),

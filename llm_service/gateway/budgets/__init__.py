@@ -1,0 +1,1 @@
+"""Budgets: what calls may use, held before they are dialled and counted once they are settled."""
