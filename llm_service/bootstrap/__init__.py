@@ -11,7 +11,7 @@ from llm_service.bootstrap.access import access_of, client_keys, first_key
 from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.calling import Calling
 from llm_service.bootstrap.foundation import Foundation, open_foundation
-from llm_service.bootstrap.health import health_of
+from llm_service.bootstrap.health import Health, health_of
 from llm_service.bootstrap.keys import key_rings, vault_of
 from llm_service.bootstrap.ledger import ledger_of
 from llm_service.bootstrap.rate_limits import rate_limiter
@@ -26,7 +26,8 @@ from llm_service.gateway.admin.upkeep import Upkeep
 from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.health.administration import HealthAdministration
-from llm_service.gateway.ledger import Ledger
+from llm_service.gateway.leased_ledger import LeasedLedger
+from llm_service.gateway.ledger import JournalledLedger, Ledger
 from llm_service.gateway.model_catalogue import ModelCatalogue
 from llm_service.gateway.repeatable_calls import RepeatableCalls
 from llm_service.gateway.routing import Router
@@ -100,8 +101,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             lambda: access.known.up_to(configuration.generation),
             health.sharing.refresh,
         )
-        verdicts = Verdicts(database)
-        work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
+        work = [*keeping, following, base.manager.sweep(), Upkeep(database).run()]
         work.append(health.sharing.run())
         deployment = base.start.deployment
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
@@ -109,19 +109,10 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
             work.append(keeper.run())
         work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
         await stack.enter_async_context(_running(*work))
-        limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
-        router = Router(health.circuits)
-        budgets = budgets_of(database, configuration, ledger, router)
-        await stack.enter_async_context(_running(*budgets.work))
-        limits = parts.call_limits(settings)
-        gates = (health.gate, limiter, budgets.gate)  # the last one may wait
-        upstream = Upstream(base.manager, ledger, telemetry, verdicts, limits, gates)
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
-        calling = Calling(
-            configuration, upstream, router, limiter, health.intake, budgets.downgrades
-        )
+        calling = await _calling(settings, stack, base, configuration, ledger, health)
         servicers = (
             *calling.servicers(settings, calls, ModelConfigs(database)),
             *_servicers(base, ledger, health.administration),
@@ -131,8 +122,29 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
-        stack.push_async_callback(lambda: upstream.drains.aclose(serving.grace_left))
+        stack.push_async_callback(lambda: calling.upstream.drains.aclose(serving.grace_left))
         yield serving, notes
+
+
+async def _calling(
+    settings: Settings,
+    stack: AsyncExitStack,
+    base: Foundation,
+    configuration: Configuration,
+    ledger: JournalledLedger | LeasedLedger,
+    health: Health,
+) -> Calling:
+    """What calls go through, and what works for it in the background."""
+    database, telemetry = base.database, base.telemetry
+    limiter = await stack.enter_async_context(rate_limiter(settings, telemetry))
+    router, verdicts = Router(health.circuits), Verdicts(database)
+    budgets = budgets_of(database, configuration, ledger, router)
+    await stack.enter_async_context(_running(verdicts.run(), *budgets.work))
+    gates = (health.gate, limiter, budgets.gate)  # the last one may wait
+    upstream = Upstream(
+        base.manager, ledger, telemetry, verdicts, parts.call_limits(settings), gates
+    )
+    return Calling(configuration, upstream, router, limiter, health.intake, budgets.downgrades)
 
 
 def _servicers(

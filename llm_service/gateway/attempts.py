@@ -77,6 +77,11 @@ class TrackedAttempt:
         return bool(self._left_because)
 
     @property
+    def caller_ran_out(self) -> bool:
+        """As the call's."""
+        return self._call.caller_ran_out
+
+    @property
     def settled(self) -> bool:
         return self._settled
 
@@ -286,16 +291,15 @@ class TrackedAttempt:
         """
         try:
             yield
-        except GatewayError as error:
-            self.failed(error)
-            raise
         except BaseException as leaving:
-            if isinstance(leaving, Exception) or not taken():
-                self.gone(leaving)
-            else:
+            if taken():
                 self._left_because = self._call.left_because
                 if self._span is not None:
                     self._span.failed(self._left_because)
+            elif isinstance(leaving, GatewayError):
+                self.failed(leaving)
+            else:
+                self.gone(leaving)
             raise
 
     def gone(self, leaving: BaseException) -> None:
@@ -324,7 +328,9 @@ class TrackedAttempt:
         self.left(self._left_because, failure)
 
     def failed(self, error: GatewayError) -> None:
-        """Settle as failed, unless it is settled."""
+        """Settle as failed, unless it is settled, or somebody reads on."""
+        if self.handed_over:
+            return
         if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
             self.left(self._call.left_because)
         usage = self._known_usage(error)

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Asked = TypeVar("_Asked", Call, EmbeddingsCall)
+_TOO_LATE = "the provider did not answer in time"
 _Heard = Sequence[AdapterEvent] | Answer | Embeddings
 
 
@@ -68,8 +69,9 @@ class Reading:
         """As the adapter's; leaving it leaves what it reads from as it is."""
         self._streams = True
         stream = self._adapter.stream(self._longer(call))
+        by = asyncio.get_running_loop().time() + call.deadlines.total
         self._task = asyncio.create_task(self._read(stream, call.deadlines))
-        while (batch := await self._next()) is not None:
+        while (batch := await self._next(by)) is not None:
             yield batch
 
     async def count_tokens(self, call: Call) -> TokenCount:
@@ -121,16 +123,19 @@ class Reading:
     async def _whole(self, work: Coroutine[Any, Any, T], limits: Deadlines) -> T:
         task = asyncio.create_task(self._in_time(work, limits))
         self._task = task
-        await asyncio.wait([task])  # unlike the task itself, it can be left
+        # Unlike the task itself, the wait for it can be left.
+        if not (await asyncio.wait([task], timeout=limits.total))[0]:
+            raise ProviderTimeout(_TOO_LATE)
         return task.result()
 
     async def _in_time(self, work: Coroutine[Any, Any, T], limits: Deadlines) -> T:
-        by = asyncio.get_running_loop().time() + limits.total
+        """Longer than its caller waits, so that whoever reads on finds it under way."""
+        by = asyncio.get_running_loop().time() + limits.total + self._extra
         try:
             async with asyncio.timeout_at(by) as self._timeout:
                 return await work
         except TimeoutError as error:
-            raise ProviderTimeout("the provider did not answer in time") from error
+            raise ProviderTimeout(_TOO_LATE) from error
         finally:
             self._timeout = None  # an ended one cannot be moved
 
@@ -149,9 +154,16 @@ class Reading:
             async for batch in batches:
                 await self._ahead.put(batch)
 
-    async def _next(self) -> Sequence[AdapterEvent] | None:
-        """None: the answer has ended."""
-        taken = await self._ahead.get()
+    async def _next(self, by: float | None = None) -> Sequence[AdapterEvent] | None:
+        """None: the answer has ended. `by`: on the loop's clock."""
+        if by is None or not self._ahead.empty():
+            taken = await self._ahead.get()
+        else:
+            try:
+                async with asyncio.timeout_at(by):
+                    taken = await self._ahead.get()
+            except TimeoutError as error:
+                raise ProviderTimeout(_TOO_LATE) from error
         if isinstance(taken, Exception):
             raise taken
         return taken
@@ -197,7 +209,10 @@ class Drains:
         try:
             yield
         except BaseException as leaving:
-            if isinstance(leaving, Exception) or not self._take(attempt, reading, lease):
+            gone = not isinstance(leaving, Exception) or (
+                isinstance(leaving, ProviderTimeout) and attempt.caller_ran_out
+            )
+            if not gone or not self._take(attempt, reading, lease):
                 await attempt.evidence.weigh()
             raise
 

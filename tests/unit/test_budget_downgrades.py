@@ -12,6 +12,7 @@ from llm_service.gateway.budgets.downgrades import DOWNGRADED, Downgrades
 from llm_service.gateway.budgets.leases import DatabaseClock
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import Owned, view_of
+from llm_service.gateway.routing import Router
 from llm_service.storage.budget_accounts import Account
 from tests.fakes import FakeAdapter, a_model, a_request, an_answer
 from tests.unit.two_providers import PRICE, FakeConfiguration, World
@@ -60,7 +61,7 @@ async def served_by(spent, budget, model="m"):
     configuration = FakeConfiguration(view_of(1, shared, own, "default"))
     configuration.loaded = {"default": own}
     clock = DatabaseClock(lambda: 0.0)
-    downgrades = Downgrades(Spent(spent), configuration, clock)
+    downgrades = Downgrades(Spent(spent), configuration, clock, Router())
     await downgrades.refresh()
     completions = Completions(configuration, world.completions._upstream, downgrades=downgrades)
     completion = await completions.complete(a_request(model=model), None)

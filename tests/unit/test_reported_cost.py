@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llm_service.domain.completion import Attempt, Cost, ServedBy, TokenUsage
 from llm_service.domain.provider import Price, PriceItem
-from llm_service.gateway.call import total_cost
 from llm_service.gateway.pricing import cost_of
+from llm_service.gateway.totals import total_cost
 from llm_service.providers.chat.usage import token_usage
 from llm_service.providers.reported_cost import nano_usd
 from llm_service.rpc.convert.completion import from_cost
