@@ -29,7 +29,7 @@ from llm_service.errors import StorageUnavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0016")
 """Every revision this code knows, oldest first."""
 
 WAIT_SECONDS = 60
