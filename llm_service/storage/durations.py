@@ -13,7 +13,10 @@ _GRID = ((2, 1), (5, 2), (10, 5))
 
 
 def rounded(microseconds: ColumnElement[int]) -> ColumnElement[int]:
-    """The nearest step, halves up; NULL stays NULL. The steps are those of the triggers that sum usage up."""
+    """The nearest step, halves up; NULL stays so.
+
+    The steps are those of the triggers that sum usage up.
+    """
     return case(
         (microseconds.is_(None), null()),
         *(

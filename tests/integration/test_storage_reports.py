@@ -36,6 +36,7 @@ COSTS = st.sampled_from(
 )
 TOKENS = st.integers(0, 2**31 - 1)
 USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)
+NOON = timedelta(hours=12)
 FILTERS = [
     {},
     {"agent": "a"},
@@ -55,8 +56,9 @@ def records_and_queries(draw):
         a_record(
             number,
             tenant,
-            completion_id=f"{tenant}-{draw(st.integers(0, 4))}",
             create_time=(create_time := draw(times)),
+            # A call takes less than a day, from noon to noon.
+            completion_id=f"{tenant}-{draw(st.integers(0, 2))}-{create_time - NOON:%j}",
             attribution=Attribution(
                 tenant,
                 agent=draw(st.sampled_from(["", "a", "b"])),
