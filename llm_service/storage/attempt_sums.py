@@ -168,7 +168,7 @@ def _follows(pieces: Sequence[Piece]) -> ColumnElement[bool]:
         earlier.c.tenant == table.c.tenant,
         earlier.c.record_id < table.c.record_id,
         earlier.c.start_time >= first - 2 * LONGEST_ATTEMPT,
-        earlier.c.start_time < last,
+        earlier.c.start_time < last + LONGEST_ATTEMPT,
     )
 
 
