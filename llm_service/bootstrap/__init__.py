@@ -18,6 +18,7 @@ from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
+from llm_service.gateway.admin.usage_upkeep import UsageUpkeep
 from llm_service.gateway.completions import Completions
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.embeddings import Embeddings
@@ -92,6 +93,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         following = configuration.follow(settings.config_poll_seconds, access.known.refresh)
         verdicts = Verdicts(database)
         work = [*keeping, verdicts.run(), following, base.manager.sweep(), Upkeep(database).run()]
+        work.append(UsageUpkeep(database, settings.usage_retention_months).run())
         deployment = base.start.deployment
         if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
             stack.push_async_callback(keeper.write)

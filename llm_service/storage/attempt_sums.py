@@ -86,7 +86,7 @@ def _calls(query: UsageQuery, pieces: Sequence[Piece]) -> Select[Any]:
             *group,
             func.count().filter(table.c.cost_incomplete).label("unpriced_attempts"),
             func.count().filter(failed).label("error_count"),
-            func.count().filter(_follows(pieces)).label("fallback_count"),
+            func.count().filter(follows(pieces)).label("fallback_count"),
             *(func.sum(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
             func.sum(cost).label("cost_nano_usd"),
             func.sum(case((failed, cost), else_=0)).label("failed_attempt_nano_usd"),
@@ -159,7 +159,7 @@ def _matching(query: UsageQuery, pieces: Sequence[Piece]) -> list[ColumnElement[
     ]
 
 
-def _follows(pieces: Sequence[Piece]) -> ColumnElement[bool]:
+def follows(pieces: Sequence[Piece]) -> ColumnElement[bool]:
     """Whether the attempt was made after another of the same call."""
     earlier = table.alias("earlier")
     first, last = _ends(pieces)

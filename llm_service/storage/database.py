@@ -37,6 +37,8 @@ from llm_service.storage.providers import Providers
 from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
+from llm_service.storage.usage_days import UsageDays
+from llm_service.storage.usage_months import UsageMonths
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -60,6 +62,8 @@ class Transaction:
         self.model_configs = ModelConfigs(connection, self.audit)
         self.creations = Creations(connection)
         self.usage = UsageRecords(connection)
+        self.usage_days = UsageDays(connection)
+        self.usage_months = UsageMonths(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)
         self.config = ConfigVersions(connection)
