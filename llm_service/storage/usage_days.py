@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Select,
     and_,
@@ -182,8 +183,7 @@ def _attempts(day: date) -> Select[Any]:
 
 def _spread(day: date) -> Select[Any]:
     """How long the attempts of a day took, as rows of the table; their cells are there."""
-    one = literal_column("1")
-    none = literal_column("0")
+    one, none = literal_column("1", BigInteger), literal_column("0", BigInteger)
     lengths = (
         (rounded(records.c.duration_us), one, none),
         (rounded(records.c.first_token_us), none, one),

@@ -20,7 +20,8 @@ _REST = "usage_records_rest"
 _WHO = "nullif(current_setting('llm.tenant', true), '')"
 _OWN = f"{_WHO} = '*' OR tenant = {_WHO}"
 _CHILDREN = text(
-    "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = :parent ::regclass"
+    "SELECT CAST(CAST(inhrelid AS regclass) AS text) FROM pg_inherits"
+    f" WHERE inhparent = CAST('{records.name}' AS regclass)"
 )
 
 
@@ -86,7 +87,7 @@ class UsageMonths:
 
     async def _months(self) -> tuple[set[date], date | None]:
         """Those there are, and where the table ends that was there before there were months."""
-        names = (await self._connection.execute(_CHILDREN, {"parent": records.name})).scalars()
+        names = (await self._connection.execute(_CHILDREN)).scalars()
         found = [match for name in names if (match := _MONTH.fullmatch(name))]
         months = {bool(match[1]): set[date]() for match in found}
         for match in found:
