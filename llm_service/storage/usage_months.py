@@ -21,7 +21,7 @@ _WHO = "nullif(current_setting('llm.tenant', true), '')"
 _OWN = f"{_WHO} = '*' OR tenant = {_WHO}"
 _CHILDREN = text(
     "SELECT CAST(CAST(inhrelid AS regclass) AS text) FROM pg_inherits"
-    f" WHERE inhparent = CAST('{records.name}' AS regclass)"
+    " WHERE inhparent = CAST('usage_records' AS regclass)"
 )
 
 
