@@ -28,7 +28,7 @@ from llm_service.commands.console import (
     remote,
     settings,
 )
-from llm_service.commands.usage_table import Metric, table
+from llm_service.commands.usage_table import Metric, Shape, table
 
 if TYPE_CHECKING:
     from llm_service.gateway.admin.usage_upkeep import UsageUpkeep
@@ -158,7 +158,9 @@ async def _report(
         for line in _json(rows, answer):
             typer.echo(json.dumps(line, ensure_ascii=False))
         return
-    output().print(table(rows, answer.total, request, by.value, metric))
+    console = output()
+    shape = Shape(metric, console.width, short=console.is_terminal)
+    console.print(table(rows, answer.total, request, by.value, shape))
 
 
 def _json(rows: "list[pb.UsageRow]", answer: "pb.QueryUsageResponse") -> list[dict[str, Any]]:

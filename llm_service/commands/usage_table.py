@@ -1,6 +1,7 @@
 """Usage in a terminal: a table with bars."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
 
     from llm_service.rpc.stubs import usage_service_pb2 as pb
 
-_BAR = 12
+_UNITS = "kMGT"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
+
+
+_NARROW = 100
 
 
 class Metric(StrEnum):
@@ -27,37 +31,58 @@ class Metric(StrEnum):
     ERRORS = "errors"
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a table is drawn: what bars show, columns there are, names without their middle words."""
+
+    metric: Metric
+    width: int
+    short: bool
+
+
 def table(
     rows: "Sequence[pb.UsageRow]",
     total: "pb.UsageMetrics",
     request: "pb.QueryUsageRequest",
     bucket: str,
-    metric: Metric,
+    shape: Shape,
 ) -> "Table":
     """Rows by time and dimensions; costs in US dollars; "+ ?" where a price is unknown."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE, show_footer=True, pad_edge=False)
-    if bucket in _FORMATS:
-        made.add_column(bucket, "total", no_wrap=True)
-    for name in request.group_by:
-        made.add_column(name, overflow="fold", ratio=1)
+    narrow = shape.width < _NARROW
+    most = max((amount(row.metrics, shape.metric) for row in rows), default=0)
+    heads = [bucket] * (bucket in _FORMATS) + list(request.group_by)
+    made = Table(box=box.SIMPLE, show_footer=True, pad_edge=False, collapse_padding=True)
+    for place, name in enumerate(heads):
+        made.add_column(name, "" if place else "total", overflow="fold", no_wrap=name == bucket)
     for name, value in _cells(total).items():
         made.add_column(name, value, justify="right", no_wrap=True)
-    made.add_column(metric.value, no_wrap=True, min_width=_BAR)
-    most = max((amount(row.metrics, metric) for row in rows), default=0)
-    zone = ZoneInfo(request.time_zone)
+    made.add_column(shape.metric.value, no_wrap=True)
     for row in rows:
-        when = row.bucket_start_time.ToDatetime(UTC).astimezone(zone)
         made.add_row(
-            *([when.strftime(_FORMATS[bucket])] if bucket in _FORMATS else ()),
-            *(row.dimensions[name] or "-" for name in request.group_by),
+            *([_when(row, request.time_zone, bucket, narrow=narrow)] * (bucket in _FORMATS)),
+            *(_named(row.dimensions[name], short=shape.short) for name in request.group_by),
             *_cells(row.metrics).values(),
-            bar(amount(row.metrics, metric), most),
+            bar(amount(row.metrics, shape.metric), most, 8 if narrow else 20),
         )
     made.caption = f"{_caption(total)}; days in {request.time_zone}"
     return made
+
+
+def _when(row: "pb.UsageRow", time_zone: str, bucket: str, *, narrow: bool) -> str:
+    when = row.bucket_start_time.ToDatetime(UTC).astimezone(ZoneInfo(time_zone))
+    shown = when.strftime(_FORMATS[bucket])
+    return shown[5:] if narrow and bucket != "month" else shown
+
+
+def _named(value: str, *, short: bool) -> str:
+    """A resource's name without the words between its ids, where there is little room."""
+    words = value.split("/")
+    if short and words[0] in ("tenants", "providers"):
+        return "/".join(words[1::2])
+    return value or "-"
 
 
 def amount(metrics: "pb.UsageMetrics", metric: Metric) -> int:
@@ -72,7 +97,7 @@ def amount(metrics: "pb.UsageMetrics", metric: Metric) -> int:
             return metrics.error_count
 
 
-def bar(value: int, most: int, width: int = _BAR) -> str:
+def bar(value: int, most: int, width: int) -> str:
     """A part of `width` blocks, to an eighth; something is never nothing."""
     if not value or not most:
         return ""
@@ -91,15 +116,13 @@ def _cells(metrics: "pb.UsageMetrics") -> dict[str, str]:
 
 
 def count(tokens: int) -> str:
-    """Exact up to 99,999, then in thousands and so on."""
-    value, unit = float(tokens), ""
-    if tokens < 100_000:  # noqa: PLR2004 - as said
+    """Exact up to 9,999, then in thousands and so on."""
+    if tokens < 10_000:  # noqa: PLR2004 - as said
         return f"{tokens:,}"
-    for unit in ("k", "M", "G", "T"):
-        value /= 1000
-        if value < 999.95:  # noqa: PLR2004 - what is shown as 1000.0 takes the next unit
-            break
-    return f"{value:.1f}{unit}"
+    power = 1
+    while power < len(_UNITS) and tokens >= 999.95 * 1000**power:  # 1000.0 takes the next unit
+        power += 1
+    return f"{tokens / 1000**power:,.1f}{_UNITS[power - 1]}"
 
 
 def cost(metrics: "pb.UsageMetrics") -> str:
