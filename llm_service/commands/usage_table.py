@@ -73,7 +73,7 @@ def table(
 
 def _when(row: "pb.UsageRow", time_zone: str, bucket: str, *, narrow: bool) -> str:
     when = row.bucket_start_time.ToDatetime(UTC).astimezone(ZoneInfo(time_zone))
-    shown = when.strftime(_FORMATS[bucket])
+    shown = when.strftime(_FORMATS.get(bucket, ""))
     return shown[5:] if narrow and bucket != "month" else shown
 
 
@@ -132,7 +132,9 @@ def cost(metrics: "pb.UsageMetrics") -> str:
         return "unknown"
     whole, rest = divmod(nano, 1_000_000_000)
     digits = f"{rest:09d}"
-    if nano < 10_000_000:  # noqa: PLR2004 - a cent
+    if not nano:
+        shown = "00"
+    elif nano < 10_000_000:  # noqa: PLR2004 - a cent
         shown = digits[: max(2, len(digits) - len(digits.lstrip("0")) + 2)]
     else:
         cents = round(nano / 10_000_000)
