@@ -161,7 +161,8 @@ def partition() -> None:
     for name in INDEXES:
         op.execute(f"ALTER INDEX {name} RENAME TO before_{name}")
     op.execute(
-        f"CREATE TABLE usage_records (LIKE {old} INCLUDING DEFAULTS) PARTITION BY RANGE (start_time)"
+        f"CREATE TABLE usage_records (LIKE {old} INCLUDING DEFAULTS)"
+        " PARTITION BY RANGE (start_time)"
     )
     op.execute(
         "ALTER TABLE usage_records"
@@ -255,7 +256,7 @@ def first_of_next_month(day: date) -> date:
 
 
 def rounded(us: str) -> str:
-    """Microseconds to the nearest of 1.0, 1.1 ... 2.0, 2.2 ... 5.0, 5.5 ... times a power of ten."""
+    """Microseconds to the nearest of 1, 1.1 ... 2, 2.2 ... 5, 5.5 ... times a power of ten."""
     grid = [(limit * 10**e, step * 10 ** (e - 1)) for e in range(3, 12) for limit, step in GRID]
     whens = [
         f"WHEN {us} < {limit} THEN ({us} + {step // 2}) / {step} * {step}" for limit, step in grid
@@ -350,7 +351,8 @@ _BEFORE = before(
     "AND (s.record_id < i.record_id OR NOT EXISTS"
     " (SELECT 1 FROM inserted j WHERE j.record_id = s.record_id))"
     # Within the months that it can be in.
-    " AND s.start_time BETWEEN i.start_time - interval '2 days' AND i.start_time + interval '2 days'",
+    " AND s.start_time BETWEEN i.start_time - interval '2 days'"
+    " AND i.start_time + interval '2 days'",
 )
 _MOST = 2**63 - 1
 POSTGRESQL_FUNCTION = f"""CREATE FUNCTION sum_usage() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -54,26 +54,39 @@ class Bucket(StrEnum):
     ALL = "all"
 
 
+_BUCKETS = {Bucket.ALL: "TIME_BUCKET_UNSPECIFIED"}
+
+
+Days = Annotated[int, typer.Option(help="How many days back, today included.", min=1, max=366)]
+Since = Annotated[str, typer.Option(help="First day, as 2026-01-31; instead of --days.")]
+Until = Annotated[str, typer.Option(help="Last day; without one: up to now.")]
+By = Annotated[Bucket, typer.Option(help="Length of a row's time.")]
+GroupBy = Annotated[str, typer.Option(help="Comma list of dimensions.")]
+FilterText = Annotated[
+    str, typer.Option("--filter", help='Conditions, like: agent = "a" AND provider = "p"')
+]
+Bars = Annotated[Metric, typer.Option(help="What the bars show.")]
+TimeZone = Annotated[str, typer.Option(help="IANA zone that days begin in.")]
+Tenant = Annotated[str, typer.Option(help='Tenant id; "-" for all.')]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON object a row, and one of the total.")
+]
+
+
 @usage.callback()
 def show(
     context: typer.Context,
-    days: Annotated[
-        int, typer.Option(help="How many days back, today included.", min=1, max=366)
-    ] = 7,
-    since: Annotated[str, typer.Option(help="First day, as 2026-01-31; instead of --days.")] = "",
-    until: Annotated[str, typer.Option(help="Last day; without one: up to now.")] = "",
-    by: Annotated[Bucket, typer.Option(help="Length of a row's time.")] = Bucket.DAY,
-    group_by: Annotated[str, typer.Option(help="Comma list of dimensions.")] = "model",
-    filter_text: Annotated[
-        str, typer.Option("--filter", help='Conditions, like: agent = "a" AND provider = "p"')
-    ] = "",
-    metric: Annotated[Metric, typer.Option(help="What the bars show.")] = Metric.COST,
-    time_zone: Annotated[str, typer.Option(help="IANA zone that days begin in.")] = "UTC",
-    tenant: Annotated[str, typer.Option(help='Tenant id; "-" for all.')] = "-",
+    days: Days = 7,
+    since: Since = "",
+    until: Until = "",
+    by: By = Bucket.DAY,
+    group_by: GroupBy = "model",
+    filter_text: FilterText = "",
+    metric: Bars = Metric.COST,
+    time_zone: TimeZone = "UTC",
+    tenant: Tenant = "-",
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a row, and one of the total.")
-    ] = False,
+    as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     ca_file: CaFile = "",
     cert_file: CertFile = "",
@@ -88,9 +101,7 @@ def show(
     start, end = _period(days, since, until, time_zone)
     request = pb.QueryUsageRequest(
         parent=f"tenants/{tenant}",
-        time_bucket=pb.TimeBucket.Value(
-            "TIME_BUCKET_UNSPECIFIED" if by is Bucket.ALL else f"TIME_BUCKET_{by.name}"
-        ),
+        time_bucket=pb.TimeBucket.Value(_BUCKETS.get(by, f"TIME_BUCKET_{by.name}")),
         time_zone=time_zone,
         group_by=[name.strip() for name in group_by.split(",") if name.strip()],
         filter=filter_text,
@@ -164,27 +175,15 @@ async def _report(
 
 
 def _json(rows: "list[pb.UsageRow]", answer: "pb.QueryUsageResponse") -> list[dict[str, Any]]:
-    from google.protobuf.json_format import MessageToDict
-
     total = {"total": _dict(answer.total), "complete_time": answer.complete_time.ToJsonString()}
-    return [
-        *(
-            MessageToDict(
-                row,
-                preserving_proto_field_name=True,
-                always_print_fields_with_no_presence=True,
-            )
-            for row in rows
-        ),
-        total,
-    ]
+    return [*map(_dict, rows), total]
 
 
-def _dict(metrics: "pb.UsageMetrics") -> dict[str, Any]:
+def _dict(message: "pb.UsageRow | pb.UsageMetrics") -> dict[str, Any]:
     from google.protobuf.json_format import MessageToDict
 
     return MessageToDict(
-        metrics, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
 
 
