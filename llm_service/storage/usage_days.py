@@ -109,6 +109,9 @@ class UsageDays:
                 text(f"SET LOCAL statement_timeout = {SECONDS * 1000:.0f}")
             )
             await self._connection.execute(text("SET LOCAL work_mem = '64MB'"))
+            # There are no statistics yet of a day just written, and the planner would take it for a
+            # row.
+            await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
             await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
     async def _figures(self, cells: Select[Any]) -> Figures:
