@@ -8,7 +8,19 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Subquery, func, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    String,
+    Subquery,
+    func,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRow
@@ -22,6 +34,7 @@ from llm_service.storage.patience import patience
 MAX_ROWS = 50_000
 """Rows of one report. It is held in memory."""
 
+_WHOLE = -1  # the place of all buckets together
 _BUCKETS_A_STATEMENT = 1_000  # up to nine bound values each; SQLite takes 32,766
 _SECONDS = 30.0
 _LIMITS = (
@@ -50,21 +63,25 @@ async def run(
         for limit in _LIMITS:
             await connection.execute(limit)
     found: list[UsageRow] = []
+    whole: list[UsageRow] = []
     with patience(_SECONDS):
         for first in range(0, len(cuts), _BUCKETS_A_STATEMENT):
             some = cuts[first : first + _BUCKETS_A_STATEMENT]
-            found += await _rows(connection, query, some, MAX_ROWS - len(found))
-        total = found
-        if len(cuts) > 1 or query.group_by:
-            whole = replace(query, group_by=())
-            total = await _rows(connection, whole, [(cuts[0][0], cuts[-1][1])], 1)
-    return tuple(found), total[0].metrics if total else UsageMetrics()
+            rows, whole = await _rows(connection, query, some, MAX_ROWS - len(found))
+            found += rows
+        if len(cuts) > _BUCKETS_A_STATEMENT:
+            one = [(cuts[0][0], cuts[-1][1])]
+            _, whole = await _rows(connection, replace(query, group_by=()), one, 1)
+    return tuple(found), whole[0].metrics if whole else UsageMetrics()
 
 
 async def _rows(
     connection: AsyncConnection, query: UsageQuery, cuts: Sequence[Bucket], most: int
-) -> list[UsageRow]:
-    """One row for each bucket and combination of dimensions in which something happened."""
+) -> tuple[list[UsageRow], list[UsageRow]]:
+    """One row for each bucket and combination of dimensions in which something happened.
+
+    And one for all of it, or none.
+    """
     sources = await _sources(connection, query, cuts)
     found = list(await connection.execute(_metrics(query, sources).limit(most + 1)))
     if len(found) > most:
@@ -74,7 +91,11 @@ async def _rows(
         tuple(row[:width]): dict(zip(_DURATIONS, map(_seconds, row[width:]), strict=True))
         for row in await connection.execute(_percentiles(query, sources))
     }
-    return [_to_row(row, cuts, query, durations.get(tuple(row[:width]), {})) for row in found]
+    rows = [_to_row(row, cuts, query, durations.get(tuple(row[:width]), {})) for row in found]
+    every, all_cuts = replace(query, group_by=()), [(cuts[0][0], cuts[-1][1])]
+    whole = await connection.execute(_metrics(every, await _sources(connection, every, all_cuts)))
+    lasted = durations.get((_WHOLE, *("" for _ in query.group_by)), {})
+    return rows, [_to_row(row, all_cuts, every, lasted) for row in whole]
 
 
 def _seconds(microseconds: int | None) -> float | None:
@@ -135,7 +156,8 @@ def _percentiles(query: UsageQuery, sources: Sources) -> Select[Any]:
         *([day_sums.spread(query, days)] if days else ()),
         *([attempt_sums.spread(query, rest)] if rest else ()),
     ]
-    steps = _ranked(query, union_all(*parts).subquery("parts")).subquery("steps")
+    united = _with_whole(query, union_all(*parts).subquery("parts"))
+    steps = _ranked(query, united).subquery("ranked")
     group = _group(query, steps)
     return select(
         *group,
@@ -166,6 +188,17 @@ def _ranked(query: UsageQuery, parts: Subquery) -> Select[Any]:
     )
     us = parts.c.rounded_us
     return select(*group, us, *ranks, *wholes).group_by(*group, us)
+
+
+def _with_whole(query: UsageQuery, parts: Subquery) -> Subquery:
+    """The steps of each group, and in a group of its own those of all: read once for both."""
+    group, us = _group(query, parts), parts.c.rounded_us
+    counts = [func.sum(parts.c[f"{name}_count"]).label(f"{name}_count") for name in _MEASURES]
+    steps = select(*group, us, *counts).group_by(*group, us).cte("steps")
+    sums = [func.sum(steps.c[f"{name}_count"]) for name in _MEASURES]
+    nothing = [literal_column("''", String) for _ in query.group_by]
+    whole = select(literal_column(str(_WHOLE), Integer), *nothing, steps.c.rounded_us, *sums)
+    return union_all(select(steps), whole.group_by(steps.c.rounded_us)).subquery("with_whole")
 
 
 def _group(query: UsageQuery, source: Subquery) -> list[ColumnElement[Any]]:
