@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
+    Subquery,
     and_,
     case,
     column,
@@ -81,19 +82,46 @@ def _calls(query: UsageQuery, pieces: Sequence[Piece]) -> Select[Any]:
     group = [calendar.c.bucket, *_dimensions(query)]
     failed = table.c.error_reason != ""
     cost = func.coalesce(table.c.cost_nano_usd, 0)
+    several = _several(query, pieces)
+    same_call = and_(
+        several.c.completion_id == table.c.completion_id, several.c.tenant == table.c.tenant
+    )
     return (
         select(
             *group,
             func.count().filter(table.c.cost_incomplete).label("unpriced_attempts"),
             func.count().filter(failed).label("error_count"),
-            func.count().filter(follows(pieces)).label("fallback_count"),
+            func.count().filter(table.c.record_id > several.c.first).label("fallback_count"),
             *(func.sum(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
             func.sum(cost).label("cost_nano_usd"),
             func.sum(case((failed, cost), else_=0)).label("failed_attempt_nano_usd"),
         )
         .join_from(calendar, table, _within(calendar))
+        .outerjoin(several, same_call)
         .where(*_matching(query, pieces))
         .group_by(*group, table.c.completion_id, UtcDay(table.c.create_time))
+    )
+
+
+def _several(query: UsageQuery, pieces: Sequence[Piece]) -> Subquery:
+    """Calls of more than one attempt, and the first of each: fewer by far than attempts."""
+    first, last = _ends(pieces)
+    around = table.alias("around")
+    conditions = [
+        around.c.create_time >= first - LONGEST_ATTEMPT,
+        around.c.create_time < last + LONGEST_ATTEMPT,
+        around.c.start_time >= first - 2 * LONGEST_ATTEMPT,
+        around.c.start_time < last + LONGEST_ATTEMPT,
+    ]
+    if query.tenant is not None:
+        conditions.append(around.c.tenant == query.tenant)
+    call = [around.c.tenant, around.c.completion_id]
+    return (
+        select(*call, func.min(around.c.record_id).label("first"))
+        .where(*conditions)
+        .group_by(*call)
+        .having(func.count() > 1)
+        .subquery("several")
     )
 
 

@@ -58,10 +58,10 @@ def records_and_queries(draw):
             tenant,
             create_time=(create_time := draw(times)),
             # A call takes less than a day, from noon to noon.
-            completion_id=f"{tenant}-{draw(st.integers(0, 2))}-{create_time - NOON:%j}",
+            completion_id=f"{tenant}-{(call := draw(st.integers(0, 4)))}-{create_time - NOON:%j}",
             attribution=Attribution(
                 tenant,
-                agent=draw(st.sampled_from(["", "a", "b"])),
+                agent=["", "a", "b"][call % 3],  # who calls is the same in all its attempts
                 labels=draw(st.sampled_from([{}, {"team": "x"}, {"team": ""}])),
             ),
             attempt=an_attempt(
