@@ -126,6 +126,10 @@ bench: $(DEV) ## CPU per chunk and per call beside a bare echo server and an SDK
 scale: $(DEV) ## Lists, resolves and memory with 100,000 providers in 1,000 tenants
 	$(BIN)/python bench/scale.py
 
+.PHONY: reports
+reports: $(DEV) ## Reports over ROWS (10000000) usage records on PostgreSQL, and what sums cost an insert
+	$(BIN)/python bench/reports.py --rows $(or $(ROWS),10000000)
+
 ##@ Check
 
 .PHONY: check

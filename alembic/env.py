@@ -6,6 +6,13 @@ from sqlalchemy.pool import NullPool
 from alembic import context
 from llm_service.storage.tables import METADATA
 
+PARTITIONS = "usage_records_"
+
+
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """The months of a table are not tables of their own."""
+    return kind != "table" or not (name or "").startswith(PARTITIONS)
+
 
 def run(connection: Connection) -> None:
     context.configure(
@@ -13,6 +20,7 @@ def run(connection: Connection) -> None:
         target_metadata=METADATA,
         compare_type=True,
         compare_server_default=True,
+        include_name=is_ours,
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=True,
     )

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llm_service.bootstrap import alerts, parts, snapshots
-from llm_service.bootstrap.access import access_of, client_keys, first_key
+from llm_service.bootstrap.access import Access, access_of, client_keys, first_key
 from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.calling import Calling
 from llm_service.bootstrap.foundation import Foundation, open_foundation
@@ -23,6 +23,7 @@ from llm_service.gateway import pricing
 from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
+from llm_service.gateway.admin.usage_upkeep import UsageUpkeep
 from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.health.administration import HealthAdministration
@@ -96,19 +97,11 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
         health = health_of(settings, database, telemetry)
-        following = configuration.follow(
-            settings.config_poll_seconds,
-            lambda: access.known.up_to(configuration.generation),
-            health.sharing.refresh,
-        )
-        work = [*keeping, following, base.manager.sweep(), Upkeep(database).run()]
-        work.append(health.sharing.run())
-        deployment = base.start.deployment
-        if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
-            stack.push_async_callback(keeper.write)
-            work.append(keeper.run())
-        work += [telemetry.watch_loop(), base.audit.run(), *alerts.work(settings, base)]
-        await stack.enter_async_context(_running(*work))
+        await stack.enter_async_context(_running(*keeping, base.manager.sweep(), base.audit.run()))
+        await _follow(settings, stack, base, configuration, access, health)
+        upkeep = UsageUpkeep(database, settings.usage_retention_months)
+        work = (telemetry.watch_loop(), Upkeep(database).run(), upkeep.run())
+        await stack.enter_async_context(_running(*work, *alerts.work(settings, base)))
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)
@@ -124,6 +117,28 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
         stack.push_async_callback(lambda: calling.upstream.drains.aclose(serving.grace_left))
         yield serving, notes
+
+
+async def _follow(
+    settings: Settings,
+    stack: AsyncExitStack,
+    base: Foundation,
+    configuration: Configuration,
+    access: Access,
+    health: Health,
+) -> None:
+    """Keep what is known of the database as new as it is there, and on the disk for a start."""
+    following = configuration.follow(
+        settings.config_poll_seconds,
+        lambda: access.known.up_to(configuration.generation),
+        health.sharing.refresh,
+    )
+    work = [following, health.sharing.run()]
+    deployment = base.start.deployment
+    if keeper := await snapshots.keeper(settings, configuration, access.known, deployment):
+        stack.push_async_callback(keeper.write)
+        work.append(keeper.run())
+    await stack.enter_async_context(_running(*work))
 
 
 async def _calling(

@@ -66,6 +66,15 @@ def output() -> "Console":
     return console
 
 
+def money(nano_usd: int, *, incomplete: bool = False) -> str:
+    """US dollars, to the nano-dollar; a missing price is said, never shown as nothing."""
+    if incomplete and nano_usd == 0:
+        return "price unknown"
+    whole, rest = divmod(nano_usd, 1_000_000_000)
+    digits = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    return f"${whole}.{digits}" + (" + unknown" if incomplete else "")
+
+
 def settings() -> Settings:
     try:
         return Settings.from_env(os.environ)

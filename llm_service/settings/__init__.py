@@ -87,6 +87,10 @@ class Settings:
     )
     journal_sync_ms: int = _setting("LLM_JOURNAL_SYNC_MS", values.integer(0, 1000), 20)
 
+    # For how many whole months, beside the current one, usage records are kept; 0: for good. Sums
+    # by day stay.
+    usage_retention_months: int = _setting("LLM_USAGE_RETENTION_MONTHS", values.integer(0, 1200), 0)
+
     # The last configuration on disk, by default in the data folder with PostgreSQL and nowhere with
     # SQLite; and for how many seconds a configuration the database no longer confirms is used.
     snapshot_file: Path | None = _derived("LLM_SNAPSHOT_FILE", values.path)

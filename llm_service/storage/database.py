@@ -44,6 +44,8 @@ from llm_service.storage.providers import Providers
 from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
+from llm_service.storage.usage_days import UsageDays
+from llm_service.storage.usage_months import UsageMonths
 from llm_service.storage.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Transaction:
         self.call_claims = CallClaims(connection)
         self.circuits = Circuits(connection)
         self.usage = UsageRecords(connection)
+        self.usage_days = UsageDays(connection)
+        self.usage_months = UsageMonths(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)
         self.webhooks = Webhooks(connection, self.audit)

@@ -1,8 +1,9 @@
 """SQL that PostgreSQL and SQLite spell differently."""
 
+from datetime import date
 from typing import Any
 
-from sqlalchemy import Boolean, Integer, String
+from sqlalchemy import Boolean, Date, Integer, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -45,6 +46,14 @@ class Position(FunctionElement[int]):
 
     name = "position_of"
     type = Integer()
+    inherit_cache = True
+
+
+class UtcDay(FunctionElement[date]):
+    """The day of an instant, in UTC."""
+
+    name = "utc_day"
+    type = Date()
     inherit_cache = True
 
 
@@ -117,3 +126,15 @@ def _postgresql_finds(element: JsonFinds, compiler: SQLCompiler, **kw: Any) -> s
     elements = f"jsonb_array_elements_text({document})"
     found = f'strpos(lower(item COLLATE "C"), {part}) > 0'
     return f"EXISTS (SELECT 1 FROM {elements} AS items (item) WHERE {found})"  # noqa: S608 - bound
+
+
+@compiles(UtcDay, "sqlite")
+def _sqlite_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (instant,) = element.clauses
+    return f"substr({compiler.process(instant, **kw)}, 1, 10)"
+
+
+@compiles(UtcDay, "postgresql")
+def _postgresql_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (instant,) = element.clauses
+    return f"(({compiler.process(instant, **kw)}) AT TIME ZONE 'UTC')::date"

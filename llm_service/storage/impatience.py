@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from psycopg import AsyncConnection, OperationalError, errors
 from psycopg.abc import PQGen
 
+from llm_service.storage.patience import AT_LEAST
+
 T = TypeVar("T")
 
 Connect = Callable[..., Awaitable[AsyncConnection[Any]]]
@@ -26,7 +28,7 @@ def connector(seconds: float) -> Connect:
                 return await super().wait(gen, interval, timeout)
             try:
                 # Not asyncio.timeout: psycopg meets a cancellation by asking the server, for long.
-                return await super().wait(gen, interval, seconds)
+                return await super().wait(gen, interval, max(seconds, AT_LEAST.get()))
             except errors._WaitTimeout as error:  # noqa: SLF001 - it has no public name
                 self.pgconn.finish()
                 raise OperationalError("the server took too long to answer") from error

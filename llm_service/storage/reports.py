@@ -1,80 +1,53 @@
-"""Usage reports: attempts added up by bucket and dimension."""
+"""Usage reports: attempts added up by bucket and dimension.
+
+Whole days come from their sums where these know the dimensions, all else from the records.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Integer,
     Row,
     Select,
     String,
-    and_,
-    case,
-    column,
-    exists,
+    Subquery,
     func,
-    literal,
-    null,
+    literal_column,
     select,
     text,
-    values,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRow
 from llm_service.errors import InvalidField, Violation
-from llm_service.storage import buckets
+from llm_service.storage import attempt_sums, buckets, day_sums
+from llm_service.storage.attempt_sums import Piece
 from llm_service.storage.buckets import Bucket
-from llm_service.storage.expressions import JsonMember
-from llm_service.storage.tables import Time
-from llm_service.storage.tables import usage_records as table
-
-SERVED = "OK"
-"""The outcome of an attempt that served; every other outcome is its error reason."""
+from llm_service.storage.day_sums import METRICS, Days
+from llm_service.storage.patience import patience
 
 MAX_ROWS = 50_000
 """Rows of one report. It is held in memory."""
 
-_BUCKETS_A_STATEMENT = 1_000  # three bound values each; SQLite takes 32,766
-_TIMEOUT = text("SET LOCAL statement_timeout = '30s'")
-_LABEL = "label."
-_DIMENSIONS: dict[str, ColumnElement[str]] = {
-    "tenant": table.c.tenant,
-    "agent": table.c.agent,
-    "user": table.c.user_id,
-    "interaction": table.c.interaction,
-    "session": table.c.session,
-    "provider": table.c.provider,
-    "model": table.c.model,
-    "credential": table.c.credential,
-    "operation": table.c.operation,
-    "outcome": case((table.c.error_reason == "", SERVED), else_=table.c.error_reason),
-}
-_SUMS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "cache_write_1h_input_tokens",
-    "reasoning_output_tokens",
-    "cost_nano_usd",
-    "reported_nano_usd",
-    "reported_difference_nano_usd",
+_WHOLE = -1  # the place of all buckets together
+_BUCKETS_A_STATEMENT = 1_000  # up to nine bound values each; SQLite takes 32,766
+_SECONDS = 30.0
+_LIMITS = (
+    text(f"SET LOCAL statement_timeout = {_SECONDS * 1000:.0f}"),  # longer than other statements
+    text("SET LOCAL work_mem = '64MB'"),
+    text("SET LOCAL jit = off"),
 )
-# As of `Cost`: NULL where one of the two is not known in full.
-_DIFFERENCE = case(
-    (table.c.cost_incomplete, null()), else_=table.c.reported_nano_usd - table.c.cost_nano_usd
-)
-_COUNTS = (
-    "request_count",
-    "error_count",
-    "fallback_count",
-    "failed_attempt_nano_usd",
-    "unpriced_request_count",
-)
-_DURATIONS = ("duration_p50", "duration_p95", "first_token_p50", "first_token_p95")
+_DAY, _TICK = timedelta(days=1), timedelta(microseconds=1)
+_MEASURES = ("duration", "first_token")
+_PERCENTS = (50, 95)
+_DURATIONS = tuple(f"{name}_p{percent}" for name in _MEASURES for percent in _PERCENTS)
+
+Sources = tuple[Sequence[Days], Sequence[Piece]]
 
 
 async def run(
@@ -85,146 +58,157 @@ async def run(
         raise InvalidField(Violation("end_time", "is not after start_time"))
     where = buckets.zone(query.time_zone)
     cuts = buckets.cut(query.start_time, query.end_time, query.time_bucket, where)
-    matching = [_equals(name, value) for name, value in query.filters.items()]
-    if query.tenant is not None:
-        matching.append(table.c.tenant == query.tenant)
-    dimensions = [_dimension("group_by", name) for name in query.group_by]
+    attempt_sums.check(query)
     if connection.dialect.name == "postgresql":
-        await connection.execute(_TIMEOUT)  # reports may take longer than other statements
+        for limit in _LIMITS:
+            await connection.execute(limit)
     found: list[UsageRow] = []
-    for first in range(0, len(cuts), _BUCKETS_A_STATEMENT):
-        some = cuts[first : first + _BUCKETS_A_STATEMENT]
-        statement = _statement(some, dimensions, matching).limit(MAX_ROWS + 1 - len(found))
-        found += [_to_row(row, some, query.group_by) for row in await connection.execute(statement)]
-        if len(found) > MAX_ROWS:
-            raise InvalidField(Violation("group_by", f"makes more than {MAX_ROWS} rows"))
-    whole = _statement([(cuts[0][0], cuts[-1][1])], [], matching)
-    total = (await connection.execute(whole)).first()
-    return tuple(found), UsageMetrics() if total is None else _to_metrics(total)
+    whole: list[UsageRow] = []
+    with patience(_SECONDS):
+        for first in range(0, len(cuts), _BUCKETS_A_STATEMENT):
+            some = cuts[first : first + _BUCKETS_A_STATEMENT]
+            rows, whole = await _rows(connection, query, some, MAX_ROWS - len(found))
+            found += rows
+        if len(cuts) > _BUCKETS_A_STATEMENT:
+            one = [(cuts[0][0], cuts[-1][1])]
+            _, whole = await _rows(connection, replace(query, group_by=()), one, 1)
+    return tuple(found), whole[0].metrics if whole else UsageMetrics()
 
 
-def _dimension(parameter: str, name: str) -> ColumnElement[str]:
-    if name in _DIMENSIONS:
-        return _DIMENSIONS[name]
-    key = name.removeprefix(_LABEL)
-    if not name.startswith(_LABEL) or not key or "\0" in key:
-        allowed = ", ".join([*_DIMENSIONS, "label.{key}"])
-        raise InvalidField(Violation(parameter, f"knows no such dimension; there are: {allowed}"))
-    return func.coalesce(JsonMember(table.c.labels, literal(key, String())), literal("", String()))
+async def _rows(
+    connection: AsyncConnection, query: UsageQuery, cuts: Sequence[Bucket], most: int
+) -> tuple[list[UsageRow], list[UsageRow]]:
+    """One row for each bucket and combination of dimensions in which something happened.
+
+    And one for all of it, or none.
+    """
+    sources = await _sources(connection, query, cuts)
+    found = list(await connection.execute(_metrics(query, sources).limit(most + 1)))
+    if len(found) > most:
+        raise InvalidField(Violation("group_by", f"makes more than {MAX_ROWS} rows"))
+    width = 1 + len(query.group_by)
+    durations = {
+        tuple(row[:width]): dict(zip(_DURATIONS, map(_seconds, row[width:]), strict=True))
+        for row in await connection.execute(_percentiles(query, sources))
+    }
+    rows = [_to_row(row, cuts, query, durations.get(tuple(row[:width]), {})) for row in found]
+    every, all_cuts = replace(query, group_by=()), [(cuts[0][0], cuts[-1][1])]
+    whole = await connection.execute(_metrics(every, await _sources(connection, every, all_cuts)))
+    lasted = durations.get((_WHOLE, *("" for _ in query.group_by)), {})
+    return rows, [_to_row(row, all_cuts, every, lasted) for row in whole]
 
 
-def _equals(name: str, value: str) -> ColumnElement[bool]:
-    if "\0" in value:
-        raise InvalidField(Violation("filter", "holds a NUL character"))
-    return _dimension("filter", name) == value
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else int(microseconds) / 1_000_000
 
 
-def _statement(
-    cuts: Sequence[Bucket],
-    dimensions: Sequence[ColumnElement[str]],
-    matching: Sequence[ColumnElement[bool]],
-) -> Select[Any]:
-    """One row for each bucket and combination of dimensions in which something happened."""
-    attempts = _attempts(cuts, dimensions, matching).subquery("attempts")
-    cells = attempts.c
-    group = [cells.bucket, *(cells[f"dimension_{i}"] for i in range(len(dimensions)))]
-    failed = cells.error_reason != ""
-    completions = func.count(cells.completion_id.distinct())
-    return (
-        select(
-            *group,
-            completions.label("request_count"),
-            func.count().filter(failed).label("error_count"),
-            func.count().filter(cells.fallback).label("fallback_count"),
-            *(func.coalesce(func.sum(cells[name]), 0).label(name) for name in _SUMS),
-            func.coalesce(func.sum(cells.cost_nano_usd).filter(failed), 0).label(
-                "failed_attempt_nano_usd"
-            ),
-            completions.filter(cells.cost_incomplete).label("unpriced_request_count"),
-            *_percentiles(cells.duration_us, cells.duration_rank, cells.duration_count, "duration"),
-            *_percentiles(
-                cells.first_token_us,
-                cells.first_token_rank,
-                cells.first_token_count,
-                "first_token",
-            ),
+async def _sources(
+    connection: AsyncConnection, query: UsageQuery, cuts: Sequence[Bucket]
+) -> Sources:
+    """The whole days of each bucket that there are sums of, and the rest of its time.
+
+    Raises:
+        InvalidField: of some of the rest there may be no records any more.
+    """
+    summed_from, kept_from = await day_sums.horizons(connection)
+    known = day_sums.answers(query)
+    days: list[Days] = []
+    rest: list[Piece] = []
+    for place, (start, end) in enumerate(cuts):
+        first, last = max((start + _DAY - _TICK).date(), summed_from), end.date()
+        if known and first < last:
+            days.append((place, first, last))
+            around = ((start, _midnight(first)), (_midnight(last), end))
+            rest += [(place, *piece) for piece in around if piece[0] < piece[1]]
+        else:
+            rest.append((place, start, end))
+    if any(start < _midnight(kept_from) for _, start, _ in rest):
+        raise InvalidField(
+            Violation(
+                "start_time",
+                f"is before {kept_from}, from when on records are kept; of earlier time there are "
+                f"sums of whole days in UTC, by {', '.join(day_sums.DIMENSIONS)}",
+            )
         )
-        .group_by(*group)
-        .order_by(*group)
-    )
+    return days, rest
 
 
-def _attempts(
-    cuts: Sequence[Bucket],
-    dimensions: Sequence[ColumnElement[str]],
-    matching: Sequence[ColumnElement[bool]],
-) -> Select[Any]:
-    """The matching attempts, each with its bucket and its rank by duration among its group."""
-    calendar = _calendar(cuts)
-    earlier = table.alias("earlier")
-    fallback = exists().where(
-        earlier.c.completion_id == table.c.completion_id,
-        earlier.c.tenant == table.c.tenant,
-        earlier.c.record_id < table.c.record_id,
-    )
-    group = [calendar.c.bucket, *dimensions]
-    duration, first_token = table.c.duration_us, table.c.first_token_us
-    ranked = func.row_number().over(partition_by=group, order_by=duration)
-    first_ranked = func.row_number().over(partition_by=group, order_by=first_token.nulls_last())
-    return (
-        select(
-            calendar.c.bucket,
-            *(dimension.label(f"dimension_{i}") for i, dimension in enumerate(dimensions)),
-            *(table.c[name] for name in ("completion_id", "error_reason", "cost_incomplete")),
-            *(table.c[name] for name in _SUMS if name in table.c),
-            _DIFFERENCE.label("reported_difference_nano_usd"),
-            fallback.label("fallback"),
-            duration,
-            ranked.label("duration_rank"),
-            func.count(duration).over(partition_by=group).label("duration_count"),
-            first_token,
-            first_ranked.label("first_token_rank"),
-            func.count(first_token).over(partition_by=group).label("first_token_count"),
-        )
-        .join_from(calendar, table, _within(calendar))
-        .where(*matching)
-    )
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
-def _calendar(cuts: Sequence[Bucket]) -> CTE:
-    columns = column("bucket", Integer), column("start_time", Time), column("end_time", Time)
-    return (
-        values(*columns, name="calendar")
-        .data([(place, start, end) for place, (start, end) in enumerate(cuts)])
-        .cte("calendar")
-    )
-
-
-def _within(calendar: CTE) -> ColumnElement[bool]:
-    return and_(
-        table.c.create_time >= calendar.c.start_time, table.c.create_time < calendar.c.end_time
-    )
-
-
-def _percentiles(
-    value: ColumnElement[int], rank: ColumnElement[int], count: ColumnElement[int], name: str
-) -> list[ColumnElement[int]]:
-    """The nearest ranks: the least value that so many per cent of all values do not exceed."""
-    return [
-        func.min(value).filter(rank * 100 >= count * percent).label(f"{name}_p{percent}")
-        for percent in (50, 95)
+def _metrics(query: UsageQuery, sources: Sources) -> Select[Any]:
+    days, rest = sources
+    parts = [
+        *([day_sums.cells(query, days)] if days else ()),
+        *([attempt_sums.cells(query, rest)] if rest else ()),
     ]
+    cells = union_all(*parts).subquery("cells")
+    group = _group(query, cells)
+    sums = (func.sum(cells.c[name]).label(name) for name in METRICS)
+    return select(*group, *sums).group_by(*group).order_by(*group)
 
 
-def _to_row(row: Row[Any], cuts: Sequence[Bucket], group_by: Sequence[str]) -> UsageRow:
+def _percentiles(query: UsageQuery, sources: Sources) -> Select[Any]:
+    """The nearest ranks: the least value that so many per cent of all values do not exceed."""
+    days, rest = sources
+    parts = [
+        *([day_sums.spread(query, days)] if days else ()),
+        *([attempt_sums.spread(query, rest)] if rest else ()),
+    ]
+    united = _with_whole(query, union_all(*parts).subquery("parts"))
+    steps = _ranked(query, united).subquery("ranked")
+    group = _group(query, steps)
+    return select(
+        *group,
+        *(
+            func.min(steps.c.rounded_us)
+            .filter(
+                steps.c[f"{name}_all"] > 0,
+                steps.c[f"{name}_rank"] * 100 >= steps.c[f"{name}_all"] * percent,
+            )
+            .label(f"{name}_p{percent}")
+            for name in _MEASURES
+            for percent in _PERCENTS
+        ),
+    ).group_by(*group)
+
+
+def _ranked(query: UsageQuery, parts: Subquery) -> Select[Any]:
+    """How many attempts took up to so long, and how many there are."""
+    group = _group(query, parts)
+    sums = {name: func.sum(parts.c[f"{name}_count"]) for name in _MEASURES}
+    ranks = (
+        func.sum(count).over(partition_by=group, order_by=parts.c.rounded_us).label(f"{name}_rank")
+        for name, count in sums.items()
+    )
+    wholes = (
+        func.sum(count).over(partition_by=group).label(f"{name}_all")
+        for name, count in sums.items()
+    )
+    us = parts.c.rounded_us
+    return select(*group, us, *ranks, *wholes).group_by(*group, us)
+
+
+def _with_whole(query: UsageQuery, parts: Subquery) -> Subquery:
+    """The steps of each group, and in a group of its own those of all: read once for both."""
+    group, us = _group(query, parts), parts.c.rounded_us
+    counts = [func.sum(parts.c[f"{name}_count"]).label(f"{name}_count") for name in _MEASURES]
+    steps = select(*group, us, *counts).group_by(*group, us).cte("steps")
+    sums = [func.sum(steps.c[f"{name}_count"]) for name in _MEASURES]
+    nothing = [literal_column("''", String) for _ in query.group_by]
+    whole = select(literal_column(str(_WHOLE), Integer), *nothing, steps.c.rounded_us, *sums)
+    return union_all(select(steps), whole.group_by(steps.c.rounded_us)).subquery("with_whole")
+
+
+def _group(query: UsageQuery, source: Subquery) -> list[ColumnElement[Any]]:
+    return [source.c.bucket, *(source.c[f"dimension_{i}"] for i in range(len(query.group_by)))]
+
+
+def _to_row(
+    row: Row[Any], cuts: Sequence[Bucket], query: UsageQuery, durations: dict[str, Any]
+) -> UsageRow:
     start, end = cuts[row.bucket]
-    dimensions: dict[str, str] = dict(zip(group_by, row[1:], strict=False))
-    return UsageRow(start, end, dimensions, _to_metrics(row))
-
-
-def _to_metrics(row: Row[Any]) -> UsageMetrics:
-    values: dict[str, Any] = {name: int(getattr(row, name)) for name in (*_COUNTS, *_SUMS)}
-    for name in _DURATIONS:
-        microseconds = getattr(row, name)
-        values[name] = None if microseconds is None else microseconds / 1_000_000
-    return UsageMetrics(**values)
+    dimensions: dict[str, str] = dict(zip(query.group_by, row[1:], strict=False))
+    counts = {name: int(getattr(row, name)) for name in METRICS}
+    return UsageRow(start, end, dimensions, UsageMetrics(**{**durations, **counts}))

@@ -1,5 +1,7 @@
 """What each command says and returns."""
 
+import json
+
 import pytest
 
 from llm_service.commands import app
@@ -65,7 +67,7 @@ async def test_usage_shows_the_model_and_the_request(process):
     assert errors == "0"
     assert int(tokens_in) >= int(tokens_out) >= 3
     assert cost == "$0.00"
-    assert "calls, $0.00" in ran.out
+    assert "$0.00; days in UTC" in ran.out
 
 
 async def test_health_is_serving_or_says_what_is_not_there(process):
@@ -195,3 +197,33 @@ async def test_without_a_command_it_shows_its_help():
 
     assert ran.code in (0, 2)
     assert "Commands:" in ran.out + ran.err
+
+
+async def test_usage_is_told_by_any_dimension_time_and_zone_and_as_json(process):
+    await process.command("call", "--model", "echo-1", "a b c")
+
+    whole = await process.command(
+        *("usage", "--by", "all", "--group-by", "tenant,operation", "--time-zone", "Asia/Tokyo")
+    )
+    as_json = await process.command("usage", "--json", "--by", "month", "--group-by", "provider")
+    zone = await process.command("usage", "--time-zone", "Mars")
+    day = await process.command("usage", "--since", "yesterday")
+
+    assert (whole.code, as_json.code) == (0, 0)
+    assert "chat" in whole.out
+    *rows, last = map(json.loads, as_json.out.splitlines())
+    assert rows[-1]["dimensions"] == {"provider": "providers/echo"}
+    assert int(last["total"]["request_count"]) >= 1
+    assert (zone.code, day.code) == (2, 2)
+    assert is_one_line(zone.err)
+    assert is_one_line(day.err)
+
+
+async def test_sums_of_usage_are_checked_and_made_anew(tmp_path):
+    await command("migrate", folder=tmp_path)
+
+    checked = await command("usage", "check", folder=tmp_path)
+    rebuilt = await command("usage", "rebuild", folder=tmp_path)
+
+    assert (checked.code, checked.out) == (0, "checked 0 days, 0 with differences\n")
+    assert (rebuilt.code, rebuilt.out) == (0, "made the sums of 0 days anew\n")

@@ -164,12 +164,13 @@ def an_attempt(**changes) -> Attempt:
 
 def a_record(number: int, tenant: str = "acme", **changes) -> UsageRecord:
     """`number` decides the id, and so the order."""
+    create_time = changes.pop("create_time", NOW + timedelta(seconds=number))
     return UsageRecord(
         record_id=f"{tenant}-{number:06}",
         completion_id=changes.pop("completion_id", f"completion-{number}"),
         attribution=changes.pop("attribution", Attribution(tenant)),
-        attempt=changes.pop("attempt", an_attempt()),
-        create_time=changes.pop("create_time", NOW + timedelta(seconds=number)),
+        attempt=changes.pop("attempt", an_attempt(start_time=create_time)),
+        create_time=create_time,
         **changes,
     )
 

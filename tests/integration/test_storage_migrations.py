@@ -29,7 +29,7 @@ def table_names(url: str) -> set[str]:
     engine = create_engine(make_url(url).set(drivername=SYNC[make_url(url).get_backend_name()]))
     names = set(inspect(engine).get_table_names())
     engine.dispose()
-    return names
+    return {name for name in names if not name.startswith("usage_records_")}
 
 
 SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from llm_service.domain.completion import Attribution, Cost, ServedBy, TokenUsage
 from llm_service.domain.usage import TimeBucket, UsageMetrics, UsageQuery, UsageRow
 from llm_service.errors import InvalidField
-from llm_service.storage import buckets, reports
+from llm_service.storage import attempt_sums, buckets, reports
+from llm_service.storage import durations as durations_
 from tests.integration.samples import NUMBERS, a_record, an_attempt
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana"]
@@ -43,25 +44,37 @@ COSTS = st.sampled_from(
 )
 TOKENS = st.integers(0, 2**31 - 1)
 USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)
+NOON = timedelta(hours=12)
+FILTERS = [
+    {},
+    {"agent": "a"},
+    {"model": "p/m"},
+    {"label.team": ""},
+    {"outcome": attempt_sums.SERVED},
+]
+TARGETS = [("p", "p/m"), ("p", "p/n"), ("q", "q/m")]
 SECONDS = st.integers(0, 40).map(lambda tenths: tenths / 10)
 
 
 @st.composite
 def records_and_queries(draw):
     tenant, day = f"tenant-{next(NUMBERS)}", draw(st.sampled_from(DAYS))
+    times = st.integers(0, 3 * 24 * 60).map(lambda minutes: day + timedelta(minutes=minutes))
     records = [
         a_record(
             number,
             tenant,
-            completion_id=f"{tenant}-{draw(st.integers(0, 4))}",
-            create_time=day + timedelta(minutes=draw(st.integers(0, 3 * 24 * 60))),
+            create_time=(create_time := draw(times)),
+            # A call takes less than a day, from noon to noon.
+            completion_id=f"{tenant}-{(call := draw(st.integers(0, 4)))}-{create_time - NOON:%j}",
             attribution=Attribution(
                 tenant,
-                agent=draw(st.sampled_from(["", "a", "b"])),
+                agent=["", "a", "b"][call % 3],  # who calls is the same in all its attempts
                 labels=draw(st.sampled_from([{}, {"team": "x"}, {"team": ""}])),
             ),
             attempt=an_attempt(
-                target=ServedBy(draw(st.sampled_from(["p", "q"])), "m"),
+                target=ServedBy(*draw(st.sampled_from(TARGETS))),
+                start_time=create_time,
                 duration=draw(SECONDS),
                 usage=draw(USAGES),
                 cost=draw(COSTS),
@@ -73,20 +86,18 @@ def records_and_queries(draw):
     ]
     query = UsageQuery(
         tenant=tenant,
-        start_time=day + timedelta(hours=draw(st.integers(0, 6))),
-        end_time=day + timedelta(hours=draw(st.integers(7, 72))),
+        start_time=day + timedelta(hours=draw(st.sampled_from([0, 0, 1, 6]))),
+        end_time=day + timedelta(hours=draw(st.sampled_from([7, 24, 48, 50, 72]))),
         time_bucket=draw(st.none() | st.sampled_from(TimeBucket)),
         time_zone=draw(st.sampled_from(ZONES)),
         group_by=draw(
             st.lists(
-                st.sampled_from(["agent", "provider", "outcome", "label.team"]),
+                st.sampled_from(["agent", "provider", "model", "outcome", "label.team"]),
                 max_size=2,
                 unique=True,
             ).map(tuple)
         ),
-        filters=draw(
-            st.sampled_from([{}, {"agent": "a"}, {"label.team": ""}, {"outcome": reports.SERVED}])
-        ),
+        filters=draw(st.sampled_from(FILTERS)),
     )
     return records, query
 
@@ -97,15 +108,29 @@ def dimension(record, name):
             return record.attribution.agent
         case "provider":
             return record.attempt.target.provider
+        case "model":
+            return record.attempt.target.model
         case "outcome":
-            return record.error_reason or reports.SERVED
+            return record.error_reason or attempt_sums.SERVED
         case "label.team":
             return record.attribution.labels.get("team", "")
 
 
 def percentile(values, percent):
-    found = sorted(value for value in values if value is not None)
+    found = sorted(values)
     return found[math.ceil(len(found) * percent / 100) - 1] if found else None
+
+
+def rounded(seconds):
+    """The nearest step, halves up."""
+    microseconds = round(seconds * 1_000_000)
+    step = next(step for limit, step in durations_.steps() if microseconds < limit)
+    return (microseconds + step // 2) // step * step / 1_000_000
+
+
+def call(record):
+    """A call counts on each day, in UTC, that it had an attempt on."""
+    return record.completion_id, record.create_time.date()
 
 
 def metrics(records, everything) -> UsageMetrics:
@@ -121,10 +146,11 @@ def metrics(records, everything) -> UsageMetrics:
     costs = [r.attempt.cost for r in records if r.attempt.cost]
     said = [cost for cost in costs if cost.reported_nano_usd is not None]
     failed = [r for r in records if r.error_reason]
-    durations = [r.attempt.duration for r in records]
-    firsts = [r.first_token for r in records]
+    served = [r for r in records if not r.error_reason]
+    durations = [rounded(r.attempt.duration) for r in served]
+    firsts = [rounded(r.first_token) for r in served if r.first_token is not None]
     return UsageMetrics(
-        request_count=len({r.completion_id for r in records}),
+        request_count=len({call(r) for r in records}),
         error_count=len(failed),
         fallback_count=sum(
             any(
@@ -142,7 +168,7 @@ def metrics(records, everything) -> UsageMetrics:
         cost_nano_usd=cost(records),
         failed_attempt_nano_usd=cost(failed),
         unpriced_request_count=len(
-            {r.completion_id for r in records if r.attempt.cost and r.attempt.cost.incomplete}
+            {call(r) for r in records if r.attempt.cost and r.attempt.cost.incomplete}
         ),
         reported_nano_usd=sum(cost.reported_nano_usd for cost in said),
         reported_difference_nano_usd=sum(
@@ -175,12 +201,22 @@ def label(instant, bucket, zone):
 @on_a_database
 async def test_a_report_is_the_sum_of_its_records(database, asked):
     records, query = asked
-    async with database.begin() as tx:
-        await tx.usage.add_many(records)
+    half = len(records) // 2
+    for some in (records[:half], records[half:], records):  # the last are all there already
+        async with database.begin() as tx:
+            await tx.usage.add_many(some)
 
     async with database.read() as tx:
         rows, total = await tx.usage.query(query)
+    days = {record.create_time.date() for record in records}
+    async with database.begin() as tx:
+        wrong = [await tx.usage_days.differences(day) for day in days]
+        for day in days:
+            await tx.usage_days.rebuild(day)
+        made_anew = await tx.usage.query(query)
 
+    assert not any(wrong)
+    assert made_anew == (rows, total)
     matching = [
         record
         for record in records

@@ -83,7 +83,7 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Exclusive. Required."""
+        """Exclusive. Unset: now."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -235,11 +235,13 @@ class UsageMetrics(_message.Message):
     REPORTED_NANO_USD_FIELD_NUMBER: _builtins.int
     REPORTED_DIFFERENCE_NANO_USD_FIELD_NUMBER: _builtins.int
     request_count: _builtins.int
-    """Calls, however many attempts each took."""
+    """Calls, however many attempts each took. One that goes on past midnight UTC
+    counts on both days.
+    """
     error_count: _builtins.int
     """Attempts that failed, also those that a later attempt made up for."""
     fallback_count: _builtins.int
-    """Calls that needed more than one attempt."""
+    """Attempts made after another one of the same call."""
     response_cache_hit_count: _builtins.int
     """Calls answered without an attempt."""
     input_tokens: _builtins.int
@@ -253,7 +255,9 @@ class UsageMetrics(_message.Message):
     failed_attempt_nano_usd: _builtins.int
     """Part of cost_nano_usd spent on attempts that did not serve."""
     unpriced_request_count: _builtins.int
-    """Requests whose cost is incomplete for lack of a price."""
+    """Requests whose cost is incomplete for lack of a price; counted as
+    request_count is.
+    """
     cache_write_1h_input_tokens: _builtins.int
     """Part of cache_write_input_tokens, as in TokenUsage."""
     reported_nano_usd: _builtins.int
@@ -262,8 +266,8 @@ class UsageMetrics(_message.Message):
     """Sum of Cost.reported_difference_nano_usd, over the attempts that have one."""
     @_builtins.property
     def duration_p50(self) -> _duration_pb2.Duration:
-        """Of attempts that served, as are the other percentiles. Unset: there are
-        none.
+        """Of attempts that served, as are the other percentiles, to within 5 %.
+        Unset: there are none.
         """
 
     @_builtins.property

@@ -22,7 +22,14 @@ from llm_service.storage.tables.configuration import (
 from llm_service.storage.tables.creations import creations
 from llm_service.storage.tables.keys import encryption_keys, keyring_replicas
 from llm_service.storage.tables.model_configs import model_configs
-from llm_service.storage.tables.usage import attempt_owners, open_attempts, usage_records
+from llm_service.storage.tables.usage import (
+    attempt_owners,
+    open_attempts,
+    usage_bounds,
+    usage_day_durations,
+    usage_days,
+    usage_records,
+)
 
 __all__ = [
     "METADATA",
@@ -49,6 +56,9 @@ __all__ = [
     "models",
     "open_attempts",
     "providers",
+    "usage_bounds",
+    "usage_day_durations",
+    "usage_days",
     "usage_records",
     "webhook_deliveries",
     "webhooks",

@@ -1,9 +1,21 @@
 """What calls used."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+)
 
 from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
 
+# On PostgreSQL a table of months, by start_time, which therefore is in every unique index. Whoever
+# settles an attempt knows the same one, so that an attempt still has one row.
 usage_records = Table(
     "usage_records",
     METADATA,
@@ -61,7 +73,80 @@ usage_records = Table(
     Index(None, "tenant", "create_time", "record_id"),
     Index(None, "create_time", "record_id"),
     Index(None, "completion_id"),
-    Index(None, "attempt_id", unique=True),
+    Index(None, "attempt_id", "start_time", unique=True),
+)
+
+SUMS = (
+    "attempt_count",
+    "error_count",
+    "fallback_count",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "cache_write_1h_input_tokens",
+    "reasoning_output_tokens",
+    "cost_nano_usd",
+    "failed_attempt_nano_usd",
+    "reported_nano_usd",
+    "reported_difference_nano_usd",
+    # Calls that had an attempt in the cell; by provider and in all, each is in one of its cells.
+    "call_count",
+    "provider_call_count",
+    "model_call_count",
+    "unpriced_call_count",
+    "unpriced_provider_call_count",
+    "unpriced_model_call_count",
+)
+"""What is added up of a day's attempts."""
+
+_CELL = BigInteger().with_variant(Integer, "sqlite")
+
+# Kept by triggers on usage_records, within the transaction that inserts.
+usage_days = Table(
+    "usage_days",
+    METADATA,
+    Column("cell", _CELL, primary_key=True),
+    Column("day", Date, nullable=False),  # of create_time, in UTC
+    Column("tenant", string(ID), nullable=False),
+    Column("agent", string(ID), nullable=False),
+    Column("interaction", string(ID), nullable=False),
+    Column("operation", string(32), nullable=False),
+    Column("provider", string(RESOURCE_NAME), nullable=False),
+    Column("model", string(RESOURCE_NAME), nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in SUMS),
+    Index(
+        "ix_usage_days_cell",
+        "tenant",
+        "day",
+        "agent",
+        "interaction",
+        "operation",
+        "provider",
+        "model",
+        unique=True,
+    ),
+    Index(None, "day"),
+)
+
+# How many attempts of a cell that served took about so long; see storage/durations.py.
+usage_day_durations = Table(
+    "usage_day_durations",
+    METADATA,
+    Column("cell", _CELL, primary_key=True, autoincrement=False),
+    Column("rounded_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("duration_count", BigInteger, nullable=False),
+    Column("first_token_count", BigInteger, nullable=False),
+)
+
+# One row: from which day on all attempts are summed up, and all records are still there.
+usage_bounds = Table(
+    "usage_bounds",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("summed_from", Date, nullable=False),
+    Column("kept_from", Date, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 attempt_owners = Table(
