@@ -38,6 +38,7 @@ class Silence:
     status = failed = first_chunk = finished = nothing
     admit = progress = record = nothing
     note_reason = observe_backlog = observe_configuration = nothing
+    rate_limited = observe_shared_limits = alert = delivery = note_undelivered = nothing
 
     async def nothing_soon(self, *_told: Any) -> None:
         pass
