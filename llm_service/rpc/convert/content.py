@@ -57,10 +57,11 @@ def to_message(message: pb.Message, path: str, checks: Checks) -> Message:
     if role is None:
         checks.refuse(f"{path}.role", "must be system, user, assistant or tool")
         role = Role.USER
-    if not message.parts:
+    said = message.parts
+    if not said:
         checks.refuse(f"{path}.parts", "must hold at least one part")
     parts = tuple(
-        to_part(part, f"{path}.parts[{index}]", checks) for index, part in enumerate(message.parts)
+        [to_part(part, f"{path}.parts[{index}]", checks) for index, part in enumerate(said)]
     )
     return Message(role, parts, message.participant)
 
