@@ -35,9 +35,11 @@ class Silence:
     def nothing(self, *_told: Any, **_named: Any) -> None:
         pass
 
-    status = failed = first_chunk = finished = nothing
-    admit = progress = record = nothing
-    note_reason = observe_backlog = observe_configuration = nothing
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else it is told or asked to watch."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.nothing
 
     async def nothing_soon(self, *_told: Any) -> None:
         pass

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from llm_service.domain.completion import (
     AudioDelta,
-    CitationDelta,
     PartDelta,
     PartEvent,
     PartFinished,
@@ -68,20 +67,20 @@ class Assembly:
         self._parts: dict[int, _Growing] = {}
 
     def add(self, event: PartEvent) -> None:
-        match event:
-            case PartStarted(index, part):
-                self._parts[index] = _Growing(part)
-            case PartDelta(index=index, text=text, logprobs=logprobs):
-                growing = self._parts[index]
-                growing.texts.append(text)
-                growing.logprobs.extend(logprobs)
-            case AudioDelta(index, data):
-                self._parts[index].audio.append(data)
-            case CitationDelta(index, citation):
-                self._parts[index].citations.append(citation)
-            case PartFinished(index, state):
-                if state is not None:
-                    self._parts[index].provider_state = state
+        if isinstance(event, PartDelta):
+            growing = self._parts[event.index]
+            growing.texts.append(event.text)
+            if event.logprobs:
+                growing.logprobs.extend(event.logprobs)
+        elif isinstance(event, PartStarted):
+            self._parts[event.index] = _Growing(event.part)
+        elif isinstance(event, PartFinished):
+            if event.provider_state is not None:
+                self._parts[event.index].provider_state = event.provider_state
+        elif isinstance(event, AudioDelta):
+            self._parts[event.index].audio.append(event.data)
+        else:
+            self._parts[event.index].citations.append(event.citation)
 
     def parts(self) -> tuple[Part, ...]:
         return tuple(self._parts[index].part() for index in sorted(self._parts))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -163,10 +162,14 @@ class TrackedAttempt:
 
     def _identify(self, provider_model: str, provider_request_id: str = "") -> None:
         if provider_model or provider_request_id:
-            self._served_by = replace(
-                self._served_by,
-                provider_model=provider_model or self._served_by.provider_model,
-                provider_request_id=provider_request_id or self._served_by.provider_request_id,
+            known = self._served_by
+            self._served_by = ServedBy(
+                known.provider,
+                known.model,
+                known.credential,
+                provider_model or known.provider_model,
+                provider_request_id or known.provider_request_id,
+                known.model_config,
             )
 
     def _part(self, event: StreamEvent, out: list[StreamEvent]) -> None:

@@ -43,6 +43,8 @@ def check_tool_choice(tools: tuple[Tool, ...], choice: ToolChoice) -> None:
     """Refuse a choice among tools that are not there."""
     if not tools and (choice.mode is ToolMode.REQUIRED or choice.allowed_tools):
         raise InvalidField(Violation("tool_choice", "there are no tools to choose from"))
+    if not choice.allowed_tools:
+        return
     names = {tool.name for tool in tools if isinstance(tool, FunctionTool)}
     strangers = [
         Violation(f"tool_choice.allowed_tools[{number}]", "names no tool of the request")

@@ -12,7 +12,7 @@ from llm_service.errors import InvalidField, Violation
 from llm_service.gateway.completions import Completions, CostEstimate
 from llm_service.gateway.repeatable_calls import Claim, RepeatableCalls
 from llm_service.rpc.convert.checks import given
-from llm_service.rpc.convert.completion import from_completion, from_event
+from llm_service.rpc.convert.completion import fill_completion, from_completion, from_event
 from llm_service.rpc.convert.request import to_request
 from llm_service.rpc.repeatable import Served, as_events, claimed
 from llm_service.rpc.stubs import completion_pb2 as pb
@@ -39,7 +39,9 @@ class CompletionServicer(CompletionServiceServicer):
         if request.request_id:
             return await self._complete_once(request, asked, context)
         completion = await self._completions.complete(asked, context.time_remaining())
-        return service_pb.CompleteResponse(completion=from_completion(completion))
+        response = service_pb.CompleteResponse()
+        fill_completion(response.completion, completion)
+        return response
 
     async def StreamComplete(
         self, request: pb.CompletionRequest, context: Context

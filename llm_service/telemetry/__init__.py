@@ -80,9 +80,13 @@ class Telemetry:
         `operation` is the conventions' word ("chat"); `provider_name` a provider kind; `model` a
         configured model's upstream id, never text a caller chose.
         """
+        provider = names.PROVIDER_NAMES.get(provider_name, provider_name)
+        labels = self._metrics.labels(operation, provider, model)
+        if self._tracer is None:
+            return AttemptSpan(self._metrics, labels, None)
         attributes: dict[str, str | bool | int] = {
             names.OPERATION: operation,
-            names.PROVIDER: names.PROVIDER_NAMES.get(provider_name, provider_name),
+            names.PROVIDER: provider,
             names.REQUEST_MODEL: model,
             names.REQUEST_STREAM: stream,
         }
@@ -90,7 +94,7 @@ class Telemetry:
             attributes[names.SERVER_ADDRESS] = server_address
         if server_port:
             attributes[names.SERVER_PORT] = server_port
-        return AttemptSpan(self._tracer, self._metrics, attributes)
+        return AttemptSpan(self._metrics, labels, spans.attempt_span(self._tracer, attributes))
 
     def trace_id(self) -> str:
         """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""

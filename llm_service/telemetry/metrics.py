@@ -125,6 +125,9 @@ class Metrics:
             unit="s",
             description="Age of the oldest alert that is still to be delivered to a webhook.",
         )
+        self._observe_process(meter)
+
+    def _observe_process(self, meter: Meter) -> None:
         meter.create_observable_gauge(
             names.RATE_LIMITS_ALONE,
             callbacks=[lambda _: [Observation(int(self._shared_limits_away()))]],

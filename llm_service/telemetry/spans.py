@@ -1,6 +1,6 @@
 """The span and the measurements of one inbound call, and of one upstream attempt."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from time import monotonic
 from types import TracebackType
@@ -9,10 +9,7 @@ from typing import Self
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
-    INVALID_SPAN,
-    NonRecordingSpan,
     Span,
-    SpanContext,
     SpanKind,
     Status,
     StatusCode,
@@ -24,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from llm_service.errors import GatewayError
 from llm_service.telemetry import conventions as names
-from llm_service.telemetry.metrics import Metrics
+from llm_service.telemetry.metrics import AttemptLabels, Metrics
 
 _IDS = RandomIdGenerator()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -36,6 +33,8 @@ current_call: ContextVar["ServerCall | None"] = ContextVar("current_call", defau
 
 class ServerCall:
     """One inbound call: a SERVER span that continues the caller's trace, and the call's duration.
+
+    Without a tracer nobody would read the span: there is the trace id alone.
 
     A context manager. Inside it, `Telemetry.trace_id()` and every attempt belong to this call.
     """
@@ -62,20 +61,21 @@ class ServerCall:
         self._metrics = metrics
         self._code = "OK"
         self._reason = ""
-        parent = _parent(metadata)
-        self._span = (
-            tracer.start_span(
+        carrier = _carrier(metadata)
+        self._span: Span | None = None
+        if tracer is None:
+            number = _inherited(carrier) or _IDS.generate_trace_id()
+        else:
+            self._span = tracer.start_span(
                 self._method,
-                context=parent,
+                context=_PROPAGATOR.extract(carrier, Context()),
                 kind=SpanKind.SERVER,
                 attributes={names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._method},
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            if tracer
-            else _only_ids(parent)
-        )
-        self.trace_id = format(self._span.get_span_context().trace_id, "032x")
+            number = self._span.get_span_context().trace_id
+        self.trace_id = f"{number:032x}"
         """32 lower-case hexadecimal digits."""
         self._token: Token[ServerCall | None] | None = None
 
@@ -89,7 +89,7 @@ class ServerCall:
 
     def context(self) -> Context:
         """What spans inside this call have as their parent."""
-        return set_span_in_context(self._span)
+        return set_span_in_context(self._span) if self._span else Context()
 
     def __enter__(self) -> Self:
         self._token = current_call.set(self)
@@ -105,18 +105,20 @@ class ServerCall:
     ) -> None:
         self._metrics.active_calls -= 1
         self._metrics.call(self._method, self._code, monotonic() - self._started)
-        if self._span.is_recording():
-            self._describe()
-        self._span.end()
+        if (span := self._span) is not None:
+            self._describe(span)
+            span.end()
         if self._token is not None:
             current_call.reset(self._token)
 
-    def _describe(self) -> None:
-        self._span.set_attribute(names.RPC_STATUS, self._code)
+    def _describe(self, span: Span) -> None:
+        if not span.is_recording():
+            return
+        span.set_attribute(names.RPC_STATUS, self._code)
         if self._reason or self._code in names.SERVER_FAULTS:
-            self._span.set_attribute(names.ERROR_TYPE, self._reason or self._code)
+            span.set_attribute(names.ERROR_TYPE, self._reason or self._code)
         if self._code in names.SERVER_FAULTS:
-            self._span.set_status(Status(StatusCode.ERROR, self._reason or self._code))
+            span.set_status(Status(StatusCode.ERROR, self._reason or self._code))
 
 
 class AttemptSpan:
@@ -128,32 +130,17 @@ class AttemptSpan:
 
     __slots__ = ("_error", "_labels", "_metrics", "_span", "_started")
 
-    def __init__(
-        self, tracer: Tracer | None, metrics: Metrics, attributes: dict[str, str | bool | int]
-    ) -> None:
-        operation = str(attributes[names.OPERATION])
-        model = str(attributes[names.REQUEST_MODEL])
-        call = current_call.get()
+    def __init__(self, metrics: Metrics, labels: AttemptLabels, span: Span | None) -> None:
         self._metrics = metrics
-        self._labels = metrics.labels(operation, str(attributes[names.PROVIDER]), model)
+        self._labels = labels
         self._error = ""
-        self._span: Span = (
-            tracer.start_span(
-                f"{operation} {model}",
-                context=call.context() if call else Context(),
-                kind=SpanKind.CLIENT,
-                attributes=attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            )
-            if tracer
-            else INVALID_SPAN
-        )
+        self._span = span
 
     def first_chunk(self, seconds: float) -> None:
         """Content began `seconds` after the attempt."""
         self._metrics.first_chunk(self._labels, seconds)
-        self._span.set_attribute(names.FIRST_CHUNK, seconds)
+        if self._span is not None:
+            self._span.set_attribute(names.FIRST_CHUNK, seconds)
 
     def finished(  # noqa: PLR0913  counts, by name
         self,
@@ -169,7 +156,8 @@ class AttemptSpan:
     ) -> None:
         """What came back. Totals are inclusive; the last three are subsets of them."""
         self._metrics.tokens(self._labels, input_tokens, output_tokens)
-        if not self._span.is_recording():
+        span = self._span
+        if span is None or not span.is_recording():
             return
         told: dict[str, str | int] = {
             names.RESPONSE_MODEL: response_model,
@@ -178,7 +166,7 @@ class AttemptSpan:
             names.CACHE_WRITE_TOKENS: cache_write,
             names.REASONING_TOKENS: reasoning,
         }
-        self._span.set_attributes(
+        span.set_attributes(
             {
                 **{name: value for name, value in told.items() if value},
                 names.FINISH_REASONS: [finish_reason] if finish_reason else [],
@@ -204,10 +192,25 @@ class AttemptSpan:
         if error is not None and not self._error:
             self._error = _reason(error)
         self._metrics.attempt(self._labels, monotonic() - self._started, self._error)
+        if (span := self._span) is None:
+            return
         if self._error:
-            self._span.set_attribute(names.ERROR_TYPE, self._error)
-            self._span.set_status(Status(StatusCode.ERROR, self._error))
-        self._span.end()
+            span.set_attribute(names.ERROR_TYPE, self._error)
+            span.set_status(Status(StatusCode.ERROR, self._error))
+        span.end()
+
+
+def attempt_span(tracer: Tracer, attributes: Mapping[str, str | bool | int]) -> Span:
+    """A CLIENT span inside the current call's."""
+    call = current_call.get()
+    return tracer.start_span(
+        f"{attributes[names.OPERATION]} {attributes[names.REQUEST_MODEL]}",
+        context=call.context() if call else Context(),
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
 
 
 def trace_id() -> str:
@@ -216,18 +219,18 @@ def trace_id() -> str:
     return call.trace_id if call else _NO_TRACE
 
 
-def _parent(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
-    carrier = {
+def _carrier(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    return {
         key: value for key, value in metadata if key in _PARENT_HEADERS and isinstance(value, str)
     }
-    return _PROPAGATOR.extract(carrier, Context()) if carrier else Context()
 
 
-def _only_ids(parent: Context) -> Span:
-    """A span nobody will read: it has the caller's trace id, or a new one."""
-    inherited = get_current_span(parent).get_span_context()
-    trace_id = inherited.trace_id if inherited.is_valid else _IDS.generate_trace_id()
-    return NonRecordingSpan(SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False))
+def _inherited(carrier: dict[str, str]) -> int:
+    """The caller's trace id; 0: it names none."""
+    if not carrier:
+        return 0
+    parent = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
+    return parent.trace_id if parent.is_valid else 0
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from llm_service.storage import migrations, tables
 from llm_service.storage.database import Database
 from tests.integration.samples import NOW, a_record, an_attempt
 
+BEFORE = migrations.REVISIONS[migrations.REVISIONS.index("0019") - 1]
 OLD = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)
 YEAR = {
     "start_time": datetime(2026, 1, 1, tzinfo=UTC),
@@ -183,7 +184,7 @@ async def test_a_database_that_has_records_gets_months_and_keeps_them(postgresql
     recent = datetime.now(UTC) - timedelta(days=2)
     attempts = [replace(a_priced_record(n, recent), attempt_id=f"a-{n}") for n in range(3)]
     query = UsageQuery("acme", recent - timedelta(days=2), recent + timedelta(days=5))
-    migrations.downgrade(postgresql_url, "0011")
+    migrations.downgrade(postgresql_url, BEFORE)
     async with Database.open(postgresql_url) as database:
         await store(database, *attempts)
 
@@ -198,7 +199,7 @@ async def test_a_database_that_has_records_gets_months_and_keeps_them(postgresql
     (place,) = set(direct.execute("SELECT tableoid::regclass::text FROM usage_records").fetchall())
     assert place[0].startswith("usage_records_before_")
     migrations.check(postgresql_url)
-    migrations.downgrade(postgresql_url, "0011")
+    migrations.downgrade(postgresql_url, BEFORE)
     assert direct.execute("SELECT count(*) FROM usage_records").fetchone() == (4,)
 
 

@@ -24,7 +24,7 @@ from llm_service.domain.content import (
     ToolResult,
 )
 from llm_service.rpc.convert.checks import Checks
-from llm_service.rpc.convert.content import from_message, from_part, to_message, to_part
+from llm_service.rpc.convert.content import fill_message, from_part, to_message, to_part
 from llm_service.rpc.stubs import content_pb2 as pb
 from tests.unit.refused import refused
 
@@ -85,7 +85,9 @@ MESSAGES = st.builds(
 def test_a_message_comes_back_from_its_message(message):
     checks = Checks()
 
-    back = to_message(from_message(message), "messages[0]", checks)
+    sent = pb.Message()
+    fill_message(sent, message)
+    back = to_message(sent, "messages[0]", checks)
 
     assert back == message
     assert refused(checks) == {}

@@ -1,5 +1,6 @@
 """Identifiers are UUIDs of version 7: unique, and in the order of their milliseconds."""
 
+import os
 import uuid
 
 import pytest
@@ -50,3 +51,16 @@ def test_ids_of_one_millisecond_differ(clock):
     clock(1)
 
     assert len({ids.new_id() for _ in range(1000)}) == 1000
+
+
+def test_a_forked_process_makes_other_ids_than_its_parent(clock):
+    clock(1)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, ids.new_id().encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() != ids.new_id()

@@ -378,7 +378,9 @@ class ChatDecoder:
         self.done = True
 
     def _reason(self) -> FinishReason:
-        reason = _FINISH.get(self._finish, _FINISH.get(self._finish.lower(), FinishReason.OTHER))
+        reason = _FINISH.get(self._finish)
+        if reason is None:
+            reason = _FINISH.get(self._finish.lower(), FinishReason.OTHER)
         if reason is FinishReason.TOOL_CALLS and self._parts.emulated_only:
             return FinishReason.STOP
         # OpenAI says so of calls it was forced to make, many servers of every call.

@@ -94,6 +94,8 @@ class Sources:
 
     def all(self) -> list[Citation]:
         """Each page once, in the vendor's order, which is what "[1]" in the text refers to."""
+        if not self._citations and not self._results:
+            return []
         results = self._results if type(self._results) is list else ()
         titles = {
             result["url"]: text(result.get("title"))

@@ -69,7 +69,8 @@ class Parts(PartWriter):
     @property
     def called(self) -> bool:
         """A tool is called that does not stand for an answer's format."""
-        return any(not call.emulated for call in self._calls.calls)
+        calls = self._calls.calls
+        return bool(calls) and any(not call.emulated for call in calls)
 
     @property
     def emulated_only(self) -> bool:

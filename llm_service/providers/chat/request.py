@@ -21,6 +21,7 @@ from llm_service.providers.dropped import Dropped
 
 # What the options may not say: it is decided by the rest of the request.
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
+_UNSAID = ToolChoice()
 
 
 def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Warning, ...]]:
@@ -62,7 +63,7 @@ def _tools(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
     if not emulated:
         return shaped
     tool = structured.emulate(call, dialect, emulated, dropped)
-    choice = call.request.tool_choice or ToolChoice()
+    choice = call.request.tool_choice or _UNSAID
     if not shaped or choice.mode is ToolMode.NONE:
         chosen = {"type": "function", "function": {"name": emulated}}
         return {"tools": [tool], "tool_choice": chosen}
@@ -70,7 +71,7 @@ def _tools(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
 
 
 def _own_tools(call: Call, dialect: Dialect, dropped: Dropped) -> Json:
-    tools, choice = call.request.tools, call.request.tool_choice or ToolChoice()
+    tools, choice = call.request.tools, call.request.tool_choice or _UNSAID
     checks.check_tool_choice(tools, choice)
     if not tools:
         return {}

@@ -63,6 +63,8 @@ def with_tools_seen(
     """
     if usage is None or usage.provider_tool_uses:
         return usage
+    if not executed and not _SEARCHING.search(model):
+        return usage
     ran = {
         tool["index"] if type(tool.get("index")) is int else f"{number}th": _tool_name(tool)
         for number, tool in enumerate(map(mapping, executed))
@@ -81,15 +83,16 @@ def _tool_name(tool: dict[str, Any]) -> str:
 
 
 def _tool_uses(said: dict[str, Any]) -> tuple[ProviderToolUse, ...]:
-    counts = tool_uses.reported(
+    reported = (
         mapping(said.get("server_side_tool_usage_details"))  # xAI
         or mapping(said.get("server_tool_use"))  # OpenRouter, gateways before Anthropic
     )
+    counts = tool_uses.reported(reported) if reported else {}
     counts.pop("mcp", None)  # costs its tokens alone
     for name, meter in _COUNTS:
         if said.get(name) is not None:
             counts.setdefault(meter, count(said[name]) or 0)
-    return tool_uses.uses(counts)
+    return tool_uses.uses(counts) if counts else ()
 
 
 def _is_left_out(reasoning: int, prompt: int, completion: int, total: Any) -> bool:  # noqa: ANN401
@@ -130,6 +133,8 @@ def _written(said: dict[str, Any], asked: dict[str, Any]) -> Any:  # noqa: ANN40
 def _modalities(
     prompt: int, asked: dict[str, Any], completion: int, answered: dict[str, Any]
 ) -> tuple[ModalityTokens, ...]:
+    if not asked and not answered:
+        return ()
     counts = (
         (modality, subset(prompt, asked.get(name)), subset(completion, answered.get(name)))
         for name, modality in _MODALITIES

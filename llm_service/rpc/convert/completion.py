@@ -31,13 +31,13 @@ from llm_service.domain.completion import (
 from llm_service.domain.content import Modality
 from llm_service.rpc.codes import code_for
 from llm_service.rpc.convert.content import (
+    fill_message,
     from_citation,
     from_logprob,
-    from_message,
     from_part,
     from_provider_state,
 )
-from llm_service.rpc.convert.times import to_duration, to_timestamp
+from llm_service.rpc.convert.times import fill_duration, fill_timestamp, to_duration, to_timestamp
 from llm_service.rpc.stubs import common_pb2, error_pb2
 from llm_service.rpc.stubs import completion_pb2 as pb
 
@@ -52,23 +52,29 @@ _MODALITIES = {modality: getattr(common_pb2, f"MODALITY_{modality.name}") for mo
 
 
 def from_completion(completion: Completion) -> pb.Completion:
-    message = pb.Completion(
-        id=completion.id,
-        message=from_message(completion.message),
-        finish_reason=_FINISH_REASONS[completion.finish_reason],
-        provider_finish_reason=completion.provider_finish_reason,
-        usage=from_usage(completion.usage),
-        cost=from_cost(completion.cost),
-        served_by=from_served_by(completion.served_by),
-        attempts=from_attempts(completion.attempts),
-        timings=_from_timings(completion.timings),
-        warnings=from_warnings(completion.warnings),
-        create_time=to_timestamp(completion.create_time),
-        provider_finish_message=completion.provider_finish_message,
-    )
+    message = pb.Completion()
+    fill_completion(message, completion)
+    return message
+
+
+def fill_completion(message: pb.Completion, completion: Completion) -> None:
+    """As `fill_usage`."""
+    message.id = completion.id
+    fill_message(message.message, completion.message)
+    message.finish_reason = _FINISH_REASONS[completion.finish_reason]
+    message.provider_finish_reason = completion.provider_finish_reason
+    fill_usage(message.usage, completion.usage)
+    fill_cost(message.cost, completion.cost)
+    fill_served_by(message.served_by, completion.served_by)
+    for attempt in completion.attempts:
+        fill_attempt(message.attempts.add(), attempt)
+    _fill_timings(message.timings, completion.timings)
+    if completion.warnings:
+        message.warnings.extend(from_warnings(completion.warnings))
+    fill_timestamp(message.create_time, completion.create_time)
+    message.provider_finish_message = completion.provider_finish_message
     if completion.content_filter is not None:
         message.content_filter.CopyFrom(_from_content_filter(completion.content_filter))
-    return message
 
 
 def from_event(event: StreamEvent, sequence: int) -> pb.StreamCompleteResponse:  # noqa: C901, PLR0911 - one arm per event
@@ -169,61 +175,72 @@ def from_finish_reason(reason: FinishReason | None) -> pb.FinishReason.ValueType
 
 
 def from_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
-    return common_pb2.TokenUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_input_tokens=usage.cache_read_input_tokens,
-        cache_write_input_tokens=usage.cache_write_input_tokens,
-        cache_write_1h_input_tokens=usage.cache_write_1h_input_tokens,
-        reasoning_output_tokens=usage.reasoning_output_tokens,
-        modality_tokens=[
-            common_pb2.ModalityTokens(
-                modality=_MODALITIES[tokens.modality],
-                input_tokens=tokens.input_tokens,
-                output_tokens=tokens.output_tokens,
-            )
-            for tokens in usage.modality_tokens
-        ],
-        estimated=usage.estimated,
-        provider_tool_uses=[
-            common_pb2.ProviderToolUse(meter=use.meter, count=use.count)
-            for use in usage.provider_tool_uses
-        ],
-    )
+    message = common_pb2.TokenUsage()
+    fill_usage(message, usage)
+    return message
+
+
+def fill_usage(message: common_pb2.TokenUsage, usage: TokenUsage) -> None:
+    """Write into a message in its place: one made apart would be copied there."""
+    message.input_tokens = usage.input_tokens
+    message.output_tokens = usage.output_tokens
+    message.cache_read_input_tokens = usage.cache_read_input_tokens
+    message.cache_write_input_tokens = usage.cache_write_input_tokens
+    message.cache_write_1h_input_tokens = usage.cache_write_1h_input_tokens
+    message.reasoning_output_tokens = usage.reasoning_output_tokens
+    message.estimated = usage.estimated
+    for tokens in usage.modality_tokens:
+        message.modality_tokens.add(
+            modality=_MODALITIES[tokens.modality],
+            input_tokens=tokens.input_tokens,
+            output_tokens=tokens.output_tokens,
+        )
+    for use in usage.provider_tool_uses:
+        message.provider_tool_uses.add(meter=use.meter, count=use.count)
 
 
 def from_cost(cost: Cost) -> common_pb2.Cost:
-    effective = cost.price_effective_time
-    said = None if cost.incomplete else cost.reported_nano_usd
-    return common_pb2.Cost(
-        total_nano_usd=cost.total_nano_usd,
-        items=[
-            common_pb2.CostItem(
-                meter=item.meter,
-                quantity=item.quantity,
-                nano_usd=item.nano_usd,
-                price_version=item.price_version,
-            )
-            for item in cost.items
-        ],
-        price_version=cost.price_version,
-        estimated=cost.estimated,
-        incomplete=cost.incomplete,
-        reported_nano_usd=cost.reported_nano_usd,
-        reported_difference_nano_usd=None if said is None else said - cost.total_nano_usd,
-        price_effective_time=to_timestamp(effective) if effective else None,
-    )
+    message = common_pb2.Cost()
+    fill_cost(message, cost)
+    return message
+
+
+def fill_cost(message: common_pb2.Cost, cost: Cost) -> None:
+    """As `fill_usage`."""
+    message.total_nano_usd = cost.total_nano_usd
+    message.price_version = cost.price_version
+    message.estimated = cost.estimated
+    message.incomplete = cost.incomplete
+    for item in cost.items:
+        message.items.add(
+            meter=item.meter,
+            quantity=item.quantity,
+            nano_usd=item.nano_usd,
+            price_version=item.price_version,
+        )
+    if cost.reported_nano_usd is not None:
+        message.reported_nano_usd = cost.reported_nano_usd
+        if not cost.incomplete:
+            difference = cost.reported_nano_usd - cost.total_nano_usd
+            message.reported_difference_nano_usd = difference
+    if cost.price_effective_time is not None:
+        message.price_effective_time.CopyFrom(to_timestamp(cost.price_effective_time))
 
 
 def from_served_by(served_by: ServedBy) -> pb.ServedBy:
-    return pb.ServedBy(
-        provider=served_by.provider,
-        model=served_by.model,
-        credential=served_by.credential,
-        provider_model=served_by.provider_model,
-        provider_request_id=served_by.provider_request_id,
-        model_config=served_by.model_config,
-    )
+    message = pb.ServedBy()
+    fill_served_by(message, served_by)
+    return message
+
+
+def fill_served_by(message: pb.ServedBy, served_by: ServedBy) -> None:
+    """As `fill_usage`."""
+    message.provider = served_by.provider
+    message.model = served_by.model
+    message.credential = served_by.credential
+    message.provider_model = served_by.provider_model
+    message.provider_request_id = served_by.provider_request_id
+    message.model_config = served_by.model_config
 
 
 def from_call_error(error: CallError) -> common_pb2.CallError:
@@ -240,18 +257,22 @@ def from_call_error(error: CallError) -> common_pb2.CallError:
 
 
 def from_attempt(attempt: Attempt) -> pb.Attempt:
-    message = pb.Attempt(
-        target=from_served_by(attempt.target),
-        start_time=to_timestamp(attempt.start_time),
-        duration=to_duration(attempt.duration),
-    )
+    message = pb.Attempt()
+    fill_attempt(message, attempt)
+    return message
+
+
+def fill_attempt(message: pb.Attempt, attempt: Attempt) -> None:
+    """As `fill_usage`."""
+    fill_served_by(message.target, attempt.target)
+    fill_timestamp(message.start_time, attempt.start_time)
+    fill_duration(message.duration, attempt.duration)
     if attempt.error is not None:
         message.error.CopyFrom(from_call_error(attempt.error))
     if attempt.usage is not None:
-        message.usage.CopyFrom(from_usage(attempt.usage))
+        fill_usage(message.usage, attempt.usage)
     if attempt.cost is not None:
-        message.cost.CopyFrom(from_cost(attempt.cost))
-    return message
+        fill_cost(message.cost, attempt.cost)
 
 
 def from_attempts(attempts: Iterable[Attempt]) -> list[pb.Attempt]:
@@ -259,12 +280,16 @@ def from_attempts(attempts: Iterable[Attempt]) -> list[pb.Attempt]:
 
 
 def _from_timings(timings: Timings) -> pb.Timings:
-    message = pb.Timings(
-        queue_duration=to_duration(timings.queue), total_duration=to_duration(timings.total)
-    )
-    if timings.first_token is not None:
-        message.first_token_duration.CopyFrom(to_duration(timings.first_token))
+    message = pb.Timings()
+    _fill_timings(message, timings)
     return message
+
+
+def _fill_timings(message: pb.Timings, timings: Timings) -> None:
+    fill_duration(message.queue_duration, timings.queue)
+    fill_duration(message.total_duration, timings.total)
+    if timings.first_token is not None:
+        fill_duration(message.first_token_duration, timings.first_token)
 
 
 def from_warnings(warnings: Iterable[Warning]) -> list[pb.Warning]:

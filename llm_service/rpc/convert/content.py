@@ -57,10 +57,11 @@ def to_message(message: pb.Message, path: str, checks: Checks) -> Message:
     if role is None:
         checks.refuse(f"{path}.role", "must be system, user, assistant or tool")
         role = Role.USER
-    if not message.parts:
+    said = message.parts
+    if not said:
         checks.refuse(f"{path}.parts", "must hold at least one part")
     parts = tuple(
-        to_part(part, f"{path}.parts[{index}]", checks) for index, part in enumerate(message.parts)
+        [to_part(part, f"{path}.parts[{index}]", checks) for index, part in enumerate(said)]
     )
     return Message(role, parts, message.participant)
 
@@ -155,16 +156,21 @@ def _to_tool_result(result: pb.ToolResult, path: str, checks: Checks) -> ToolRes
     return ToolResult(result.tool_call_id, result.name, tuple(parts), result.failed)
 
 
-def from_message(message: Message) -> pb.Message:
-    return pb.Message(
-        role=_ROLE_NUMBERS[message.role],
-        parts=[from_part(part) for part in message.parts],
-        participant=message.participant,
-    )
+def fill_message(message: pb.Message, said: Message) -> None:
+    """Write into a message in its place: one made apart would be copied there."""
+    message.role = _ROLE_NUMBERS[said.role]
+    for part in said.parts:
+        _fill_part(message.parts.add(), part)
+    message.participant = said.participant
 
 
 def from_part(part: Part) -> pb.ContentPart:
     message = pb.ContentPart()
+    _fill_part(message, part)
+    return message
+
+
+def _fill_part(message: pb.ContentPart, part: Part) -> None:
     _set_content(message, part.content)
     if part.cache_control is not None:
         message.cache_control.SetInParent()
@@ -172,9 +178,10 @@ def from_part(part: Part) -> pb.ContentPart:
             message.cache_control.ttl.CopyFrom(to_duration(part.cache_control.ttl_seconds))
     if part.provider_state is not None:
         message.provider_state.CopyFrom(from_provider_state(part.provider_state))
-    message.citations.extend(from_citation(citation) for citation in part.citations)
-    message.logprobs.extend(from_logprob(logprob) for logprob in part.logprobs)
-    return message
+    if part.citations:
+        message.citations.extend(from_citation(citation) for citation in part.citations)
+    if part.logprobs:
+        message.logprobs.extend(from_logprob(logprob) for logprob in part.logprobs)
 
 
 def _set_content(message: pb.ContentPart, content: Content) -> None:

@@ -1,6 +1,7 @@
 """Completion requests, checked on their way in."""
 
 import re
+from collections.abc import Sequence
 
 from llm_service.domain.access import TENANT_ID
 from llm_service.domain.completion import (
@@ -10,6 +11,7 @@ from llm_service.domain.completion import (
     MidStreamFailure,
     RoutingOptions,
 )
+from llm_service.domain.content import Message
 from llm_service.rpc.convert.checks import Checks
 from llm_service.rpc.convert.content import (
     to_message,
@@ -19,7 +21,7 @@ from llm_service.rpc.convert.content import (
 )
 from llm_service.rpc.convert.generation import to_params, to_routing
 from llm_service.rpc.request_ids import is_request_id
-from llm_service.rpc.stubs import common_pb2
+from llm_service.rpc.stubs import common_pb2, content_pb2
 from llm_service.rpc.stubs import completion_pb2 as pb
 from llm_service.rpc.tenancy import narrowed
 
@@ -44,17 +46,13 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
         InvalidField: naming every bad field.
     """
     checks = Checks(prefix)
-    checks.at_most("messages", message.messages, _MAX_MESSAGES)
-    if not message.messages:
-        checks.refuse("messages", "must hold at least one message")
-    if len(message.model) > MAX_MODEL:
+    model, options = message.model, message.stream_options
+    if len(model) > MAX_MODEL:
         checks.refuse("model", f"must be at most {MAX_MODEL} characters")
     tools = to_tools(message.tools, checks) if message.tools else ()
     request = CompletionRequest(
-        model=message.model,
-        messages=tuple(
-            to_message(m, f"messages[{index}]", checks) for index, m in enumerate(message.messages)
-        ),
+        model=model,
+        messages=_to_messages(message.messages, checks),
         params=to_params(message.params, "params", checks)
         if message.HasField("params")
         else _NO_PARAMS,
@@ -69,9 +67,9 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
         routing=to_routing(message.routing, "routing", checks)
         if message.HasField("routing")
         else _NO_ROUTING,
-        heartbeat_seconds=_to_heartbeat(message.stream_options, checks),
-        include_completion=message.stream_options.include_completion,
-        mid_stream_failure=_to_mid_stream_failure(message.stream_options, checks),
+        heartbeat_seconds=_to_heartbeat(options, checks),
+        include_completion=options.include_completion,
+        mid_stream_failure=_to_mid_stream_failure(options, checks),
         provider_options_json=_to_options(message, checks) if message.provider_options_json else {},
         response_cache=message.response_cache.enabled,
         strict_params=message.strict_params,
@@ -83,27 +81,44 @@ def to_request(message: pb.CompletionRequest, prefix: str = "") -> CompletionReq
     return request
 
 
+def _to_messages(said: Sequence[content_pb2.Message], checks: Checks) -> tuple[Message, ...]:
+    checks.at_most("messages", said, _MAX_MESSAGES)
+    if not said:
+        checks.refuse("messages", "must hold at least one message")
+    return tuple([to_message(m, f"messages[{index}]", checks) for index, m in enumerate(said)])
+
+
 def to_attribution(message: common_pb2.Attribution, path: str, checks: Checks) -> Attribution:
-    for name in ("agent", "user", "interaction", "session"):
-        if value := getattr(message, name):
+    agent, user = message.agent, message.user
+    interaction, session = message.interaction, message.session
+    for name, value in (
+        ("agent", agent),
+        ("user", user),
+        ("interaction", interaction),
+        ("session", session),
+    ):
+        if value:
             checks.matches(f"{path}.{name}", value, CALLERS_ID)
-    labels = message.labels
-    checks.at_most(f"{path}.labels", labels, _MAX_LABELS)
-    for key, value in labels.items() if labels else ():
-        if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:
-            checks.refuse(f"{path}.labels", "a key is at most 64 and a value at most 256 bytes")
-    tenant = message.tenant.removeprefix("tenants/")
-    if message.tenant and (tenant == message.tenant or not TENANT_ID.fullmatch(tenant)):
+    named = message.tenant
+    tenant = named.removeprefix("tenants/")
+    if named and (tenant == named or not TENANT_ID.fullmatch(tenant)):
         checks.refuse(f"{path}.tenant", 'must be "tenants/{tenant}"')
         tenant = ""
-    return Attribution(
-        narrowed(tenant, unnamed=DEFAULT_TENANT),
-        message.agent,
-        message.user,
-        message.interaction,
-        message.session,
-        dict(labels),
-    )
+    labels = _to_labels(message, path, checks)
+    tenant = narrowed(tenant, unnamed=DEFAULT_TENANT)
+    return Attribution(tenant, agent, user, interaction, session, labels)
+
+
+def _to_labels(message: common_pb2.Attribution, path: str, checks: Checks) -> dict[str, str]:
+    given = message.labels
+    if not given:
+        return {}
+    checks.at_most(f"{path}.labels", given, _MAX_LABELS)
+    labels = dict(given)
+    for key, value in labels.items():
+        if not 0 < len(key) <= _MAX_LABEL_KEY or len(value.encode()) > _MAX_LABEL_VALUE:
+            checks.refuse(f"{path}.labels", "a key is at most 64 and a value at most 256 bytes")
+    return labels
 
 
 def _to_heartbeat(options: pb.StreamOptions, checks: Checks) -> float | None:

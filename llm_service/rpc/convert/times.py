@@ -6,13 +6,21 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_DAY_SECONDS = 86_400
+_NANOS = 1_000_000_000
 
 
 def to_timestamp(moment: datetime) -> Timestamp:
-    microseconds = (moment - _EPOCH) // _MICROSECOND
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
+    timestamp = Timestamp()
+    fill_timestamp(timestamp, moment)
+    return timestamp
+
+
+def fill_timestamp(timestamp: Timestamp, moment: datetime) -> None:
+    """Write into a message in its place: one made apart would be copied there."""
+    since = moment - _EPOCH
+    timestamp.seconds = since.days * _DAY_SECONDS + since.seconds
+    timestamp.nanos = since.microseconds * 1000
 
 
 def from_timestamp(timestamp: Timestamp) -> datetime:
@@ -20,12 +28,19 @@ def from_timestamp(timestamp: Timestamp) -> datetime:
 
 
 def to_duration(seconds: float) -> Duration:
-    nanos = round(seconds * 1_000_000_000)
-    whole, rest = divmod(abs(nanos), 1_000_000_000)
-    sign = -1 if nanos < 0 else 1
-    return Duration(seconds=sign * whole, nanos=sign * rest)
+    duration = Duration()
+    fill_duration(duration, seconds)
+    return duration
+
+
+def fill_duration(duration: Duration, seconds: float) -> None:
+    """As `fill_timestamp`."""
+    nanos = round(seconds * _NANOS)
+    whole, rest = divmod(abs(nanos), _NANOS)
+    duration.seconds = whole if nanos >= 0 else -whole
+    duration.nanos = rest if nanos >= 0 else -rest
 
 
 def from_duration(duration: Duration) -> float:
     """Seconds."""
-    return duration.seconds + duration.nanos / 1_000_000_000
+    return duration.seconds + duration.nanos / _NANOS
