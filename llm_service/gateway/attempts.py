@@ -35,7 +35,7 @@ from llm_service.gateway.gates import Admission, Gate, Pass
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.spans import told
-from llm_service.gateway.targets import Target
+from llm_service.gateway.targets import Target, identified
 from llm_service.gateway.totals import total_cost
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
@@ -162,15 +162,7 @@ class TrackedAttempt:
 
     def _identify(self, provider_model: str, provider_request_id: str = "") -> None:
         if provider_model or provider_request_id:
-            known = self._served_by
-            self._served_by = ServedBy(
-                known.provider,
-                known.model,
-                known.credential,
-                provider_model or known.provider_model,
-                provider_request_id or known.provider_request_id,
-                known.model_config,
-            )
+            self._served_by = identified(self._served_by, provider_model, provider_request_id)
 
     def _part(self, event: StreamEvent, out: list[StreamEvent]) -> None:
         if not self._committed:

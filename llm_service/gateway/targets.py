@@ -40,3 +40,15 @@ class Target:
             self.model.provider_model,
             model_config=self.choice.config.name if self.choice.config else "",
         )
+
+
+def identified(served_by: ServedBy, provider_model: str, provider_request_id: str) -> ServedBy:
+    """With what the provider says it ran, and calls the request; "": it does not say."""
+    return ServedBy(
+        served_by.provider,
+        served_by.model,
+        served_by.credential,
+        provider_model or served_by.provider_model,
+        provider_request_id or served_by.provider_request_id,
+        served_by.model_config,
+    )
