@@ -97,7 +97,7 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
         health = health_of(settings, database, telemetry)
-        await stack.enter_async_context(_running(*keeping, base.manager.sweep(), base.audit.run()))
+        await stack.enter_async_context(_running(*keeping, base.manager.sweep()))
         await _follow(settings, stack, base, configuration, access, health)
         upkeep = UsageUpkeep(database, settings.usage_retention_months)
         work = (telemetry.watch_loop(), Upkeep(database).run(), upkeep.run())
@@ -114,7 +114,9 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         )
         serving = _server(services(servicers), settings, base, configuration, access.authenticate)
         rings = key_rings(settings, base.vault, database, configuration, serving, base.audit)
-        await stack.enter_async_context(_running(rings.follow(settings.config_poll_seconds)))
+        await stack.enter_async_context(
+            _running(rings.follow(settings.config_poll_seconds), base.audit.run())
+        )
         stack.push_async_callback(lambda: calling.upstream.drains.aclose(serving.grace_left))
         yield serving, notes
 

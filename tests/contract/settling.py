@@ -9,7 +9,7 @@ from fakes.said import Said, Tokens
 from vendor_server import Asked, Reply, Vendor, vendor_server
 
 from llm_service import providers
-from llm_service.domain.completion import PartDelta, PartStarted
+from llm_service.domain.completion import PartDelta, PartStarted, RoutingOptions
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError
 from llm_service.gateway.completions import Completions
@@ -55,6 +55,9 @@ def _holds(event: bytes, word: str) -> bool:
     return f'"{word}"'.encode() in event or f'" {word}"'.encode() in event
 
 
+ONCE = RoutingOptions(disable_fallback=True)
+
+
 class Gateway:
     """One provider of one kind, and a ledger."""
 
@@ -78,14 +81,14 @@ class Gateway:
         return self._view
 
     async def whole(self) -> UsageRecord:
-        await self.completions.complete(a_request(), None)
+        await self.completions.complete(a_request(routing=ONCE), None)
         return self.ledger.records[-1]
 
     async def streamed(self) -> UsageRecord:
         """Its record, however it ends."""
         before = len(self.ledger.records)
         with suppress(GatewayError):
-            async for _ in self.completions.stream(a_request(), None):
+            async for _ in self.completions.stream(a_request(routing=ONCE), None):
                 pass
         return self._settled(before)
 
@@ -94,7 +97,7 @@ class Gateway:
         before = len(self.ledger.records)
         self.vendor.heard.clear()
         has_come = asyncio.Event()
-        stream = self.completions.stream(a_request(), None)
+        stream = self.completions.stream(a_request(routing=ONCE), None)
 
         async def read() -> None:
             text = ""

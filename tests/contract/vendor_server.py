@@ -50,6 +50,7 @@ class Vendor:
         self.heard = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.connections = 0
+        self.serving: set[asyncio.Task[None] | None] = set()
         self.port = 0
 
     @property
@@ -62,6 +63,7 @@ class Vendor:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.serving.add(asyncio.current_task())
         try:
             while (asked := await _request(reader)) is not None:
                 self.asked.append(asked)
@@ -74,6 +76,7 @@ class Vendor:
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up.set()
         finally:
+            self.serving.discard(asyncio.current_task())
             writer.close()
         self.hung_up.set()
 
@@ -116,6 +119,8 @@ async def vendor_server() -> AsyncIterator[Vendor]:
         yield vendor
     finally:
         server.close()
+        for task in tuple(vendor.serving):  # a silent one would never end
+            task.cancel()
 
 
 async def _request(reader: asyncio.StreamReader) -> Asked | None:

@@ -8,6 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from llm_service.gateway.health.breaker import RULES
+from llm_service.rpc.stubs import generation_pb2
 from llm_service.rpc.stubs import provider_admin_service_pb2 as admin_pb
 from llm_service.rpc.stubs import provider_pb2 as pb
 from llm_service.rpc.stubs import usage_service_pb2 as usage_pb
@@ -65,9 +66,10 @@ async def health(service) -> pb.ProviderHealth:
 
 
 async def fail(service, times=RULES.volume) -> None:
+    once = asking(f"{NAME}/models/m", routing=generation_pb2.RoutingOptions(disable_fallback=True))
     for _ in range(times):
         with pytest.raises(grpc.aio.AioRpcError):
-            await service.completions.Complete(asking(f"{NAME}/models/m"), timeout=20)
+            await service.completions.Complete(once, timeout=20)
 
 
 @pytest.fixture

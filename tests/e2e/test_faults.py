@@ -23,7 +23,10 @@ from vendor_server import Vendor, vendor_server
 from tests.e2e.faults import FAULTS, WORDS, Fault, Script, well
 from tests.e2e.faults_table import Table
 
+SOME = ("openai", "anthropic", "bedrock", "ollama")
 ALL = bool(os.environ.get("FAULTS"))
+# One of each framing; `make faults` tries every dialect.
+TRIED = DIALECTS if ALL else [one for one in DIALECTS if one.label in SOME]
 FLAPPING = DIALECTS if ALL else DIALECTS[:1]
 OUTAGE_SECONDS = 8.0 if ALL else 1.0
 RETURN_SECONDS = 30.0
@@ -211,7 +214,7 @@ async def verdict(service: Service, fault: Fault, kind) -> list[str]:
     "fault", FAULTS.values(), ids=[f"{f.id} {f.title}" for f in FAULTS.values()]
 )
 async def test_a_fault_is_met_in_every_dialect(service, fault, table):
-    kinds = FLAPPING if fault.id == "S15" else DIALECTS
+    kinds = FLAPPING if fault.id == "S15" else TRIED
 
     verdicts = await asyncio.gather(*(verdict(service, fault, kind) for kind in kinds))
 

@@ -18,12 +18,15 @@ SERVICES = {
     "grpc.reflection.v1alpha.ServerReflection",
     COMPLETION,
     "llmservice.v1.ConfigService",
+    "llmservice.v1.AlertService",
     "llmservice.v1.AuditService",
+    "llmservice.v1.BudgetService",
     "llmservice.v1.AccessService",
     "llmservice.v1.EmbeddingService",
     "llmservice.v1.ModelService",
     "llmservice.v1.ProviderAdminService",
     "llmservice.v1.UsageService",
+    "llmservice.v1.WebhookService",
 }
 HELLO = {
     "model": "echo-1",

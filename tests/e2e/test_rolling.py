@@ -106,6 +106,16 @@ class Fleet:
         return await self._stacks[number].enter_async_context(one)
 
 
+async def stored(service, known: set[str]) -> set[str]:
+    """The calls that have a record, once all known ones have: each replica stores its own."""
+    async with asyncio.timeout(CALL_SECONDS):
+        while True:
+            found = {one.completion_id for one in await records_of(service)}
+            if known <= found:
+                return found
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.timeout(120 + 20 * RESTARTS)
 async def test_r10_replicas_are_replaced_under_load_and_no_call_fails(
     postgresql_url,  # noqa: F811
@@ -151,7 +161,7 @@ async def test_r10_replicas_are_replaced_under_load_and_no_call_fails(
             tasks.create_task(short.during(asyncio.shield(rolling)))
             tasks.create_task(long.during(asyncio.shield(rolling)))
 
-        records = {one.completion_id for one in await records_of(service)}
+        records = await stored(service, set(known))
     if MEASURED:
         sys.__stdout__.write(
             f"\n{RESTARTS} restarts: {len(short.seconds)} calls and {len(long.seconds)} streams"

@@ -27,6 +27,13 @@ CALL = Creation("acme", "Complete", "0199d2a8-7d2e-7c0a-8f4e-0000000000ab", "dig
 KEY = "k1 fernet-v1 " + "A" * 43 + "="
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Nobody waits for records that do not come."""
+    monkeypatch.setattr(repeatable_calls, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(repeatable_calls, "_RECORDS_SECONDS", 0.5)
+
+
 @pytest.fixture
 async def replicas(database_url):
     """Two processes on one database; answers of acme are kept."""
@@ -82,10 +89,7 @@ async def test_an_answer_is_kept_only_of_who_wants_that(replicas, keep):
     assert await outcome(replicas[1], call) == "ALREADY_EXISTS"
 
 
-async def test_who_repeats_a_call_whose_answer_is_gone_is_told_what_it_cost(
-    replicas, database, monkeypatch
-):
-    monkeypatch.setattr(repeatable_calls, "_LOOK_SECONDS", 0.01)
+async def test_who_repeats_a_call_whose_answer_is_gone_is_told_what_it_cost(replicas, database):
     claim = await replicas[0].claim(CALL, keep=False)
     await claim.served(b"")
     asking = asyncio.create_task(replicas[1].claim(CALL))
