@@ -23,7 +23,7 @@ from tests.integration.conftest import (  # noqa: F401 - fixtures
 )
 
 MEASURED = "RESTARTS" in os.environ
-RESTARTS = int(os.environ.get("RESTARTS", "2"))
+RESTARTS = int(os.environ.get("RESTARTS", "1"))
 PER_SECOND = 100.0 if MEASURED else 30.0
 STREAMS = 10
 STREAM_SECONDS = 2.0
