@@ -143,6 +143,7 @@ def _environment(folder: Path, *, asks: bool) -> dict[str, str]:
         "LLM_LISTEN": "127.0.0.1:0",
         "LLM_EGRESS_ALLOW": "127.0.0.1",
         "LLM_AUTH": "required" if asks else "open",
+        "LLM_MAX_CALLS_PER_PROVIDER": "1000",  # there is but one
     }
 
 
