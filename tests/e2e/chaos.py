@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from llm_service.rpc.stubs import budget_service_pb2 as budget_pb
+from llm_service.rpc.stubs import budget_service_pb2_grpc as budget_pb_grpc
 from llm_service.rpc.stubs import common_pb2
 from llm_service.rpc.stubs import usage_service_pb2 as usage_pb
 from tests.contract.vendor_server import Asked, Reply
@@ -154,4 +156,28 @@ async def all_settled(service, invoice: Invoice) -> list[usage_pb.UsageRecord]:
             records = await records_of(service)
             if invoice.tokens.keys() <= {one.attribution.session for one in records}:
                 return records
+            await asyncio.sleep(0.5)
+
+
+async def with_budget(service) -> None:
+    """A budget that counts and could block every call, and has room for all of them."""
+    rule = budget_pb.BudgetRule(threshold_percent=100, action=budget_pb.BudgetRule.ACTION_BLOCK)
+    budget = budget_pb.Budget(
+        limit_requests=1_000_000_000, period=budget_pb.Budget.PERIOD_LIFETIME, rules=[rule]
+    )
+    stub = budget_pb_grpc.BudgetServiceStub(service.channel)
+    await stub.CreateBudget(
+        budget_pb.CreateBudgetRequest(parent="tenants/default", budget_id="all", budget=budget)
+    )
+
+
+async def nothing_reserved(service) -> budget_pb.BudgetStatus:
+    """Once no replica holds room any more, those that died included."""
+    stub = budget_pb_grpc.BudgetServiceStub(service.channel)
+    asked = budget_pb.GetBudgetRequest(name="tenants/default/budgets/all")
+    async with asyncio.timeout(2 * GUARD_SECONDS):
+        while True:
+            status = (await stub.GetBudget(asked)).budget.status
+            if not status.reserved:
+                return status
             await asyncio.sleep(0.5)

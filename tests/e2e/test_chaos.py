@@ -13,7 +13,16 @@ from llm_service.rpc.stubs import usage_service_pb2 as usage_pb
 from llm_service.storage import migrations
 from llm_service.vault import Scheme, generate_key
 from tests.contract.vendor_server import vendor_server
-from tests.e2e.chaos import Endless, Invoice, Outcomes, Replica, all_settled
+from tests.e2e.chaos import (
+    Endless,
+    Invoice,
+    Outcomes,
+    Replica,
+    all_settled,
+    nothing_reserved,
+    with_budget,
+)
+from tests.e2e.process import command
 from tests.integration import postgres_server
 from tests.integration.postgres_server import PostgresServer
 
@@ -87,9 +96,14 @@ async def test_u1_no_record_is_lost_or_doubled_whatever_dies(replicas, database)
     invoice = Invoice()
     async with vendor_server() as vendor:
         vendor.replies = Endless([invoice])
-        await replicas[0].running.service.add_provider("vendor", vendor.base_uri)
+        service = replicas[0].running.service
+        await service.add_provider("vendor", vendor.base_uri)
+        await with_budget(service)
         await troubled(replicas, database)
-        records = await all_settled(replicas[0].running.service, invoice)
+        service = replicas[0].running.service  # its process may be another
+        records = await all_settled(service, invoice)
+        status = await nothing_reserved(service)
+    sums = await command("usage", "check", LLM_DATABASE_URL=database.url("postgres"))
 
     by_call = {one.attribution.session: one for one in records}
     seen = Outcomes()
@@ -105,6 +119,8 @@ async def test_u1_no_record_is_lost_or_doubled_whatever_dies(replicas, database)
         used = record.attempt.usage
         assert used.input_tokens + used.output_tokens > 0, "a dialled call was free"
         assert record.usage_source != PROVIDER or used.output_tokens == billed
+    assert sums.code == 0, sums
+    assert status.spent == sum(one.attempt.HasField("usage") for one in records)
     # A process that slept through its lease answers for calls that others have closed by estimate.
     closed = {number for number, one in by_call.items() if one.error_reason == "ABANDONED"}
     unlike = {n for n in seen.confirmed if by_call[n].usage_source != PROVIDER}
