@@ -52,7 +52,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 10
     """The same request_id with another body."""
     ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 11
-    """The first call with this request_id still runs. Not sent by this version."""
+    """The first call with this request_id still runs."""
     ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 12
     """Something still refers to the resource, or a replica still needs it.
     The caller.
@@ -174,7 +174,7 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 9
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
 """The same request_id with another body."""
 ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 11
-"""The first call with this request_id still runs. Not sent by this version."""
+"""The first call with this request_id still runs."""
 ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 12
 """Something still refers to the resource, or a replica still needs it.
 The caller.
