@@ -6,6 +6,7 @@ the server's, and a script meets all demands together or none. It is no cluster 
 address is one server, or a proxy.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -188,9 +189,13 @@ async def _done(asked: Any) -> Any:  # noqa: ANN401 - what a script returns
     from redis.exceptions import RedisError
 
     try:
-        return await asked
+        answer = await asked
     except (RedisError, OSError) as error:
         raise StorageUnavailable("the server of shared rate limits does not answer") from error
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        # The client's asyncio.wait_for loses a cancellation that comes with its answer.
+        raise asyncio.CancelledError
+    return answer
 
 
 def _keys(demands: Iterable[Demand]) -> list[str]:

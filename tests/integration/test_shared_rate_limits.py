@@ -288,3 +288,24 @@ async def test_a_call_cancelled_while_it_is_charged_holds_nothing():
             assert [s.hold for s in one._ended] == [hold]
             one._lost(OSError())
             assert await one.take(a_hold(demand(AT_ONCE, 1))) is None
+
+
+async def test_a_cancellation_that_the_client_loses_is_one_all_the_same():
+    class Losing:
+        """As `asyncio.wait_for`, where the answer is there in the very moment."""
+
+        def register_script(self, _text):
+            async def asked(**_named):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    return 0, 0
+
+            return asked
+
+    taking = asyncio.create_task(RedisMeters(Losing()).take(a_hold(demand())))
+    await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait([taking])
+
+    assert taking.cancelled()

@@ -44,9 +44,13 @@ async def drained(world: World) -> None:
         await world.drains.quiet()
 
 
-async def cancelled(work) -> None:
-    """Begin, and leave once it waits."""
+async def cancelled(world: World, work) -> None:
+    """Begin, and leave once the vendor has been asked and is waited for."""
+    asked = len(world.adapters["one"].calls)
     task = asyncio.create_task(work)
+    async with asyncio.timeout(10):
+        while len(world.adapters["one"].calls) == asked:  # noqa: ASYNC110 - a fake tells nobody
+            await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()
@@ -102,7 +106,7 @@ async def test_so_is_one_whose_caller_is_cancelled_while_it_waits(heartbeat):
     go_on = asyncio.Event()
     world = draining([*BEGUN, go_on, *a_stream("late")[2:]])
 
-    await cancelled(world.stream(heartbeat_seconds=heartbeat))
+    await cancelled(world, world.stream(heartbeat_seconds=heartbeat))
     go_on.set()
     await drained(world)
 
@@ -116,8 +120,8 @@ async def test_so_are_whole_answers_and_embeddings():
     world = draining(go_on, go_on, an_answer(), vectors)
     asked = EmbeddingRequest("m", (Text("hi"),), Attribution("default"))
 
-    await cancelled(world.complete())
-    await cancelled(world.embeddings.embed(asked, None))
+    await cancelled(world, world.complete())
+    await cancelled(world, world.embeddings.embed(asked, None))
     assert world.ledger.records == []
     go_on.set()
     await drained(world)
@@ -156,7 +160,7 @@ async def test_a_refusal_that_comes_afterwards_costs_nothing():
     go_on = asyncio.Event()
     world = draining(go_on, ProviderRateLimited("no", http_status=429))
 
-    await cancelled(world.complete())
+    await cancelled(world, world.complete())
     go_on.set()
     await drained(world)
 
@@ -233,7 +237,7 @@ async def test_what_was_not_sent_yet_is_given_up():
     world = draining(asyncio.Event())
     world.adapters["one"].connects = False
 
-    await cancelled(world.complete())
+    await cancelled(world, world.complete())
 
     assert world.drains.running == 0
     assert len(world.ledger.records) == 1
