@@ -23,7 +23,7 @@ from vendor_server import Vendor, vendor_server
 from tests.e2e.faults import FAULTS, WORDS, Fault, Script, well
 from tests.e2e.faults_table import Table
 
-SOME = ("openai", "anthropic", "bedrock", "ollama")
+SOME = ("openai", "bedrock")
 ALL = bool(os.environ.get("FAULTS"))
 # One of each framing; `make faults` tries every dialect.
 TRIED = DIALECTS if ALL else [one for one in DIALECTS if one.label in SOME]
