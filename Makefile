@@ -98,6 +98,14 @@ migrations: $(DEV) ## Migrations up, down, up and compared with the tables, on b
 faults: $(DEV) ## Sixteen faults of providers, met in every dialect, with a table at the end
 	FAULTS=1 $(BIN)/pytest -q -s tests/e2e/test_faults.py
 
+.PHONY: outages
+outages: $(DEV) ## Five outages of the database, SECONDS (60) each, under load: what calls, latency and records suffer
+	OUTAGE_SECONDS=$(or $(SECONDS),60) $(BIN)/pytest -q -s tests/e2e/test_outages.py
+
+.PHONY: rolling
+rolling: $(DEV) ## Replace replicas one after another under load, RESTARTS (20) times: no call fails, no record is lost
+	RESTARTS=$(or $(RESTARTS),20) $(BIN)/pytest -q -s tests/e2e/test_rolling.py
+
 .PHONY: chaos
 chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
 	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py
