@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Protocol
 
 from llm_service.domain.provider import Price
 from llm_service.domain.usage import UsageRecord
-from llm_service.gateway import pricing
 from llm_service.gateway.call import Call
 from llm_service.gateway.targets import Target
 
@@ -37,11 +35,6 @@ class Admission:
     def most_output_tokens(self) -> int | None:
         """None: nobody set a limit."""
         return self.call.most_output_tokens(self.target)
-
-    @cached_property
-    def most_nano_usd(self) -> int | None:
-        """What it could cost at most; None: that is not known."""
-        return pricing.estimate(self.price, self.input_tokens, self.most_output_tokens)
 
 
 class Pass(Protocol):
