@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
 from urllib.parse import unquote
 
 from llm_service.domain.provider import RateLimits
+from llm_service.domain.value import value
 
 TENANT_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -29,7 +29,7 @@ class Role(StrEnum):
     ACCESS = "access"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Principal:
     """Whoever was authenticated.
 
@@ -63,7 +63,7 @@ class ClientKeyState(StrEnum):
     QUARANTINED = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientKey:
     """A key we gave to a caller; of its secret only a keyed hash is left.
 
@@ -115,7 +115,7 @@ ANYONE = Principal("anonymous", EVERY_TENANT, frozenset(Role))
 """Who calls a service that runs open: the embedded default on a loopback address."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """One call: who makes it, which method, from where.
 

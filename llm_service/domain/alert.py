@@ -1,8 +1,9 @@
 """What an operator must hear of: once for each window and level, whichever replica saw it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from llm_service.domain.value import value
 
 
 class AlertKind(StrEnum):
@@ -41,7 +42,7 @@ class AlertUnit(StrEnum):
     MILLISECONDS = "milliseconds"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Alert:
     """Immutable. There is one of a tenant, kind, subject, window and threshold.
 

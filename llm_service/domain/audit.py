@@ -1,13 +1,14 @@
 """What is kept of administrative calls: entries, and the chains that hold them together."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from llm_service.domain.value import value
 
 REDACTED_JSON = '"[redacted]"'
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hidden:
     """A secret in the place of a field's JSON text: that it changed may be told, and no more."""
 
@@ -17,7 +18,7 @@ class Hidden:
         return REDACTED_JSON
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FieldChange:
     """One field of one resource, before and after, as JSON text without secrets; "" is unset."""
 
@@ -27,7 +28,7 @@ class FieldChange:
     new_value_json: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChainHead:
     """The end of a tenant's chain: what the next entry goes on from. `digest` in hexadecimal."""
 
@@ -38,7 +39,7 @@ class ChainHead:
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuditEntry:
     """One administrative call, or a change the service made by itself.
 
@@ -82,7 +83,7 @@ class Problem(StrEnum):
     ANCHOR_MISMATCH = "anchor_mismatch"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Anchor:
     """Where a chain had come to. `sequence` 0: it had no entry."""
 
@@ -91,7 +92,7 @@ class Anchor:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What was found of one chain. `problem` None: it is intact, and `broken_sequence` is 0."""
 

@@ -1,12 +1,12 @@
 """Budgets: what a scope of calls may use in a period, and what happens on the way there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from llm_service.domain.alert import AlertAction
 from llm_service.domain.completion import Attempt
+from llm_service.domain.value import value
 
 
 class BudgetUnit(StrEnum):
@@ -29,7 +29,7 @@ class BudgetPeriod(StrEnum):
     LIFETIME = "lifetime"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetRule:
     """What happens from `threshold_percent` of the limit on. `downgrade_model`: with DOWNGRADE."""
 
@@ -38,7 +38,7 @@ class BudgetRule:
     downgrade_model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Budget:
     """`tenant` "" is everybody's together. `filter` "" counts all of its tenant.
 
@@ -84,7 +84,7 @@ class Budget:
                 yield rule
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetStatus:
     """Amounts of the current window, in the budget's unit. `reserved` is held for calls.
 

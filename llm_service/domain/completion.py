@@ -17,6 +17,7 @@ from llm_service.domain.content import (
     Tool,
     ToolChoice,
 )
+from llm_service.domain.value import value
 
 
 class Effort(StrEnum):
@@ -30,7 +31,7 @@ class Effort(StrEnum):
     MAX = "max"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reasoning:
     """Unset fields inherit."""
 
@@ -39,7 +40,7 @@ class Reasoning:
     include_thoughts: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GenerationParams:
     """None and () inherit: from a stored default, else from the provider."""
 
@@ -64,7 +65,7 @@ class Preference(StrEnum):
     THROUGHPUT = "throughput"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RoutingOptions:
     """Durations in seconds, least speeds 0 for any. None and () inherit."""
 
@@ -81,7 +82,7 @@ class RoutingOptions:
     min_output_tokens_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attribution:
     """Who a call is for. `tenant` is the bare id, never "tenants/..."."""
 
@@ -100,7 +101,7 @@ class MidStreamFailure(StrEnum):
     RESTART = "restart"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompletionRequest:
     """A call as the caller made it.
 
@@ -147,7 +148,7 @@ class FilterStage(StrEnum):
     OUTPUT = "output"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContentFilter:
     """What was filtered; categories in the provider's vocabulary."""
 
@@ -155,7 +156,7 @@ class ContentFilter:
     categories: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Warning:
     """Something done otherwise than asked, e.g. PARAMETER_DROPPED; `field` is a request path."""
 
@@ -164,7 +165,7 @@ class Warning:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModalityTokens:
     """Tokens of one modality, subsets of the totals."""
 
@@ -173,7 +174,7 @@ class ModalityTokens:
     output_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenUsage:
     """Inclusive totals, subsets of them, and what is charged beside tokens.
 
@@ -194,7 +195,7 @@ class TokenUsage:
     reported_nano_usd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CostItem:
     """What one meter cost by the price of a version: nano-USD for `quantity` units."""
 
@@ -204,7 +205,7 @@ class CostItem:
     price_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cost:
     """Nano-USD. `incomplete`: some meter has no known price and `total_nano_usd` leaves it out.
 
@@ -220,7 +221,7 @@ class Cost:
     price_effective_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServedBy:
     """Resource names of what served, and what the provider said about itself."""
 
@@ -232,7 +233,7 @@ class ServedBy:
     model_config: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallError:
     """A failure as data.
 
@@ -246,7 +247,7 @@ class CallError:
     provider_code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One upstream call.
 
@@ -261,7 +262,7 @@ class Attempt:
     cost: Cost | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timings:
     """Seconds. `first_token` None: there was no content."""
 
@@ -270,7 +271,7 @@ class Timings:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completion:
     """A whole answer. `provider_finish_message` is the vendor's text, for the caller alone."""
 
@@ -289,7 +290,7 @@ class Completion:
     provider_finish_message: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FailedCompletion:
     """What is known of a call that failed after routing; `dials`: attempts that were dialled."""
 

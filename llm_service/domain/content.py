@@ -1,7 +1,8 @@
 """What a conversation is made of: messages, their parts, tools and answer formats."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from llm_service.domain.value import value
 
 
 class Role(StrEnum):
@@ -32,14 +33,14 @@ class Resolution(StrEnum):
     HIGH = "high"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """Plain text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Media:
     """An image, sound, film or document; exactly one of `data`, `uri` and `file_id` is set."""
 
@@ -52,7 +53,7 @@ class Media:
     resolution: Resolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """The model asks for a tool.
 
@@ -65,7 +66,7 @@ class ToolCall:
     server_side: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResult:
     """What a tool answered."""
 
@@ -75,7 +76,7 @@ class ToolResult:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thinking:
     """Reasoning text; `redacted` when the provider withheld it and only provider state is there."""
 
@@ -83,7 +84,7 @@ class Thinking:
     redacted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """The model declines, in its own words."""
 
@@ -93,7 +94,7 @@ class Refusal:
 Content = Text | Media | ToolCall | ToolResult | Thinking | Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderState:
     """Opaque bytes a provider wants back unchanged.
 
@@ -104,14 +105,14 @@ class ProviderState:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CacheControl:
     """Cache the prompt up to and including the part. `ttl_seconds` None: the provider's default."""
 
     ttl_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Citation:
     """Where a stretch of text comes from; indexes are Unicode code points, the end exclusive."""
 
@@ -122,7 +123,7 @@ class Citation:
     end_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlternativeToken:
     """A token that could have stood in a place, with the natural logarithm of its probability."""
 
@@ -131,7 +132,7 @@ class AlternativeToken:
     token_bytes: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenLogprob:
     """A token the model produced, with the natural logarithm of its probability."""
 
@@ -141,7 +142,7 @@ class TokenLogprob:
     alternatives: tuple[AlternativeToken, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Part:
     """One piece of a message and what belongs to it whatever its kind."""
 
@@ -152,7 +153,7 @@ class Part:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One turn of one speaker."""
 
@@ -161,7 +162,7 @@ class Message:
     participant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FunctionTool:
     """A tool the caller runs. The schema is JSON Schema text; "" means no parameters."""
 
@@ -171,7 +172,7 @@ class FunctionTool:
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderTool:
     """A tool the provider runs, named in its vocabulary and configured by JSON object text."""
 
@@ -179,7 +180,7 @@ class ProviderTool:
     config_json: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderToolUse:
     """How often a provider ran a tool of its own. `meter` is what it is charged under."""
 
@@ -198,7 +199,7 @@ class ToolMode(StrEnum):
     REQUIRED = "required"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolChoice:
     """`REQUIRED` with one name in `allowed_tools` forces that tool."""
 
@@ -207,17 +208,17 @@ class ToolChoice:
     parallel: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextFormat:
     """Free text."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JsonObjectFormat:
     """Any JSON object."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JsonSchemaFormat:
     """JSON that fits a schema. The text's key order reaches the model."""
 

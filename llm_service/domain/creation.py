@@ -1,9 +1,9 @@
 """Creations whose senders may repeat them (AIP-155)."""
 
-from dataclasses import dataclass
+from llm_service.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Creation:
     """One request to create something, under an id that its sender chose.
 

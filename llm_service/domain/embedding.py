@@ -1,7 +1,7 @@
 """Embeddings: what is asked, and what comes back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llm_service.domain.completion import (
     Attempt,
@@ -13,12 +13,13 @@ from llm_service.domain.completion import (
     Warning,
 )
 from llm_service.domain.content import Media, Text
+from llm_service.domain.value import value
 
 TASKS = ("query", "document", "similarity", "classification", "clustering")
 """What vectors may be for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EmbeddingRequest:
     """A call as the caller made it.
 
@@ -37,7 +38,7 @@ class EmbeddingRequest:
     completion_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EmbeddingAnswer:
     """One vector per input, in order and of one length. `usage` is that of the last attempt."""
 

@@ -1,10 +1,12 @@
 """Encryption keys as a deployment knows them: by id and by use, never by what they are."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from llm_service.domain.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class KeyCheck:
     """What a deployment keeps to know a key again; it opens nothing.
 
@@ -17,7 +19,7 @@ class KeyCheck:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KnownKey:
     """A key the deployment has had."""
 
@@ -26,7 +28,7 @@ class KnownKey:
     retire_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicaKeys:
     """The ring one replica works with, as it last said.
 
@@ -42,7 +44,7 @@ class ReplicaKeys:
     report_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EncryptionKey:
     """A key's standing.
 
@@ -63,7 +65,7 @@ class EncryptionKey:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyStatus:
     """Every key the deployment has had or needs, and the replicas that reported lately."""
 
@@ -76,7 +78,7 @@ class KeyStatus:
         return tuple(key.key_id for key in self.keys if key.references and not key.loaded)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SealedRow:
     """A sealed value and where it belongs, as it was read.
 
@@ -94,7 +96,7 @@ class SealedRow:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rewrapped:
     """What was done with some rows, in order.
 

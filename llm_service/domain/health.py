@@ -1,11 +1,11 @@
 """How targets have been doing: their circuits, and a provider's health in sum."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from llm_service.domain.completion import CallError
+from llm_service.domain.value import value
 
 ANY = "*"
 """In place of an id: of every credential, of every model."""
@@ -32,7 +32,7 @@ class TargetKey(NamedTuple):
     model_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Circuit:
     """The circuit of one target, as it is known here.
 
@@ -53,7 +53,7 @@ class Circuit:
     tokens_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CircuitNews:
     """What one replica tells the others of a circuit.
 
@@ -87,7 +87,7 @@ class Condition(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderHealth:
     """How a provider has been doing. `condition` None: nobody has called it.
 

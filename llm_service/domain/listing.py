@@ -1,9 +1,10 @@
 """How a list is asked for: a filter tree, an order and a place to go on from."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+from llm_service.domain.value import value
 
 Value = str | int | float | bool | datetime
 
@@ -20,7 +21,7 @@ class Operator(StrEnum):
     HAS = ":"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Comparison:
     """`field` is a dotted path of the resource in the proto's spelling: "labels.team"."""
 
@@ -29,28 +30,28 @@ class Comparison:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Search:
     """A bare word: somewhere in the resource's texts, whatever the case of A to Z."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class And:
     """Every term holds."""
 
     terms: "tuple[Filter, ...]"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Or:
     """Some term holds."""
 
     terms: "tuple[Filter, ...]"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Not:
     """The term does not hold."""
 
@@ -60,7 +61,7 @@ class Not:
 Filter = Comparison | Search | And | Or | Not
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Order:
     """One sort key."""
 
@@ -68,7 +69,7 @@ class Order:
     descending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Listing:
     """One page of a list.
 
@@ -84,7 +85,7 @@ class Listing:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page(Generic[T]):
     """`after` None: this is the last page."""
 

@@ -1,11 +1,12 @@
 """Model configurations: which models serve a scope of calls, in which order, and how."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from llm_service.domain.completion import GenerationParams, RoutingOptions
 from llm_service.domain.provider import Price
+from llm_service.domain.value import value
 
 CAPS = (
     "temperature",
@@ -19,7 +20,7 @@ CAPS = (
 """The parameters that limits may cap, beside `reasoning.budget_tokens`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Selector:
     """Which calls a configuration is for. An empty field matches every call."""
 
@@ -28,7 +29,7 @@ class Selector:
     interaction: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TargetSpec:
     """A model to try, as somebody wrote it down.
 
@@ -45,7 +46,7 @@ class TargetSpec:
     price: Price | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelConfig:
     """What calls of one scope use.
 

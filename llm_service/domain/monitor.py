@@ -1,10 +1,11 @@
 """What monitors measure of providers, and from where on it is worth an alert."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from llm_service.domain.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class ProviderWindow:
     """One provider's attempts whose records were stored within one window.
 
@@ -20,7 +21,7 @@ class ProviderWindow:
     slow_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnpricedModel:
     """A model whose attempts have no price, or not a whole one, and how many they are."""
 
@@ -28,7 +29,7 @@ class UnpricedModel:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thresholds:
     """From where on a provider's window is worth an alert; 0: never.
 

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from llm_service.domain.completion import CallError, GenerationParams
 from llm_service.domain.content import Modality
+from llm_service.domain.value import value
 
 MOST_TOKENS_PER_SECOND = 10_000.0
 """As much as may be asked of a stream at least."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RateLimits:
     """None: no limit. Tokens are input and output together."""
 
@@ -41,7 +42,7 @@ class RateLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpstreamTimeouts:
     """When a provider is given up: seconds, and how slowly a stream may come, 0 for any.
 
@@ -64,7 +65,7 @@ class CancelPolicy(StrEnum):
     """It is read on for a while: the vendor bills it whole, and says at its end how much it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Provider:
     """An account with a vendor.
 
@@ -118,7 +119,7 @@ SEALED_SOURCES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SecretReference:
     """A place in an external store, in that store's own form.
 
@@ -144,7 +145,7 @@ class SecretReference:
             return cls("", "")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credential:
     """A way to authenticate with a provider.
 
@@ -184,7 +185,7 @@ class Credential:
         return f"{self.provider_name}/credentials/{self.credential_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelCapabilities:
     """None is unknown, and unknown never blocks a call.
 
@@ -206,7 +207,7 @@ class ModelCapabilities:
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PriceItem:
     """Nano-USD per million units of `meter`.
 
@@ -218,7 +219,7 @@ class PriceItem:
     min_input_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """`version` names the source and is copied into every cost computed with it."""
 
@@ -232,7 +233,7 @@ class Price:
         return self.effective_time or _ALWAYS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EmbeddingInfo:
     """What an embedding model gives.
 
@@ -262,7 +263,7 @@ class ModelOrigin(StrEnum):
     MANUAL = "manual"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Model:
     """A model a provider serves.
 
@@ -308,7 +309,7 @@ class Model:
         return max(begun, key=lambda price: price.begins, default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderKind:
     """A vendor this service speaks to.
 
@@ -335,7 +336,7 @@ class ProviderKind:
         return bool(self.credential_source_types) and not self.credential_optional
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderCheck:
     """The result of calling a provider now. `error` None: it works. `duration` in seconds."""
 

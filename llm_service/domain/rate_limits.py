@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
+from llm_service.domain.value import value
+
 
 class Scope(StrEnum):
     """Whose limit it is. The first two are the caller's own, the others of where a call goes."""
@@ -24,7 +26,7 @@ class Metric(StrEnum):
     CONCURRENT_REQUESTS = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Span:
     """The time a limit is over, in seconds: `length`, counted in slices of `slice`."""
 
@@ -49,7 +51,7 @@ SPANS: dict[Metric, Span] = {
 TOKENS = frozenset({Metric.TOKENS_PER_MINUTE, Metric.TOKENS_PER_DAY})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """`amount` of what one limit of `subject` (a resource's name) leaves."""
 
@@ -65,7 +67,7 @@ class Demand:
         return self.subject, self.metric
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """`demand` finds no room. `seconds` until there is some; None: when another one ends."""
 

@@ -1,7 +1,7 @@
 """What calls used and cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.provider import Price
+from llm_service.domain.value import value
 
 
 class Operation(StrEnum):
@@ -37,7 +38,7 @@ ABANDONED = "ABANDONED"
 """The error reason of a record whose process died: somebody else closed it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenedAttempt:
     """What is known of an attempt before it is dialled: enough to close it without its process."""
 
@@ -56,7 +57,7 @@ class OpenedAttempt:
     """As in `UsageRecord`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptProgress:
     """What an attempt has used so far, `elapsed` seconds from its start. Later ones replace it."""
 
@@ -64,7 +65,7 @@ class AttemptProgress:
     elapsed: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageRecord:
     """One per upstream attempt, immutable. `record_id` is unique, a UUIDv7 text.
 
@@ -107,7 +108,7 @@ class TimeBucket(StrEnum):
     MONTH = "month"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageQuery:
     """start_time <= t < end_time. `group_by` holds dimension names; `filters` equal-to conditions.
 
@@ -123,7 +124,7 @@ class UsageQuery:
     filters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageMetrics:
     """Sums over attempts; `request_count` counts distinct completions. Durations in seconds."""
 
@@ -147,7 +148,7 @@ class UsageMetrics:
     first_token_p95: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageRow:
     """One bucket of one combination of dimensions."""
 

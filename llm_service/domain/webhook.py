@@ -1,13 +1,14 @@
 """Receivers of alerts, and how each alert gets there."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from llm_service.domain.alert import Alert, AlertKind
+from llm_service.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Webhook:
     """Where alerts are sent. `tenant` "" hears of everybody's, any other of that tenant's.
 
@@ -55,7 +56,7 @@ class DeliveryProblem(StrEnum):
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a word
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WebhookDelivery:
     """One alert on its way to one webhook.
 
@@ -77,7 +78,7 @@ class WebhookDelivery:
     settle_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DueDelivery:
     """What is to be sent now, by whoever claims it: `attempt_count` is what others have tried."""
 
@@ -87,7 +88,7 @@ class DueDelivery:
     alert: Alert
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeliveryAttempt:
     """How an attempt ended. `problem` None: it was delivered."""
 

@@ -7,7 +7,7 @@ the choices into targets.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from llm_service.domain.completion import (
@@ -19,6 +19,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.model_config import CAPS, ModelConfig, TargetSpec
 from llm_service.domain.provider import Model, Price
+from llm_service.domain.value import value
 from llm_service.errors import ModelNotAllowed
 from llm_service.gateway.configuration import View
 from llm_service.gateway.merging import all_merged, merged
@@ -35,7 +36,7 @@ _NO_PARAMS = GenerationParams()
 _NO_ROUTING = RoutingOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DefaultModel:
     """The model of last resort; "": there is none. `variable` of the environment names it."""
 
@@ -50,7 +51,7 @@ class DefaultModel:
 NO_DEFAULT = DefaultModel()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """What a request chooses for itself."""
 
@@ -60,7 +61,7 @@ class Asked:
     routing: RoutingOptions = _NO_ROUTING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """A model to try: what is stored of it and where, and who named it.
 
@@ -81,7 +82,7 @@ class Choice:
         return replace(price, version=f"modelConfigs/{config.config_id}@{config.version}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cap:
     """The most a parameter may be, and who says so."""
 
@@ -89,7 +90,7 @@ class Cap:
     config: ModelConfig
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolution:
     """What a call is to do.
 

@@ -1,17 +1,16 @@
 """What a call may be sent to: a model of a provider, with the credential to use there."""
 
-from dataclasses import dataclass
-
 from llm_service.domain.completion import ServedBy
 from llm_service.domain.model_config import TargetSpec
 from llm_service.domain.provider import Credential, Model, Provider
+from llm_service.domain.value import value
 from llm_service.gateway.resolution import Choice
 
 ANYTHING = Choice(TargetSpec(""))
 """Of a target that nobody chose in particular."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """A model on a provider, and the credential to use there; None: it needs none or has none.
 

@@ -17,6 +17,7 @@ from llm_service.domain.completion import (
 from llm_service.domain.content import Media, Part, Text
 from llm_service.domain.provider import Model, ModelCapabilities, SourceType
 from llm_service.domain.secrecy import NeverPickled
+from llm_service.domain.value import value
 from llm_service.providers.egress import Egress
 
 
@@ -24,7 +25,7 @@ def _nobody() -> None:
     """Hears nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deadlines:
     """Seconds left for each stage of one attempt, all derived from the caller's deadline.
 
@@ -38,7 +39,7 @@ class Deadlines:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One attempt: the caller's request, and what was decided for this target.
 
@@ -56,7 +57,7 @@ class Call:
     on_send: Callable[[], None] = _nobody
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A whole answer. `usage` None: the vendor did not say."""
 
@@ -103,7 +104,7 @@ class Ended:
 AdapterEvent = Accepted | PartEvent | UsageUpdate | Ended
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenCount:
     """`estimated`: a local heuristic counted, not the vendor."""
 
@@ -111,7 +112,7 @@ class TokenCount:
     estimated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EmbeddingsCall:
     """Inputs to turn into vectors.
 
@@ -131,7 +132,7 @@ class EmbeddingsCall:
     on_send: Callable[[], None] = _nobody
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Embeddings:
     """One vector for each input, in order. `usage` None: the vendor did not say."""
 
@@ -141,7 +142,7 @@ class Embeddings:
     warnings: tuple[Warning, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account(NeverPickled):
     """What an adapter needs to reach one account. The secret's repr is hidden.
 

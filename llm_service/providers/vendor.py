@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from llm_service import errors
 from llm_service.domain.completion import ContentFilter, FinishReason, Warning
 from llm_service.domain.provider import Model
+from llm_service.domain.value import value
 from llm_service.providers.base import (
     Accepted,
     AdapterEvent,
@@ -70,7 +71,7 @@ class Decoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """What a decoder is told of the response it reads.
 
@@ -84,7 +85,7 @@ class Reply:
     hide: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Exchange:
     """One call in the words of an API: the request, and how to read what comes back.
 
@@ -99,7 +100,7 @@ class Exchange:
     endpoint: Endpoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """An HTTP request, but for who makes it. `path` is below the endpoint's."""
 

@@ -5,13 +5,16 @@ payload length (4 bytes) | CRC-32 of the rest (4) | kind (1) | attempt id (36) |
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
+
+from llm_service.domain.value import value
 
 ATTEMPT_ID_BYTES = 36
 MAX_FRAME_BYTES = 4 << 20
 _HEADER = struct.Struct(">IIB36s")
-_CHECKED_FROM = 8  # kind, attempt id and payload are covered by the checksum
+_UNCHECKED = struct.Struct(">II")
+_CHECKED = struct.Struct(">B36s")
+_CHECKED_FROM = _UNCHECKED.size  # kind, attempt id and payload are covered by the checksum
 
 
 class FrameKind(IntEnum):
@@ -26,7 +29,7 @@ class FrameKind(IntEnum):
 _KINDS = frozenset(FrameKind)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Frame:
     """One thing that happened to an attempt. `payload` is its writer's own."""
 
@@ -44,10 +47,8 @@ def encoded(frame: Frame) -> bytes:
     attempt_id = frame.attempt_id.encode()
     if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
         raise ValueError("a frame is out of bounds")
-    head = bytearray(_HEADER.pack(len(frame.payload), 0, frame.kind, attempt_id))
-    checksum = zlib.crc32(frame.payload, zlib.crc32(head[_CHECKED_FROM:]))
-    head[4:8] = checksum.to_bytes(4)
-    return bytes(head) + frame.payload
+    checked = _CHECKED.pack(frame.kind, attempt_id) + frame.payload
+    return _UNCHECKED.pack(len(frame.payload), zlib.crc32(checked)) + checked
 
 
 def decoded(data: bytes, position: int) -> tuple[Frame | None, int]:

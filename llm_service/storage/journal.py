@@ -15,7 +15,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,9 @@ class Journal:
         self._retired: list[int] = []
         self._appended = 0
         self._durable = 0
-        self._sync: asyncio.Task[None] | None = None
+        self._sync: Future[None] | None = None
+        self._awaited: asyncio.Future[None] | None = None
+        self._overdue = False
         self._sync_timer: asyncio.TimerHandle | None = None
         self._behind = 0
         self._failing = False
@@ -144,7 +146,10 @@ class Journal:
         """
         mark = self._appended
         while self._durable < mark:
-            await asyncio.shield(self._sync or self._sync_now())
+            # Not done before the loop comes round to it: who asks until then goes with the next.
+            if self._awaited is None or self._awaited.done():
+                self._awaited = asyncio.wrap_future(self._sync_now())
+            await asyncio.shield(self._awaited)
 
     def forget(self, attempt_ids: Iterable[str]) -> None:
         """The records of those are safe elsewhere; segments that nobody needs are removed."""
@@ -165,10 +170,7 @@ class Journal:
     async def aclose(self) -> None:
         """Close, behind whatever is under way."""
         self._closed = True
-        if self._sync_timer is not None:
-            self._sync_timer.cancel()
-        if self._sync is not None:
-            await asyncio.wait([self._sync])
+        self._stop_timer()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -220,46 +222,51 @@ class Journal:
             self._sync_timer = loop.call_later(self._sync_seconds, self._sync_due)
 
     def _sync_due(self) -> None:
+        if self._closed or self._overdue:
+            return
+        if self._sync is None or self._sync.done():
+            self._sync_now()
+            return
+        self._stop_timer()
+        self._overdue = True
+        loop = asyncio.get_running_loop()
+        self._sync.add_done_callback(lambda _: loop.call_soon_threadsafe(self._sync_overdue))
+
+    def _sync_overdue(self) -> None:
+        self._overdue = False
+        self._sync_due()
+
+    def _stop_timer(self) -> None:
         if self._sync_timer is not None:
             self._sync_timer.cancel()
             self._sync_timer = None
-        if self._sync is None and not self._closed:
-            self._sync_now()
 
-    def _sync_now(self) -> asyncio.Task[None]:
-        self._sync = asyncio.create_task(self._synchronise())
-        self._sync.add_done_callback(self._sync_ended)
+    def _sync_now(self) -> Future[None]:
+        self._behind = 0
+        self._stop_timer()
+        retired, self._retired = self._retired, []
+        folder = self._folder if retired or not self._durable else None
+        # Nobody need be woken for it: whoever waits asks for that.
+        self._sync = self._thread.submit(
+            self._synchronise, self._appended, retired, self._segments[-1].descriptor, folder
+        )
         return self._sync
 
-    def _sync_ended(self, sync: asyncio.Task[None]) -> None:
-        failed = not sync.cancelled() and sync.exception() is not None
-        if failed and not self._failing:
-            logger.critical("the disk of the usage journal fails", exc_info=sync.exception())
-        self._failing = failed
-        # What came due meanwhile has no timer any more.
-        overdue = self._behind > 0 and self._sync_timer is None
-        if self._sync_seconds and not failed and overdue:
-            self._sync_due()
-
-    async def _synchronise(self) -> None:
-        mark, self._behind = self._appended, 0
-        retired, self._retired = self._retired, []
-        loop = asyncio.get_running_loop()
+    def _synchronise(
+        self, mark: int, retired: list[int], current: int, folder: Path | None
+    ) -> None:
+        """In the thread, which alone writes what it learns of the disk."""
         try:
-            await loop.run_in_executor(
-                self._thread,
-                _synchronised,
-                retired,
-                self._segments[-1].descriptor,
-                self._folder if retired or not self._durable else None,
-            )
-            self._durable = max(self._durable, mark)
+            _synchronised(retired, current, folder)
         except OSError:
             # The system may have dropped what it could not write, and says so only once.
             self._spoiled = True
+            if not self._failing:
+                logger.critical("the disk of the usage journal fails", exc_info=True)
+            self._failing = True
             raise
-        finally:
-            self._sync = None
+        self._failing = False
+        self._durable = mark
 
 
 @dataclass(slots=True)

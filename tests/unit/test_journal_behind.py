@@ -36,8 +36,8 @@ class Disk:
         """Return when a call that is to come is over."""
         async with asyncio.timeout(20):
             await self._asked.wait()
-            while journal._sync is not None:
-                await asyncio.wait([journal._sync])
+            while not journal._sync.done() or journal._overdue:
+                await asyncio.gather(asyncio.wrap_future(journal._sync), return_exceptions=True)
                 await asyncio.sleep(0)
         self._asked.clear()
 

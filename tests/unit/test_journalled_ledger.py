@@ -60,6 +60,7 @@ class World:
 
     def dies(self):
         os.close(self.journal._lock)
+        self.journal._closed = True
         self.journal._thread.shutdown()
 
     async def found(self):
