@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from llm_service.domain import estimates
@@ -55,6 +54,7 @@ class TrackedAttempt:
         self._start_time = datetime.now(UTC)
         self.id = new_id()
         self._served_by = target.served_by()
+        self._price: Price | None = call.price(target)
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()
         self.evidence = Evidence(
@@ -354,10 +354,6 @@ class TrackedAttempt:
 
     def _cost(self, usage: TokenUsage) -> Cost:
         return pricing.cost_of(usage, self._price)
-
-    @cached_property
-    def _price(self) -> Price | None:
-        return self._call.price(self._target)
 
     def _settle(
         self,

@@ -3,7 +3,6 @@
 import asyncio
 from abc import ABC
 from datetime import UTC, datetime
-from functools import cached_property
 from time import monotonic
 from typing import ClassVar, Generic, TypeVar
 
@@ -101,6 +100,7 @@ class Call(ABC, Generic[R]):
         self.restart_from: Attempt | None = None
         self.allowance: Allowance | None = None
         self._errors: list[GatewayError] = []
+        self._input_tokens: int | None = None
         self._retries = retries or Retries()
 
     def take(self, targets: tuple[Target, ...]) -> None:
@@ -268,13 +268,10 @@ class Call(ABC, Generic[R]):
         )
 
     def input_tokens(self) -> int:
-        """An estimate."""
+        """An estimate, made once: every attempt needs it, and a prompt may be megabytes."""
+        if self._input_tokens is None:
+            self._input_tokens = self._estimated_input()
         return self._input_tokens
-
-    @cached_property
-    def _input_tokens(self) -> int:
-        # Every attempt is opened with it, and a prompt may be megabytes.
-        return self._estimated_input()
 
     def _estimated_input(self) -> int:
         raise NotImplementedError

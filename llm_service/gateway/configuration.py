@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TypeVar
 
 from llm_service.domain.access import as_service
@@ -62,6 +62,10 @@ class View:
     offers: Mapping[str, tuple[tuple[Provider, Model], ...]]
     configs: tuple[Mapping[tuple[str, str, str], ModelConfig], ...] = ()
     budgets: tuple[Budget, ...] = ()
+    pinned: dict[str, tuple[Provider, Model]] = field(
+        init=False, default_factory=dict, compare=False
+    )
+    """What calls that name a provider's model were found to mean, as long as the view is in use."""
 
 
 class Configuration:

@@ -34,6 +34,7 @@ MOST_TARGETS = 16
 
 _NO_SIGNALS = NoSignals()
 _SOME_TOKENS = 1000
+_MOST_PINNED = 1000  # of a view, some 1 KiB each
 
 
 class Wanted(Protocol):
@@ -284,7 +285,10 @@ def _vectors(model: Model) -> tuple[str, int]:
 def _offering(view: View, choice: Choice, options: RoutingOptions) -> list[Pair]:
     """Who serves it, in no order; never empty."""
     name = choice.spec.model
-    pairs = [_pinned(view, name)] if "/models/" in name else list(view.offers.get(name, ()))
+    if "/models/" in name:
+        pairs = [view.pinned.get(name) or _pinned(view, name)]
+    else:
+        pairs = list(view.offers.get(name, ()))
     if not pairs:
         raise ModelNotFound(
             f"no provider serves the model {_shown(name)}", metadata={"model": name}
@@ -312,7 +316,15 @@ def _owning(pairs: list[tuple[Provider, Model]], credential: str) -> list[tuple[
     return found
 
 
-def _pinned(view: View, name: str) -> tuple[Provider, Model]:
+def _pinned(view: View, name: str) -> Pair:
+    found = _named(view, name)
+    # Callers choose the names: of those nobody lists there is no end.
+    if len(view.pinned) < _MOST_PINNED:
+        view.pinned[name] = found
+    return found
+
+
+def _named(view: View, name: str) -> Pair:
     provider_name, _, model_id = name.partition("/models/")
     provider = view.providers.get(provider_name)
     if provider is None or not model_id:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import select
 from collections.abc import Callable
 from typing import cast
 
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
         self.failure: GatewayError | None = None
         self.lost = False
         self.usable_until = 0.0
+        self._poll: select.poll | None = None
         self._parts: list[bytes] = []
         self.on_body = self._parts.append  # the parser calls the list itself: nothing in between
         self._parser = httptools.HttpResponseParser(self)
@@ -221,11 +223,18 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     @property
-    def fileno(self) -> int:
-        """The socket's descriptor; -1 once it is closed."""
+    def is_quiet(self) -> bool:
+        """Open, and nothing waits to be read, not even the end.
+
+        The event loop may not have come round to telling us; a request written now could be lost,
+        and may not be sent again.
+        """
         if self.lost or self._transport.is_closing():
-            return -1
-        return int(self._transport.get_extra_info("socket").fileno())
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
 
     # Private.
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import select
 import socket
 import ssl
 from collections import deque
@@ -168,7 +167,7 @@ class Egress:
         now = asyncio.get_running_loop().time()
         while idle:
             connection = idle.pop()
-            if now < connection.usable_until and not _readable(connection.fileno):
+            if now < connection.usable_until and connection.is_quiet:
                 return connection
             connection.abort()
         return None
@@ -323,19 +322,6 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 async def _look_up(host: str, port: int) -> Sequence[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-def _readable(descriptor: int) -> bool:
-    """Whether something, if only the end, waits on an idle connection (or it is closed).
-
-    The event loop may not have come round to telling us; a request written now could be lost, and
-    may not be sent again.
-    """
-    if descriptor < 0:
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _why(failure: OSError | None) -> str:

@@ -34,7 +34,7 @@ REFUSAL = "the call shows no credential this service accepts"
 class Authenticator:
     """Client keys always; tokens and certificates where they are configured.
 
-    A credential is remembered by the SHA-256 of all of it, never by a part.
+    A credential is remembered by a digest of all of it, never by a part.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Authenticator:
         """
         if len(credential) > _MAX_CREDENTIAL:
             raise CallerUnauthenticated(REFUSAL)
-        shown = hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
+        shown = _digest(credential.encode("utf-8", "surrogatepass"))
         return self._remembered(shown) or await self._decided(shown, self._read(credential))
 
     async def certificate(self, pem: bytes, spiffe_id: str) -> Principal:
@@ -76,7 +76,7 @@ class Authenticator:
         Raises:
             CallerUnauthenticated: nobody we know.
         """
-        shown = hashlib.sha256(b"certificate\0" + pem).digest()
+        shown = _digest(b"certificate\0" + pem)
         return self._remembered(shown) or await self._decided(
             shown, self._certified(pem, spiffe_id)
         )
@@ -125,6 +125,10 @@ class Authenticator:
         principal = self._identities.principal(spiffe_id) if self._identities else None
         end = end_of_leaf(pem) if principal else None
         return Accepted(principal, end.timestamp()) if principal and end else None
+
+
+def _digest(shown: bytes) -> bytes:
+    return hashlib.blake2b(shown, digest_size=32).digest()
 
 
 def _keep(kept: OrderedDict[bytes, T], shown: bytes, value: T, most: int) -> None:
