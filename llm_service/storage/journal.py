@@ -13,20 +13,20 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from llm_service.storage.framing import Frame, decoded, encoded
+from llm_service.storage.journal_disk import Due, Syncs
 
 logger = logging.getLogger(__name__)
 
 _SEGMENT_BYTES = 8 << 20
-_MOST_BEHIND = 50  # frames, which cost a frame a fiftieth of a call to the disk
 _LOCK = "lock"
 
 
@@ -43,6 +43,8 @@ class Journal:
         sync_seconds: how long a frame, or 50 of them, may be with the system before the disk is
             asked to take them; 0: until somebody waits for `synced`.
     """
+
+    _syncs: Syncs
 
     def __init__(
         self,
@@ -61,14 +63,7 @@ class Journal:
         self._bytes = 0
         self._retired: list[int] = []
         self._appended = 0
-        self._durable = 0
-        self._sync: Future[None] | None = None
-        self._awaited: asyncio.Future[None] | None = None
-        self._overdue = False
-        self._sync_timer: asyncio.TimerHandle | None = None
-        self._behind = 0
-        self._failing = False
-        self._thread = ThreadPoolExecutor(1, "journal")
+        self._turning = threading.Lock()  # of segments: the thread that syncs looks at the last
         self._lock = -1
         self._spoiled = False
         self._closed = False
@@ -88,6 +83,7 @@ class Journal:
         os.write(journal._lock, _boot())
         draft.rename(journal._folder)
         journal._rotate()
+        journal._syncs = Syncs(journal._due, journal._spoil, sync_seconds)
         return journal
 
     @property
@@ -111,7 +107,7 @@ class Journal:
 
         False also while the disk fails: then only those who wait know what it took.
         """
-        return self._sync_seconds > 0 and not self._failing
+        return self._sync_seconds > 0 and not self._syncs.failing
 
     def append(self, *frames: Frame) -> None:
         """Write frames, all or none. It takes microseconds: the system writes to the disk later.
@@ -135,8 +131,7 @@ class Journal:
             if not holders or holders[-1] is not segment:
                 holders.append(segment)
                 segment.attempts += 1
-        if self._sync_seconds:
-            self._sync_soon(len(frames))
+        self._syncs.appended(len(frames))
 
     async def synced(self) -> None:
         """Return when everything appended so far is on the disk.
@@ -145,11 +140,8 @@ class Journal:
             OSError: the disk failed.
         """
         mark = self._appended
-        while self._durable < mark:
-            # Not done before the loop comes round to it: who asks until then goes with the next.
-            if self._awaited is None or self._awaited.done():
-                self._awaited = asyncio.wrap_future(self._sync_now())
-            await asyncio.shield(self._awaited)
+        while self._syncs.durable < mark:
+            await self._syncs.asked()
 
     def forget(self, attempt_ids: Iterable[str]) -> None:
         """The records of those are safe elsewhere; segments that nobody needs are removed."""
@@ -170,13 +162,12 @@ class Journal:
     async def aclose(self) -> None:
         """Close, behind whatever is under way."""
         self._closed = True
-        self._stop_timer()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
         self._closed = True
-        self._thread.shutdown(wait=True)
+        self._syncs.close()
         for descriptor in (*self._retired, self._segments[-1].descriptor):
             os.close(descriptor)
         if not self._held:
@@ -194,9 +185,10 @@ class Journal:
         path = self._folder / f"{self._rotations:09d}.segment"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         # Not before there is another: what is retired is closed, and its number is soon another's.
-        if self._segments:
-            self._retired.append(self._segments[-1].descriptor)
-        self._segments.append(_Segment(path, descriptor))
+        with self._turning:
+            if self._segments:
+                self._retired.append(self._segments[-1].descriptor)
+            self._segments.append(_Segment(path, descriptor))
         self._spoiled = False
 
     def _write(self, segment: "_Segment", data: bytes) -> None:
@@ -213,60 +205,17 @@ class Journal:
             raise JournalFull("the disk of the usage journal is full")
         segment.size += written
 
-    def _sync_soon(self, frames: int) -> None:
-        self._behind += frames
-        if self._behind >= _MOST_BEHIND:
-            self._sync_due()
-        elif self._sync_timer is None:
-            loop = asyncio.get_running_loop()
-            self._sync_timer = loop.call_later(self._sync_seconds, self._sync_due)
+    def _due(self) -> Due:
+        mark = self._appended
+        with self._turning:
+            retired, self._retired = tuple(self._retired), []
+            current = self._segments[-1].descriptor
+        folder = self._folder if retired or not self._syncs.durable else None
+        return Due(mark, retired, current, folder)
 
-    def _sync_due(self) -> None:
-        if self._closed or self._overdue:
-            return
-        if self._sync is None or self._sync.done():
-            self._sync_now()
-            return
-        self._stop_timer()
-        self._overdue = True
-        loop = asyncio.get_running_loop()
-        self._sync.add_done_callback(lambda _: loop.call_soon_threadsafe(self._sync_overdue))
-
-    def _sync_overdue(self) -> None:
-        self._overdue = False
-        self._sync_due()
-
-    def _stop_timer(self) -> None:
-        if self._sync_timer is not None:
-            self._sync_timer.cancel()
-            self._sync_timer = None
-
-    def _sync_now(self) -> Future[None]:
-        self._behind = 0
-        self._stop_timer()
-        retired, self._retired = self._retired, []
-        folder = self._folder if retired or not self._durable else None
-        # Nobody need be woken for it: whoever waits asks for that.
-        self._sync = self._thread.submit(
-            self._synchronise, self._appended, retired, self._segments[-1].descriptor, folder
-        )
-        return self._sync
-
-    def _synchronise(
-        self, mark: int, retired: list[int], current: int, folder: Path | None
-    ) -> None:
-        """In the thread, which alone writes what it learns of the disk."""
-        try:
-            _synchronised(retired, current, folder)
-        except OSError:
-            # The system may have dropped what it could not write, and says so only once.
-            self._spoiled = True
-            if not self._failing:
-                logger.critical("the disk of the usage journal fails", exc_info=True)
-            self._failing = True
-            raise
-        self._failing = False
-        self._durable = mark
+    def _spoil(self) -> None:
+        # The system may have dropped what it could not write, and says so only once.
+        self._spoiled = True
 
 
 @dataclass(slots=True)
@@ -346,24 +295,3 @@ def _boot() -> bytes:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     except OSError:
         return b""
-
-
-def _synchronised(retired: list[int], current: int, folder: Path | None) -> None:
-    """`folder`: has files that may not yet be in it after a crash of the machine."""
-    failed: OSError | None = None
-    for descriptor in retired:
-        try:
-            os.fdatasync(descriptor)
-        except OSError as error:
-            failed = error
-        os.close(descriptor)
-    if failed is not None:
-        raise failed
-    os.fdatasync(current)
-    if folder is not None and sys.platform != "win32":
-        for path in (folder, folder.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

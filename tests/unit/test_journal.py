@@ -21,8 +21,7 @@ def opened(number, payload=b"x"):
 def died(journal: Journal) -> None:
     """What the end of a process does to its journal: the lock is gone, the files stay."""
     os.close(journal._lock)
-    journal._closed = True
-    journal._thread.shutdown()
+    journal._syncs.close()
     os.close(journal._segments[-1].descriptor)
 
 

@@ -19,27 +19,27 @@ class Disk:
         self._failing = failing
         self._real = os.fdatasync
         self._loop = asyncio.get_running_loop()
-        self._asked = asyncio.Event()
+        self.asked = asyncio.Event()
         self.free = threading.Event()
         self.free.set()
         monkeypatch.setattr(module.os, "fdatasync", self._fdatasync)
 
     def _fdatasync(self, descriptor):
         self.calls.append(descriptor)
-        self._loop.call_soon_threadsafe(self._asked.set)
+        self._loop.call_soon_threadsafe(self.asked.set)
         self.free.wait(20)
         if len(self.calls) <= self._failing:
             raise OSError(5, "Input/output error")
         self._real(descriptor)
 
     async def answered(self, journal):
-        """Return when a call that is to come is over."""
+        """Return when a call that is to come is over, and nothing else is due."""
+        syncs = journal._syncs
         async with asyncio.timeout(20):
-            await self._asked.wait()
-            while not journal._sync.done() or journal._overdue:
-                await asyncio.gather(asyncio.wrap_future(journal._sync), return_exceptions=True)
+            await self.asked.wait()
+            while not syncs._asleep or syncs._behind:
                 await asyncio.sleep(0)
-        self._asked.clear()
+        self.asked.clear()
 
 
 async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_moment(
@@ -53,8 +53,8 @@ async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_momen
     await disk.answered(journal)
 
     assert len(disk.calls) == 1
-    assert journal._durable == journal._appended
-    assert journal._sync_timer is None  # and leaves it alone until there is something new
+    assert journal._syncs.durable == journal._appended
+    assert journal._syncs._asleep  # and leaves it alone until there is something new
     await journal.aclose()
 
 
@@ -63,11 +63,11 @@ async def test_fifty_frames_do_not_wait_for_their_moment_to_pass(tmp_path, monke
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
     for number in range(49):
         journal.append(opened(number))
-    assert journal._sync is None
+    assert disk.calls == []
     journal.append(opened(49))
     await disk.answered(journal)
 
-    assert journal._durable == journal._appended
+    assert journal._syncs.durable == journal._appended
     await journal.aclose()
 
 
@@ -77,14 +77,14 @@ async def test_what_comes_due_while_the_disk_is_busy_follows_at_once(tmp_path, m
     disk.free.clear()
     for number in range(50):
         journal.append(opened(number))
-    await asyncio.sleep(0)
+    await disk.asked.wait()
     for number in range(50):
         journal.append(opened(50 + number))
     disk.free.set()
     await disk.answered(journal)
 
     assert len(disk.calls) == 2
-    assert journal._durable == journal._appended
+    assert journal._syncs.durable == journal._appended
     await journal.aclose()
 
 
@@ -114,9 +114,7 @@ async def test_a_journal_that_is_closed_asks_the_disk_for_nothing_more(tmp_path,
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
     journal.append(opened(1))
-    timer = journal._sync_timer
     await journal.aclose()
 
-    assert timer.cancelled()
     assert disk.calls == []
     assert found(tmp_path) == [[opened(1)]]

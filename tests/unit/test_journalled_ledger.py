@@ -60,8 +60,7 @@ class World:
 
     def dies(self):
         os.close(self.journal._lock)
-        self.journal._closed = True
-        self.journal._thread.shutdown()
+        self.journal._syncs.close()
 
     async def found(self):
         await self.recovery.recover()
