@@ -99,6 +99,11 @@ class Database:
         self._followers: list[Follower] = []
         self._witnesses: list[Witness] = []
         self._pulse: tuple[float, Pulse] | None = None
+        self._listener: changes.Listener | None = None
+        if writer.dialect.name == "postgresql":
+            self._listener = changes.Listener(
+                engines.parameters(writer), engines.patience(writer.url)
+            )
 
     @property
     def dialect(self) -> str:
@@ -179,10 +184,12 @@ class Database:
         now = time.monotonic()
         if self._pulse is not None and now - self._pulse[0] < max_age:
             return self._pulse[1]
-        with as_service(), _unavailability():
-            async with self._reading() as connection:
-                await _confine(connection)
-                found = await pulse.look(connection)
+        found = await self._listener.look() if self._listener else None
+        if found is None:
+            with as_service(), _unavailability():
+                async with self._reading() as connection:
+                    await _confine(connection)
+                    found = await pulse.look(connection)
         self._pulse = now, found
         return found
 
@@ -228,9 +235,7 @@ class Database:
         The first comes at once. Never raises for a database that is down: it goes on polling. Close
         it with `aclosing`.
         """
-        if self.dialect == "postgresql":
-            return changes.listen(engines.parameters(self._writer), poll_seconds)
-        return self._local.listen(poll_seconds)
+        return (self._listener or self._local).listen(poll_seconds)
 
     def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return self._writer.begin()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,3 +47,13 @@ def _statement(since: ColumnElement[datetime]) -> Select[tuple[int, bool, bool]]
 # Made once: to build a statement costs more than to run it. By the clock that tells of circuits.
 _SQLITE = _statement(bindparam("since", type_=Time()))
 _POSTGRESQL = _statement(func.now() - RECENT)
+
+
+@cache
+def message() -> str:
+    """The look as one message to PostgreSQL, which makes one transaction of it."""
+    from sqlalchemy.dialects import postgresql
+
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    text = _POSTGRESQL.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    return f"SELECT set_config('llm.tenant', '*', true); {text}"
