@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -44,3 +45,9 @@ def embedded_folder(tmp_path_factory):
 async def _start_once(settings: Settings) -> None:
     async with bootstrap.client_keys(settings):
         return
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
