@@ -20,9 +20,19 @@ hypothesis_settings.register_profile("llm-service", deadline=None)
 hypothesis_settings.load_profile("llm-service")
 
 
+WAITING = (
+    *("test_chaos", "test_outages", "test_database_outage", "test_replicas", "test_rolling"),
+    *("test_budget_processes", "test_rotation", "test_alerts", "test_faults", "test_drained"),
+)
+"""Modules that mostly wait, for processes and for time to pass."""
+
+
 def pytest_collection_modifyitems(items):
-    """Tests on event loops of their own come first: a service of the session keeps its loop."""
-    items.sort(key=lambda item: not _has_its_own_loop(item))
+    """Tests on event loops of their own come first: a service of the session keeps its loop.
+
+    Then those that wait: one worker begins with them, others fill the processors meanwhile.
+    """
+    items.sort(key=lambda item: (not _has_its_own_loop(item), item.path.stem not in WAITING))
 
 
 def _has_its_own_loop(item) -> bool:

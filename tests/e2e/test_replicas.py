@@ -36,7 +36,7 @@ from tests.integration.conftest import (  # noqa: F401 - fixtures
 )
 from tests.rpc.guarded import bearer
 
-TRIALS = int(os.environ.get("TRIALS", "2"))
+TRIALS = int(os.environ.get("TRIALS", "1"))
 BAR_SECONDS = 2.0
 GUARD_SECONDS = 20
 MANY = 100
