@@ -58,6 +58,7 @@ async def _start_once(settings: Settings) -> None:
 
 
 def pytest_collection_finish():
-    """What is loaded by now stays: the collector need not walk it again and again."""
+    """Collect garbage seldom, and not in what is loaded by now: it took a fifth of the time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
