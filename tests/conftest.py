@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -19,9 +20,19 @@ hypothesis_settings.register_profile("llm-service", deadline=None)
 hypothesis_settings.load_profile("llm-service")
 
 
+WAITING = (
+    *("test_chaos", "test_outages", "test_database_outage", "test_replicas", "test_rolling"),
+    *("test_budget_processes", "test_rotation", "test_alerts", "test_faults", "test_drained"),
+)
+"""Modules that mostly wait, for processes and for time to pass."""
+
+
 def pytest_collection_modifyitems(items):
-    """Tests on event loops of their own come first: a service of the session keeps its loop."""
-    items.sort(key=lambda item: not _has_its_own_loop(item))
+    """Tests on event loops of their own come first: a service of the session keeps its loop.
+
+    Then those that wait: one worker begins with them, others fill the processors meanwhile.
+    """
+    items.sort(key=lambda item: (not _has_its_own_loop(item), item.path.stem not in WAITING))
 
 
 def _has_its_own_loop(item) -> bool:
@@ -44,3 +55,10 @@ def embedded_folder(tmp_path_factory):
 async def _start_once(settings: Settings) -> None:
     async with bootstrap.client_keys(settings):
         return
+
+
+def pytest_collection_finish():
+    """Collect garbage seldom, and not in what is loaded by now: it took a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

@@ -132,8 +132,8 @@ async def _follow(
     """Keep what is known of the database as new as it is there, and on the disk for a start."""
     following = configuration.follow(
         settings.config_poll_seconds,
-        lambda: access.known.up_to(configuration.generation),
-        health.sharing.refresh,
+        lambda _: access.known.up_to(configuration.generation),
+        health.sharing.follow,
     )
     work = [following, health.sharing.run()]
     deployment = base.start.deployment

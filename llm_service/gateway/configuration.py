@@ -17,6 +17,7 @@ from llm_service.errors import StorageUnavailable
 from llm_service.gateway.offers import Joined, Layered, Models, Offers
 from llm_service.gateway.quarantine import broken
 from llm_service.storage.database import Database
+from llm_service.storage.pulse import Pulse
 
 T = TypeVar("T")
 
@@ -157,17 +158,21 @@ class Configuration:
             self._generation = max((generation for _, generation in found), default=0)
             self._confirmed = asked
 
-    async def follow(self, poll_seconds: float, *others: Callable[[], Awaitable[None]]) -> None:
-        """Refresh whenever something may have changed, until cancelled, and `others` with it.
+    async def follow(
+        self, poll_seconds: float, *others: Callable[[Pulse], Awaitable[None]]
+    ) -> None:
+        """Look whenever something may have changed, until cancelled, and read what has.
 
-        An outage keeps the last snapshot.
+        `others` follow by the same look, once configuration is up to it. An outage keeps the last
+        snapshot.
         """
         failing = False
         async with aclosing(self._database.changes(poll_seconds)) as changes:
             async for _ in changes:
                 try:
-                    for refresh in (self.refresh, *others):
-                        await refresh()
+                    pulse = await self._look()
+                    for other in others:
+                        await other(pulse)
                 except StorageUnavailable:
                     if not failing:
                         logger.warning("the database does not answer; serving the last snapshot")
@@ -178,6 +183,16 @@ class Configuration:
                     failing = True
                 else:
                     failing = False
+
+    async def _look(self) -> Pulse:
+        """As `refresh`, in one statement where nothing has changed."""
+        asked = self._now()
+        pulse = await self._database.pulse()
+        if pulse.generation == self._generation:
+            self._confirmed = max(self._confirmed, asked)
+        else:
+            await self.refresh()
+        return pulse
 
     async def _load(self, tenant: str) -> View:
         for owner in (SHARED, tenant):

@@ -1,6 +1,7 @@
 """The database: one unit of work at a time."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -23,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.errors import StorageUnavailable
-from llm_service.storage import changes, engines, migrations
+from llm_service.storage import changes, engines, migrations, pulse
 from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.budget_accounts import BudgetAccounts
@@ -41,6 +42,7 @@ from llm_service.storage.models import Models
 from llm_service.storage.monitor import Monitor
 from llm_service.storage.open_attempts import OpenAttempts
 from llm_service.storage.providers import Providers
+from llm_service.storage.pulse import Pulse
 from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
@@ -96,6 +98,12 @@ class Database:
         self._local = changes.LocalChanges()
         self._followers: list[Follower] = []
         self._witnesses: list[Witness] = []
+        self._pulse: tuple[float, Pulse] | None = None
+        self._listener: changes.Listener | None = None
+        if writer.dialect.name == "postgresql":
+            self._listener = changes.Listener(
+                engines.parameters(writer), engines.patience(writer.url)
+            )
 
     @property
     def dialect(self) -> str:
@@ -168,6 +176,23 @@ class Database:
                 await _confine(connection)
                 yield Transaction(connection)
 
+    async def pulse(self, max_age: float = 0.0) -> Pulse:
+        """What moves here, over all tenants; another's look will do if it is that many seconds old.
+
+        So that however many wait for something, an idle database is looked at once a period.
+        """
+        now = time.monotonic()
+        if self._pulse is not None and now - self._pulse[0] < max_age:
+            return self._pulse[1]
+        found = await self._listener.look() if self._listener else None
+        if found is None:
+            with as_service(), _unavailability():
+                async with self._reading() as connection:
+                    await _confine(connection)
+                    found = await pulse.look(connection)
+        self._pulse = now, found
+        return found
+
     async def ping(self) -> None:
         """Return once the database has answered, within two seconds."""
         task = asyncio.ensure_future(self._answer())
@@ -210,9 +235,7 @@ class Database:
         The first comes at once. Never raises for a database that is down: it goes on polling. Close
         it with `aclosing`.
         """
-        if self.dialect == "postgresql":
-            return changes.listen(engines.parameters(self._writer), poll_seconds)
-        return self._local.listen(poll_seconds)
+        return (self._listener or self._local).listen(poll_seconds)
 
     def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return self._writer.begin()

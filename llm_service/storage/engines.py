@@ -50,15 +50,19 @@ def parameters(engine: "AsyncEngine") -> dict[str, Any]:
     return {**arguments, **_limits(engine.url)}
 
 
+def patience(url: URL) -> float:
+    """Seconds that an answer of PostgreSQL is waited for, by our own clock."""
+    return max(ANSWER_SECONDS, float(str(url.query.get("connect_timeout", 0))) + 1)
+
+
 def _postgresql(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     from sqlalchemy.ext.asyncio import create_async_engine
 
     from llm_service.storage.impatience import connector
 
-    patience = max(ANSWER_SECONDS, float(str(url.query.get("connect_timeout", 0))) + 1)
     engine = create_async_engine(
         url,
-        connect_args={**_limits(url), "async_creator_fn": connector(patience)},
+        connect_args={**_limits(url), "async_creator_fn": connector(patience(url))},
         hide_parameters=True,
         max_overflow=0,
         pool_pre_ping=True,  # a restarted server costs one round trip, not one failed call

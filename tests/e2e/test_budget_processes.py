@@ -11,9 +11,11 @@ from sqlalchemy import make_url
 from llm_service.rpc.stubs import budget_service_pb2 as pb
 from llm_service.rpc.stubs.budget_service_pb2_grpc import BudgetServiceStub
 from llm_service.rpc.stubs.generation_pb2 import GenerationParams
+from llm_service.rpc.stubs.model_service_pb2 import ListModelsRequest
 from llm_service.vault import Scheme, generate_key
 from tests.e2e.process import serving
 from tests.e2e.service import asking
+from tests.e2e.test_replicas import generation_of
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     migrated_postgres,
     postgres,
@@ -28,11 +30,11 @@ GUARD_SECONDS = 150
 NAME = "tenants/default/budgets/b"
 
 
-async def budget_of(service, limit_requests) -> pb.Budget:
+async def budget_of(services, limit_requests) -> None:
     """A new one with so much room, which every process knows."""
-    stub = BudgetServiceStub(service.channel)
+    stub = BudgetServiceStub(services[0].channel)
     await stub.DeleteBudget(pb.DeleteBudgetRequest(name=NAME, allow_missing=True))
-    created = await stub.CreateBudget(
+    creating = stub.CreateBudget(
         pb.CreateBudgetRequest(
             parent="tenants/default",
             budget_id="b",
@@ -46,8 +48,19 @@ async def budget_of(service, limit_requests) -> pb.Budget:
             ),
         )
     )
-    await asyncio.sleep(2.5)
-    return created.budget
+    created = await generation_of(creating)
+    for service in services:
+        await known(service, created)
+
+
+async def known(service, generation: int) -> None:
+    """Return once a process has the configuration of that generation."""
+    async with asyncio.timeout(GUARD_SECONDS):
+        while True:
+            call = service.models.ListModels(ListModelsRequest(page_size=1))
+            if await generation_of(call) >= generation:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def status(service) -> pb.BudgetStatus:
@@ -104,11 +117,11 @@ async def test_u5_processes_share_a_budget_to_the_last_call(postgresql_url, tmp_
             "slow", "", kind="echo", key="", settings={"tokens_per_second": "5"}
         )
 
-        await budget_of(services[0], CALLS // 5)
+        await budget_of(services, CALLS // 5)
         passed = await at_once(services)
         assert CALLS // 10 <= passed <= CALLS // 5
         narrow = await settled(services[0], passed)
-        await budget_of(services[0], 2 * CALLS)
+        await budget_of(services, 2 * CALLS)
         assert await at_once(services) == CALLS
         wide = await settled(services[0], CALLS)
         after = await _killed(running, tmp_path, shared)

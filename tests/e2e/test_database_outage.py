@@ -38,7 +38,7 @@ async def way(postgresql_url, monkeypatch):  # noqa: F811
     monkeypatch.setattr(engines, "ANSWER_SECONDS", 1.0)
     url = make_url(postgresql_url)
     async with road(Path(url.query["host"]) / ".s.PGSQL.5432") as one:
-        one.url = f"postgresql://postgres@127.0.0.1:{one.port}/{url.database}?connect_timeout=1"
+        one.url = f"postgresql://postgres@127.0.0.1:{one.port}/{url.database}"
         one.database = url.database
         yield one
 

@@ -113,7 +113,7 @@ async def test_cancelling_a_stream_closes_the_upstream_at_once(service, vendor, 
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_deadline_closes_the_upstream_at_once(service, vendor, held, point):
-    seconds = 0.05 + point / 100
+    seconds = 0.025 + point / 200
     unheard = late = 0
 
     async def heard_after(began: float) -> float:

@@ -24,7 +24,7 @@ from tests.integration.conftest import (  # noqa: F401 - fixtures
 from tests.integration.slow_road import road
 
 MEASURED = "OUTAGE_SECONDS" in os.environ
-SECONDS = float(os.environ.get("OUTAGE_SECONDS", "1"))
+SECONDS = float(os.environ.get("OUTAGE_SECONDS", "0.5"))
 PER_SECOND = 40.0
 BACK_SECONDS = 10.0 if MEASURED else 60.0  # a machine that pauses
 CALL_SECONDS = 30.0

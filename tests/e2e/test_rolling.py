@@ -26,9 +26,9 @@ MEASURED = "RESTARTS" in os.environ
 RESTARTS = int(os.environ.get("RESTARTS", "1"))
 PER_SECOND = 100.0 if MEASURED else 30.0
 STREAMS = 10
-STREAM_SECONDS = 2.0
+STREAM_SECONDS = 2.0 if MEASURED else 1.0
 CALL_SECONDS = 30.0
-READY_SECONDS = 2.0
+READY_SECONDS = 2.0 if MEASURED else 1.0
 """A rolling update goes on no sooner (Kubernetes: minReadySeconds): clients find a new replica."""
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],

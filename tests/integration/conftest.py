@@ -129,6 +129,6 @@ async def importing_here(any_database, tmp_path):
 
 def a_database(server: PostgresServer, template: str) -> Iterator[str]:
     name = f"test_{next(NUMBERS)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.url(name)
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")

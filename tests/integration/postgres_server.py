@@ -56,9 +56,13 @@ class PostgresServer:
         """No file may grow beyond that, for connections made from now on: as on a full disk."""
         process = (self._data / "postmaster.pid").read_text().split()[0]
         subprocess.run(
-            ["/usr/bin/prlimit", f"--pid={process}", f"--fsize={most_bytes}:unlimited"],
+            [
+                *self._as_owner(),
+                "/usr/bin/prlimit",
+                f"--pid={process}",
+                f"--fsize={most_bytes}:unlimited",
+            ],
             check=True,
-            **self._as_owner(),
         )
 
     def url(self, database: str) -> str:
@@ -76,22 +80,26 @@ class PostgresServer:
         # Into a file: pg_ctl's server would hold a pipe open for as long as it lives.
         with (self._folder / "output").open("w+b") as output:
             done = subprocess.run(
-                [self._bin / program, f"-D{self._data}", *arguments],
+                [*self._as_owner(), self._bin / program, f"-D{self._data}", *arguments],
                 cwd=self._folder,
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
-                **self._as_owner(),
             )
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
 
-    def _as_owner(self) -> dict:
+    def _as_owner(self) -> list[str]:
+        """What to put before a command: subprocess's own `user` would fork this process.
+
+        In a fork, with its locks but without its threads, gRPC's handlers may crash.
+        """
         if self._owner is None:
-            return {}
-        return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
+            return []
+        user, group = self._owner.pw_uid, self._owner.pw_gid
+        return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
 
     def _reachable(self, installation: Path) -> Path:
         """The installation, or a copy of it when its folder is closed to the server's user."""

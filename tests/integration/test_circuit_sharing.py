@@ -147,12 +147,11 @@ async def test_what_is_told_is_told_by_itself_and_together(database):
         here.open(key)
 
     async with asyncio.timeout(20):
-        while not all(there.ejected(key) for key in keys):
+        # Others may hear of what is committed before whoever told it knows that it is.
+        while here.sharing._waiting or not all(there.ejected(key) for key in keys):
             await there.sharing.refresh()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-    assert not here.sharing._waiting
 
 
 class Away:

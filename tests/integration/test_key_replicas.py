@@ -27,8 +27,8 @@ async def test_a4_a_revoked_key_ends_on_a_replica_that_follows(database_url, dat
         following = asyncio.create_task(
             configuration.follow(
                 0.05,
-                lambda: known.up_to(configuration.generation),
-                lambda: refreshed.put(None),
+                lambda _: known.up_to(configuration.generation),
+                lambda _: refreshed.put(None),
             )
         )
         await refreshed.get()

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from llm_service.errors import StorageUnavailable
+from llm_service.storage.pulse import Pulse
 
 
 class Table:
@@ -39,6 +40,12 @@ class StoredConfiguration:
         if self.down:
             raise StorageUnavailable("down")
         yield self
+
+    async def pulse(self):
+        async with self.read():
+            return Pulse(
+                max(self.generations.values(), default=0), circuits=False, deliveries=False
+            )
 
     async def since(self, generation):
         later = [(t, g) for t, g in self.generations.items() if g > generation]

@@ -34,7 +34,9 @@ LEASE = timedelta(seconds=60)
 """How long an attempt belongs to its replica: far longer than it takes."""
 FIRST_DELAY, LONGEST_DELAY = 5.0, 3600.0
 """Seconds after the first failure; doubled with each, up to the longest."""
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
+LOOK_SECONDS = 1.5
+"""How old a look that found nothing waiting may be: so an alert is sent within two seconds."""
 
 _ACCEPTED = range(200, 300)
 
@@ -58,13 +60,15 @@ class Deliverer:
         self._egress = egress
         self._telemetry = telemetry
         self._now = now
+        self._owing = True  # by the last round: what waits must be told, until it no longer does
 
     async def run(self, poll_seconds: float = POLL_SECONDS) -> None:
         """Deliver what there is, until cancelled. What fails is tried again."""
         while True:
             found = 0
             try:
-                found = await self.round()
+                if self._owing or (await self._database.pulse(LOOK_SECONDS)).deliveries:
+                    found = await self.round()
             except StorageUnavailable:
                 logger.warning("no alert is delivered: the database does not answer")
             except Exception:  # later rounds must still be made
@@ -79,6 +83,7 @@ class Deliverer:
             due = await tx.deliveries.due(now, AT_ONCE)
             oldest = await tx.deliveries.oldest()
             overdue = await tx.deliveries.overdue(now)
+        self._owing = oldest is not None
         self._telemetry.note_undelivered(0.0 if oldest is None else (now - oldest).total_seconds())
         if overdue:
             async with self._database.begin() as tx:

@@ -11,6 +11,7 @@ from llm_service.gateway.health.circuits import Circuits, TargetHealth
 from llm_service.gateway.ids import new_id
 from llm_service.storage.circuits import is_storable
 from llm_service.storage.database import Database
+from llm_service.storage.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,11 @@ class CircuitSharing:
                 del self._waiting[key]
         if self._waiting:
             self._news.set()
+
+    async def follow(self, pulse: Pulse) -> None:
+        """Hear what there is to hear, by that look."""
+        if pulse.circuits:
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Hear what the others have told since the last time."""
