@@ -137,3 +137,16 @@ async def test_alerts_are_forgotten_a_thousand_at_once(database, monkeypatch):
 
     async with database.begin() as tx:
         assert [await tx.alerts.forget(now) for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("broken", ["5", "true", '"error_rate"', "{}"])
+async def test_kinds_that_cannot_be_read_keep_no_alert_from_being_stored(database, broken):
+    async with database.begin() as tx:
+        await tx.webhooks.add(a_webhook())
+        kinds = f"UPDATE webhooks SET alert_kinds = '{broken}'"
+        await tx.webhooks._connection.exec_driver_sql(kinds)
+
+    assert await stored(database, an_alert()) == [True]
+
+    async with database.read() as tx:
+        assert len((await tx.deliveries.list(a_webhook().uid, Listing(10))).items) == 1
