@@ -342,6 +342,11 @@ class EmbeddingCall(Call[EmbeddingRequest]):
         return 0
 
 
+def left_since(seconds_left: float | None, came: float) -> float | None:
+    """What is left now of what a caller had when it came: it may have waited for its place."""
+    return None if seconds_left is None else seconds_left - (monotonic() - came)
+
+
 def call_error(error: GatewayError) -> CallError:
     """The failure as data."""
     return CallError(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
@@ -15,7 +16,7 @@ from llm_service.domain.completion import (
 from llm_service.errors import GatewayError, ProviderProtocolError
 from llm_service.gateway import pricing
 from llm_service.gateway.budgets.downgrades import Downgrades
-from llm_service.gateway.call import CompletionCall
+from llm_service.gateway.call import CompletionCall, left_since
 from llm_service.gateway.configuration import Configuration
 from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.rate_limits.allowance import Allowance
@@ -76,9 +77,10 @@ class Completions:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
+        came = monotonic()
         async with self._intake:
             with await self._admit(request) as allowance:
-                call = await self._begin(request, seconds_left)
+                call = await self._begin(request, seconds_left, came)
                 call.allowance = allowance
                 return await self._complete(call)
 
@@ -89,9 +91,10 @@ class Completions:
 
         The last batch ends with `CompletionFinished`; a stream that cannot get there raises.
         """
+        came = monotonic()
         async with self._intake:
             with await self._admit(request) as allowance:
-                call = await self._begin(request, seconds_left)
+                call = await self._begin(request, seconds_left, came)
                 call.allowance = allowance
                 events = self._events(call)
                 if request.heartbeat_seconds is not None:
@@ -104,8 +107,9 @@ class Completions:
         self, request: CompletionRequest, seconds_left: float | None
     ) -> CountedTokens:
         """Count the input for the target that would be tried first."""
+        came = monotonic()
         async with self._intake:
-            call = await self._begin(request, seconds_left)
+            call = await self._begin(request, seconds_left, came)
             target = call.targets[0]
             count = await self._count(call, target)
         return CountedTokens(target.model.name, count.input_tokens, count.estimated)
@@ -122,8 +126,9 @@ class Completions:
 
         Of a chain, a target that cannot count now is priced by our own estimate of the input.
         """
+        came = monotonic()
         async with self._intake:
-            call = await self._begin(request, seconds_left)
+            call = await self._begin(request, seconds_left, came)
             if not all_targets:
                 return (await self._estimate(call, call.targets[0], expected_output_tokens),)
             chain = call.targets[: call.most_attempts]
@@ -137,7 +142,7 @@ class Completions:
         )
 
     async def _begin(
-        self, request: CompletionRequest, seconds_left: float | None
+        self, request: CompletionRequest, seconds_left: float | None, came: float
     ) -> CompletionCall:
         self._upstream.admit()
         view = await self._configuration.view(request.attribution.tenant)
@@ -146,9 +151,8 @@ class Completions:
         if resolution.matched:
             request = replace(request, routing=resolution.routing)
         upstream = self._upstream
-        call = CompletionCall(
-            request, seconds_left, upstream.limits.total, resolution, upstream.retries
-        )
+        left = left_since(seconds_left, came)
+        call = CompletionCall(request, left, upstream.limits.total, resolution, upstream.retries)
         await load_prices(view, resolution.routing)
         targets = self._router.targets(view, resolution, call)
         if self._downgrades is not None:

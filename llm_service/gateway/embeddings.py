@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 
 from llm_service.domain import estimates
 from llm_service.domain.embedding import EmbeddingAnswer, EmbeddingRequest
@@ -12,7 +13,7 @@ from llm_service.errors import (
     ProviderProtocolError,
     RequestTooLarge,
 )
-from llm_service.gateway.call import EmbeddingCall
+from llm_service.gateway.call import EmbeddingCall, left_since
 from llm_service.gateway.configuration import Configuration, View
 from llm_service.gateway.health.intake import Intake, unlimited
 from llm_service.gateway.rate_limits.limiter import RateLimiter
@@ -61,6 +62,7 @@ class Embeddings:
         Raises:
             GatewayError: every target was tried; all attempts are in its `failure`.
         """
+        came = monotonic()
         self._upstream.admit()
         tenant = request.attribution.tenant
         async with self._intake:
@@ -68,7 +70,7 @@ class Embeddings:
                 tenant, lambda: estimates.embedded_tokens(request.inputs)
             ) as allowance:
                 view = await self._configuration.view(tenant)
-                call = await self._routed(view, request, seconds_left)
+                call = await self._routed(view, request, left_since(seconds_left, came))
                 call.allowance = allowance
                 return await self._embed(call)
 

@@ -126,8 +126,13 @@ def _has(value: object, wanted: str, field: str) -> bool:
     if isinstance(value, tuple):
         return wanted in value or _member(wanted, field) in value
     if value is None or wanted == "*":
-        return value not in (None, "")
+        # A key of a map is there whatever its value; a text of its own that is empty is unset.
+        return value is not None and (value != "" or _is_member(field))
     return found_in(wanted, (str(value),))
+
+
+def _is_member(field: str) -> bool:
+    return any(part in ("label", "labels") for part in field.split(".")[:-1])
 
 
 def _member(wanted: str, field: str) -> str:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 from llm_service.domain.access import as_service
 from llm_service.domain.creation import Creation, Repeated
@@ -43,9 +44,11 @@ class Claim:
         self.keeps = keeps
         self._calls = calls
         self._call = call
+        self._served = False
 
     async def served(self, answer: bytes) -> None:
         """The caller is about to be told: whoever repeats the call is told the same, or of it."""
+        self._served = True
         await self._calls.serve(self._call, self, answer if self.keeps else None)
 
     async def failed(self) -> None:
@@ -53,8 +56,9 @@ class Claim:
         await asyncio.wait({self._calls.release(self._call, self)}, timeout=_PATIENCE_SECONDS)
 
     def left(self) -> None:
-        """Nobody waits for an answer any more: the call may be made again."""
-        self._calls.release(self._call, self)
+        """Nobody waits for an answer any more: unless there is one, the call may be made again."""
+        if not self._served:
+            self._calls.release(self._call, self)
 
 
 class RepeatableCalls:
@@ -70,7 +74,7 @@ class RepeatableCalls:
         self._database = database
         self._vault = vault
         self._keeping = keeping
-        self._held: set[str] = set()
+        self._held: dict[str, Creation] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
     async def claim(self, call: Creation, *, keep: bool = True) -> Claim:
@@ -84,7 +88,7 @@ class RepeatableCalls:
             StorageUnavailable: nobody can say whether it was made before.
         """
         claim = Claim(self, call, new_id(), keeps=keep and self._keeps(call.tenant))
-        self._held.add(claim.completion_id)
+        self._held[claim.completion_id] = call
         try:
             standing = await self._stand(call, claim.completion_id)
         except BaseException:
@@ -92,7 +96,7 @@ class RepeatableCalls:
             raise
         if standing is None:
             return claim
-        self._held.discard(claim.completion_id)
+        del self._held[claim.completion_id]
         if standing.answer is None:
             raise RequestInProgress(
                 "the same request is being served",
@@ -104,20 +108,15 @@ class RepeatableCalls:
 
     async def serve(self, call: Creation, claim: Claim, answer: bytes | None) -> None:
         """As `Claim.served`; `answer` None: it is not kept."""
-        key_id, sealed = "", b""
-        if answer is not None and (ring := self._vault.keyring) is not None:
-            place = _place(call, claim.completion_id)
-            key_id, sealed = await asyncio.to_thread(seal_answer, ring, answer, place)
-
-        async def note(tx: Transaction) -> None:
-            if not await tx.call_claims.serve(call, claim.completion_id, sealed, key_id):
-                logger.warning("a repeatable call was served after its claim had lapsed")
-
-        await asyncio.wait({self._note(note, claim)}, timeout=_PATIENCE_SECONDS)
+        noting = self._keep(self._serve(call, claim, answer), claim)
+        await asyncio.wait({noting}, timeout=_PATIENCE_SECONDS)
 
     def release(self, call: Creation, claim: Claim) -> asyncio.Task[None]:
         """As `Claim.left`; done when it is noted."""
-        return self._note(lambda tx: tx.call_claims.release(call, claim.completion_id), claim)
+        completion_id = claim.completion_id
+        return self._keep(
+            self._noted(lambda tx: tx.call_claims.release(call, completion_id)), claim
+        )
 
     async def run(self) -> None:
         """Renew what is held, until cancelled."""
@@ -129,7 +128,7 @@ class RepeatableCalls:
                 # Of every tenant at once.
                 with as_service():
                     async with self._database.begin() as tx:
-                        await tx.call_claims.renew(sorted(self._held), LEASE)
+                        await tx.call_claims.renew(self._held, LEASE)
             except StorageUnavailable:
                 logger.warning("claims of repeatable calls wait for the database")
             except Exception:  # the next renewal must still be made
@@ -190,17 +189,28 @@ class RepeatableCalls:
             await asyncio.sleep(_LOOK_SECONDS)
         return found
 
-    def _note(
-        self, note: Callable[[Transaction], Awaitable[None]], claim: Claim
-    ) -> asyncio.Task[None]:
-        """Write it in the background, again and again while the claim can last."""
-        task = asyncio.create_task(self._noted(note))
+    def _keep(self, noting: Coroutine[Any, Any, None], claim: Claim) -> asyncio.Task[None]:
+        """Have it noted in the background, whatever becomes of whoever waits for that."""
+        task = asyncio.create_task(noting)
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
-        task.add_done_callback(lambda _: self._held.discard(claim.completion_id))
+        task.add_done_callback(lambda _: self._held.pop(claim.completion_id, None))
         return task
 
+    async def _serve(self, call: Creation, claim: Claim, answer: bytes | None) -> None:
+        key_id, sealed = "", b""
+        if answer is not None and (ring := self._vault.keyring) is not None:
+            place = _place(call, claim.completion_id)
+            key_id, sealed = await asyncio.to_thread(seal_answer, ring, answer, place)
+
+        async def note(tx: Transaction) -> None:
+            if not await tx.call_claims.serve(call, claim.completion_id, sealed, key_id):
+                logger.warning("a repeatable call was served after its claim had lapsed")
+
+        await self._noted(note)
+
     async def _noted(self, note: Callable[[Transaction], Awaitable[None]]) -> None:
+        """Write it, again and again while the claim can last."""
         for _ in range(int(LEASE.total_seconds() / _RETRY_SECONDS)):
             try:
                 async with self._database.begin() as tx:

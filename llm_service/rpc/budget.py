@@ -47,7 +47,7 @@ _ALERT_ID = re.compile(r"[0-9a-f-]{36}")
 
 
 class BudgetServicer(BudgetServiceServicer):
-    """Decode, one call, encode; failures are the interceptors' business."""
+    """Decode, one call, encode; failures are the guards' business."""
 
     def __init__(self, budgets: Budgets, alerts: AlertFeed) -> None:
         self._budgets = budgets

@@ -1,9 +1,10 @@
 """Alerts as rows: each stored once, together with what is to be delivered of it."""
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.alert import Alert, AlertAction, AlertKind
@@ -12,6 +13,12 @@ from llm_service.storage import rows
 from llm_service.storage.deliveries import KNOWN, Deliveries, to_alert
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import alerts as table
+
+KEPT = timedelta(days=400)
+"""How long an alert can be read, and keeps its like from being raised: as long as windows of
+budgets are kept."""
+
+FORGOTTEN_AT_ONCE = 1_000
 
 _LISTED = Listed(
     {
@@ -85,6 +92,17 @@ class Alerts:
             statement = statement.where(table.c.subject == subject)
         found = await self._connection.execute(statement.order_by(table.c.alert_id).limit(limit))
         return tuple(map(to_alert, found))
+
+    async def forget(self, now: datetime) -> int:
+        """Drop what is old, with its deliveries; up to a thousand alerts, and how many."""
+        old = (
+            select(table.c.alert_id)
+            .where(table.c.create_time <= now - KEPT)
+            .order_by(table.c.create_time, table.c.alert_id)
+            .limit(FORGOTTEN_AT_ONCE)
+        )
+        some = delete(table).where(table.c.alert_id.in_(old))
+        return (await self._connection.execute(some)).rowcount
 
 
 def _of(tenant: str | None) -> Select[Any]:

@@ -1,10 +1,10 @@
 """Which calls that may be repeated are at work or were served, and by whom."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Update, and_, delete, select, update
+from sqlalchemy import Update, and_, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.creation import Creation
@@ -80,11 +80,14 @@ class CallClaims:
         values = {"completion_id": completion_id, "lease_time": now + lease}
         return await self._changed(update(table).where(lapsed).values(values))
 
-    async def renew(self, completion_ids: Sequence[str], lease: timedelta) -> None:
-        """Hold those for `lease` from now on."""
+    async def renew(self, held: Mapping[str, Creation], lease: timedelta) -> None:
+        """Hold those calls for `lease` from now on, each as long as its completion holds it."""
         until = await rows.now(self._connection) + lease
-        held = table.c.completion_id.in_(completion_ids)
-        await self._connection.execute(update(table).where(held).values(lease_time=until))
+        # By their keys: whoever looks through the calls of a day comes too late for its own.
+        keys = [(call.tenant, call.method, call.request_id) for call in held.values()]
+        key = tuple_(table.c.tenant, table.c.method, table.c.request_id)
+        own = and_(key.in_(keys), table.c.completion_id.in_(list(held)))
+        await self._connection.execute(update(table).where(own).values(lease_time=until))
 
     async def serve(
         self, call: Creation, completion_id: str, answer: bytes = b"", key_id: str = ""

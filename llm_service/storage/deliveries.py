@@ -79,7 +79,7 @@ class Deliveries:
                 "expire_time": alert.create_time + TRIED,
             }
             for row in found
-            if not row.alert_kinds or alert.kind.value in row.alert_kinds
+            if _wants(row.alert_kinds, alert)
         ]
         if values:
             await self._connection.execute(insert(table), values)
@@ -208,6 +208,11 @@ class Deliveries:
 
 def _late(now: datetime) -> ColumnElement[bool]:
     return and_(_PENDING, table.c.next_attempt_time.is_not(None), table.c.expire_time <= now)
+
+
+def _wants(kinds: object, alert: Alert) -> bool:
+    """Kinds that cannot be read are all, as `to_webhook` has it: no alert may fail for them."""
+    return not kinds or not isinstance(kinds, list) or alert.kind.value in kinds
 
 
 def _delivery_id(alert: Alert, webhook_uid: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.alert import AlertKind
@@ -93,6 +93,11 @@ class Webhooks:
         before = await reading.first(self._connection, select(table).where(key))
         await rows.remove(self._connection, table, key, expected_version)
         self._audit.changed(before and to_webhook(before), None)
+
+    async def count(self, tenant: str) -> int:
+        """How many webhooks a tenant has."""
+        statement = select(func.count()).select_from(table).where(table.c.tenant == tenant)
+        return int((await self._connection.execute(statement)).scalar_one())
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[Webhook]:
         """One page of a tenant's webhooks ("": those of no one tenant; None: everybody's).

@@ -50,3 +50,17 @@ async def test_alerts_are_counted_by_kind_and_deliveries_by_outcome(any_database
     assert outcomes == {"unreachable": 1, "given_up": 1}
     [age] = done["llm_service.webhook.undelivered_age"]
     assert age.value == 0
+
+
+async def test_the_log_names_what_an_alert_is_about_but_not_in_a_callers_words(
+    any_database, caplog
+):
+    alarm = Alarm(any_database, Collected().telemetry)
+    said = "providers/p/models/tell me\nabout canaries"
+    listed = "providers/p/models/meta-llama/Llama-3.1-70B:free"
+
+    with caplog.at_level("WARNING", "llm_service"):
+        await alarm.sound([an_alert(1, subject=said), an_alert(2, subject=listed)])
+
+    assert "canaries" not in caplog.text
+    assert f"of {listed} is at" in caplog.text

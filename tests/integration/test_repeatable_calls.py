@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from llm_service.domain.completion import Cost
 from llm_service.domain.creation import Creation, Repeated
@@ -16,7 +16,7 @@ from llm_service.errors import (
     StorageUnavailable,
 )
 from llm_service.gateway import repeatable_calls
-from llm_service.gateway.repeatable_calls import RepeatableCalls
+from llm_service.gateway.repeatable_calls import LEASE, RepeatableCalls
 from llm_service.storage.call_claims import CallClaims
 from llm_service.storage.database import Database
 from llm_service.storage.tables import creations
@@ -169,6 +169,37 @@ async def test_whoever_works_on_a_call_keeps_it(replicas, database, monkeypatch)
     await asyncio.wait({renewing})
 
     assert await outcome(replicas[1]) == "REQUEST_IN_PROGRESS"
+
+
+async def test_a_claim_is_renewed_without_a_look_at_the_calls_of_others(postgresql_url):
+    said = []
+    async with Database.open(postgresql_url) as one:
+        engine = one._writer.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *call: said.append(call[2:4]))
+        async with one.begin() as tx:
+            await tx.call_claims.renew({f"0199d2a8-{n:027}": CALL for n in range(3)}, LEASE)
+            [(statement, values)] = [each for each in said if each[0].startswith("UPDATE")]
+            ask = tx.call_claims._connection.exec_driver_sql
+            await ask("SET LOCAL enable_seqscan = off")
+            plan = "\n".join((await ask(f"EXPLAIN {statement}", values)).scalars())
+
+    assert "Index" in plan
+    assert "Seq Scan on creations" not in plan
+
+
+async def test_a_call_that_was_served_is_not_made_again_where_its_caller_left_at_that_moment(
+    replicas,
+):
+    claim = await replicas[0].claim(CALL)
+    telling = asyncio.create_task(claim.served(b"the answer"))
+    await asyncio.sleep(0)  # it has begun
+
+    telling.cancel()
+    await asyncio.wait({telling})
+    claim.left()
+    await replicas[0].aclose()
+
+    assert await outcome(replicas[1]) == b"the answer"
 
 
 async def test_a_key_behind_kept_answers_is_still_needed(replicas, database):

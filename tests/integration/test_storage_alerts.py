@@ -8,6 +8,10 @@ from sqlalchemy.exc import DBAPIError
 from llm_service.domain.access import CALLER, Caller, Principal
 from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Comparison, Listing, Operator
+from llm_service.domain.webhook import Webhook
+from llm_service.gateway.admin.upkeep import Upkeep
+from llm_service.storage import alerts
+from llm_service.storage.alerts import KEPT
 from llm_service.storage.database import Database
 from tests.integration.alerting import an_alert, stored
 from tests.integration.samples import NOW
@@ -105,3 +109,44 @@ async def test_row_level_security_keeps_alerts_apart(confined_url):
                 await stored(database, an_alert(3, ""))
         finally:
             CALLER.reset(token)
+
+
+def a_webhook():
+    uid = "0199d2a8-7d2e-7c0a-8f4e-0000000000aa"
+    return Webhook("acme", "pager", uid, "https://hooks.example.com", NOW, NOW, sealed="sealed")
+
+
+async def test_an_alert_is_forgotten_after_400_days_with_its_deliveries(database):
+    async with database.begin() as tx:
+        await tx.webhooks.add(a_webhook())
+    await stored(database, an_alert(1), an_alert(2))
+    now = an_alert(1).create_time + KEPT
+
+    assert await Upkeep(database, lambda: now).sweep() == ()
+
+    async with database.read() as tx:
+        assert await tx.alerts.since("", None, 10) == (an_alert(2),)
+        left = await tx.deliveries.list(a_webhook().uid, Listing(10))
+    assert [one.alert for one in left.items] == [an_alert(2).name]
+
+
+async def test_alerts_are_forgotten_a_thousand_at_once(database, monkeypatch):
+    monkeypatch.setattr(alerts, "FORGOTTEN_AT_ONCE", 2)
+    await stored(database, *map(an_alert, range(1, 4)))
+    now = an_alert(3).create_time + KEPT
+
+    async with database.begin() as tx:
+        assert [await tx.alerts.forget(now) for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("broken", ["5", "true", '"error_rate"', "{}"])
+async def test_kinds_that_cannot_be_read_keep_no_alert_from_being_stored(database, broken):
+    async with database.begin() as tx:
+        await tx.webhooks.add(a_webhook())
+        kinds = f"UPDATE webhooks SET alert_kinds = '{broken}'"  # noqa: S608 - ours
+        await tx.webhooks._connection.exec_driver_sql(kinds)
+
+    assert await stored(database, an_alert()) == [True]
+
+    async with database.read() as tx:
+        assert len((await tx.deliveries.list(a_webhook().uid, Listing(10))).items) == 1

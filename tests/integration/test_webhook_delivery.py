@@ -9,10 +9,11 @@ import pytest
 from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Listing
 from llm_service.domain.webhook import DeliveryAttempt, DeliveryProblem, DeliveryState
+from llm_service.errors import StorageUnavailable
 from llm_service.gateway.alerts.delivery import LEASE
 from llm_service.providers.egress import Egress
 from llm_service.storage.database import Database
-from llm_service.storage.deliveries import TRIED
+from llm_service.storage.deliveries import TRIED, Deliveries
 from tests.contract.vendor_server import vendor_server
 from tests.integration.alerting import accepts, an_alert, replica, stored
 from tests.unit.key_store import a_vault
@@ -286,3 +287,28 @@ async def test_settled_deliveries_are_kept_for_thirty_days(here, database, recei
         dropped = await tx.deliveries.forget(here.clock.now + timedelta(days=30))
 
     assert (kept, dropped) == (0, 1)
+
+
+@pytest.mark.parametrize("failure", [StorageUnavailable("down"), RuntimeError("a bug")])
+async def test_a_delivery_that_breaks_off_takes_no_other_with_it(
+    here, database, receiver, monkeypatch, failure
+):
+    for tenant in ("acme", "umbra"):
+        await here.pager(receiver.base_uri, tenant)
+        receiver.say()
+    await stored(database, an_alert(1), an_alert(2, "umbra"))
+    here.clock.pass_(seconds=5)
+    claim = Deliveries.claim
+
+    async def claim_or_fail(self, due, now, lease):
+        if due.webhook.tenant == "acme":
+            raise failure
+        return await claim(self, due, now, lease)
+
+    monkeypatch.setattr(Deliveries, "claim", claim_or_fail)
+
+    assert await here.deliverer.round() == 1
+
+    [waiting], [delivered] = await deliveries(here), await deliveries(here, "umbra")
+    assert waiting.state is DeliveryState.PENDING
+    assert delivered.state is DeliveryState.DELIVERED

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from llm_service.domain.access import Principal, Role
+from llm_service.gateway.alerts import webhooks
 from llm_service.gateway.ids import first_id
 from llm_service.rpc.stubs import alert_service_pb2 as alert_pb
 from llm_service.rpc.stubs import webhook_service_pb2 as pb
@@ -74,6 +75,24 @@ async def test_a_repeated_creation_has_the_same_answer_less_the_secret(service):
     assert again.webhook == made.webhook
     assert again.secret == ""
     assert other.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_tenant_has_no_more_webhooks_than_it_may(service, monkeypatch):
+    monkeypatch.setattr(webhooks, "MAX_WEBHOOKS", 2)
+    for name in ("a", "b"):
+        await service.webhooks.CreateWebhook(a_webhook(webhook_id=name, request_id=""))
+
+    refused = await refusal(service.webhooks.CreateWebhook(a_webhook(webhook_id="c")))
+    others = await service.webhooks.CreateWebhook(a_webhook(parent="tenants/umbra"))
+    listed = await service.webhooks.ListWebhooks(pb.ListWebhooksRequest(parent="tenants/acme"))
+
+    assert (refused.code, refused.reason) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+    )
+    assert "may have 2 webhooks" in refused.text
+    assert others.webhook.name == "tenants/umbra/webhooks/pager"
+    assert len(listed.webhooks) == 2
 
 
 async def test_every_bad_field_is_named(service):

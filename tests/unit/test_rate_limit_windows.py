@@ -188,3 +188,15 @@ async def test_names_that_come_and_go_leave_nothing_behind():
     for n in range(25_000):
         await world.take(demand(subject=f"others/{n}"))
     assert len(world.meters._windows) <= 25_000
+
+
+async def test_windows_that_are_only_charged_hold_no_more_slices_than_those_that_are_asked():
+    world = World()
+
+    for _ in range(500):  # as while the shared meters answer: nobody asks these
+        world.meters.charge(Hold("h", (demand(TOKENS),)))
+        world.now += 1
+
+    [window] = world.meters._windows.values()
+    assert len(window._slices) <= SPANS[TOKENS].slices + 1
+    assert window.used(world.now) == SPANS[TOKENS].slices

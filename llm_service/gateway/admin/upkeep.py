@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Destroys deleted providers past their purge time, forgets old requests and deliveries."""
+    """Destroys providers past their purge time; forgets old requests, alerts and deliveries."""
 
     def __init__(
         self, database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -40,6 +40,7 @@ class Upkeep:
             purged = await tx.providers.purge_expired(now)
             await tx.creations.forget(now)
             await tx.deliveries.forget(now)
+            await tx.alerts.forget(now)
         for name in purged:
             logger.info("purged %s, deleted before", name)
         return purged

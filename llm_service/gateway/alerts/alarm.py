@@ -1,6 +1,7 @@
 """Raising alerts: stored once, counted and logged by the replica that was first."""
 
 import logging
+import re
 from collections.abc import Iterable
 
 from llm_service.domain.access import as_service
@@ -9,6 +10,9 @@ from llm_service.storage.database import Database
 from llm_service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,512}")
+"""A caller may name a model nobody listed; its own words have no place in the log."""
 
 
 class Alarm:
@@ -34,7 +38,8 @@ class Alarm:
     def heard(self, alert: Alert) -> None:
         """Count and log an alert that a transaction of the caller's own has stored."""
         self._telemetry.alert(alert.kind.value)
+        subject = alert.subject if _PLAIN_NAME.fullmatch(alert.subject) else "(unlisted)"
         logger.warning(
             "alert: %s of %s is at %d of %d %s",
-            *(alert.kind.value, alert.subject, alert.observed, alert.limit, alert.unit.value),
+            *(alert.kind.value, subject, alert.observed, alert.limit, alert.unit.value),
         )

@@ -77,7 +77,7 @@ class Deliverer:
                 await asyncio.sleep(poll_seconds)
 
     async def round(self) -> int:
-        """One attempt for each webhook that has something due. How many were found."""
+        """One attempt for each webhook that has something due. How many went as they should."""
         now = self._now()
         async with self._database.read() as tx:
             due = await tx.deliveries.due(now, AT_ONCE)
@@ -91,9 +91,20 @@ class Deliverer:
             for _ in range(given_up):
                 self._telemetry.delivery("given_up")
         async with asyncio.TaskGroup() as group:
-            for one in due:
-                group.create_task(self._deliver(one))
-        return len(due)
+            made = [group.create_task(self._deliver_alone(one)) for one in due]
+        return sum(one.result() for one in made)
+
+    async def _deliver_alone(self, due: DueDelivery) -> bool:
+        """As `_deliver`; False: it went wrong, which cancels no other."""
+        try:
+            await self._deliver(due)
+        except StorageUnavailable:
+            logger.warning("a delivery is not noted: the database does not answer")
+        except Exception:
+            logger.exception("a delivery to %s broke", due.webhook.name)
+        else:
+            return True
+        return False
 
     async def _deliver(self, due: DueDelivery) -> None:
         async with self._database.begin() as tx:

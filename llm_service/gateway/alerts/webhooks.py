@@ -10,6 +10,8 @@ from llm_service.domain.webhook import Webhook, WebhookDelivery
 from llm_service.errors import (
     EgressDenied,
     EtagMismatch,
+    Quota,
+    RateLimited,
     ResourceNotFound,
     Violation,
 )
@@ -20,6 +22,9 @@ from llm_service.gateway.ids import new_id
 from llm_service.providers.egress import Egress
 from llm_service.storage.database import Database, Transaction
 from llm_service.vault import Binding, Vault
+
+MAX_WEBHOOKS = 100
+"""Of one tenant: whatever raises an alert stores a delivery for each, before it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Webhooks:
             EgressDenied: its target may not be dialled.
             EncryptionKeyMissing: there is no key to seal the secret with.
             InvalidField: names all that is wrong with it.
+            RateLimited: the tenant has `MAX_WEBHOOKS` already.
         """
         self._check(draft, secret)
         secret = secret or signing.new_secret()
@@ -91,6 +97,8 @@ class Webhooks:
         async with self._database.begin() as tx:
             await once.begin(tx, now)
             await tx.webhooks.add(webhook)
+            if await tx.webhooks.count(tenant) > MAX_WEBHOOKS:
+                raise _too_many(tenant)
             await once.end(tx, (webhook, secret))
         return webhook, secret
 
@@ -223,6 +231,15 @@ def binding(webhook: Webhook) -> Binding:
         provider_uid="",
         row_uid=webhook.uid,
         secret_version=webhook.secret_version,
+    )
+
+
+def _too_many(tenant: str) -> RateLimited:
+    owner = f"tenants/{tenant}" if tenant else "the deployment"
+    return RateLimited(
+        f"{owner} may have {MAX_WEBHOOKS} webhooks",
+        Quota(owner, "webhooks", MAX_WEBHOOKS),
+        retriable=False,
     )
 
 

@@ -103,6 +103,7 @@ class Leases:
         self._unstored: dict[str, list[Hold]] = {}
         self._ending: dict[str, Window] = {}
         self._taking: set[asyncio.Future[Hold]] = set()
+        self._beating = asyncio.Lock()
         self._beaten = self._swept = float("-inf")
 
     async def hold(
@@ -168,10 +169,8 @@ class Leases:
     async def tick(self) -> None:
         now = self.clock.monotonic()
         with as_service():
-            if self._holdings.by_budget and now - self._beaten >= _BEAT_SECONDS:
-                async with self._database.begin() as tx:
-                    alive = await tx.budget_accounts.beat(self._holder)
-                self._renewed(now, alive=alive)
+            if self._holdings.by_budget:
+                await self._beat()
             await self._give_back(now - TICK_SECONDS)
             if now - self._swept >= _BEAT_SECONDS:
                 self._swept = now
@@ -212,6 +211,7 @@ class Leases:
         asked = self.clock.monotonic()
         try:
             with as_service():
+                await self._beat()
                 async with self._database.begin() as tx:
                     taken = await self._taken(tx, budget, amount, asked)
         except StorageUnavailable as error:
@@ -231,8 +231,6 @@ class Leases:
         accounts = tx.budget_accounts
         now = await accounts.now()
         self.clock.set(now, asked)
-        if asked - self._beaten >= _BEAT_SECONDS:
-            self._renewed(asked, alive=await accounts.beat(self._holder))
         window = window_at(budget, now)
         if window is None or budget.block_at is None:
             raise StorageUnavailable("the budget is not there yet")
@@ -247,11 +245,21 @@ class Leases:
             raise StorageUnavailable("the budget has changed")  # its row is locked: it cannot
         return Lease(part.lease_id, window, self._holdings.tenure, part.amount, asked)
 
-    def _renewed(self, asked: float, *, alive: bool) -> None:
-        if not alive:
-            self._holdings.lose()
-        self._beaten = asked
-        self._holdings.tenure.valid_until = asked + self._term.total_seconds()
+    async def _beat(self) -> None:
+        """Have the database know this process, unless it was told a moment ago.
+
+        One at a time, and in a transaction of its own: what fails afterwards must not take it back.
+        """
+        async with self._beating:
+            now = self.clock.monotonic()
+            if now - self._beaten < _BEAT_SECONDS:
+                return
+            async with self._database.begin() as tx:
+                alive = await tx.budget_accounts.beat(self._holder)
+            if not alive:
+                self._holdings.lose()
+            self._beaten = now
+            self._holdings.tenure.valid_until = now + self._term.total_seconds()
 
     # --- giving back ---
 

@@ -31,7 +31,10 @@ class Window:
 
     def add(self, amount: int, now: float) -> None:
         this = int(now // self._span.slice)
-        self._slices[this] = self._slices.get(this, 0) + amount
+        if this not in self._slices:
+            self.used(now)  # what is only ever added to must not grow for ever
+            self._slices[this] = 0
+        self._slices[this] += amount
         self.total += amount
 
     def give_back(self, amount: int, at: float) -> None:

@@ -56,7 +56,8 @@ class AlertServiceServicer:
     """
 
     def ListAlerts(self, request, context):
-        """Alerts page by page, oldest first. Errors: INVALID_FIELD.
+        """Alerts of the last 400 days, page by page, oldest first. Errors:
+        INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

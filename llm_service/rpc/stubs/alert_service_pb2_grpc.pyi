@@ -37,7 +37,9 @@ class AlertServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AlertServiceAsyncStub: ...
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]
-    """Alerts page by page, oldest first. Errors: INVALID_FIELD."""
+    """Alerts of the last 400 days, page by page, oldest first. Errors:
+    INVALID_FIELD.
+    """
     WatchAlerts: _grpc.UnaryStreamMultiCallable[_alert_service_pb2.WatchAlertsRequest, _alert_service_pb2.WatchAlertsResponse]
     """Alerts as they come, some seconds late, so that none arrives behind those
     already sent. Errors: INVALID_FIELD.
@@ -52,7 +54,9 @@ class AlertServiceAsyncStub(AlertServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAlerts: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
-    """Alerts page by page, oldest first. Errors: INVALID_FIELD."""
+    """Alerts of the last 400 days, page by page, oldest first. Errors:
+    INVALID_FIELD.
+    """
     WatchAlerts: _aio.UnaryStreamMultiCallable[_alert_service_pb2.WatchAlertsRequest, _alert_service_pb2.WatchAlertsResponse]  # type: ignore[assignment]
     """Alerts as they come, some seconds late, so that none arrives behind those
     already sent. Errors: INVALID_FIELD.
@@ -70,7 +74,9 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alert_service_pb2.ListAlertsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.ListAlertsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertsResponse]]:
-        """Alerts page by page, oldest first. Errors: INVALID_FIELD."""
+        """Alerts of the last 400 days, page by page, oldest first. Errors:
+        INVALID_FIELD.
+        """
 
     @_abc_1.abstractmethod
     def WatchAlerts(

@@ -89,7 +89,8 @@ class WebhookServiceServicer:
 
     def CreateWebhook(self, request, context):
         """Makes a webhook. Its secret is in the answer and nowhere else. Errors:
-        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING,
+        RATE_LIMITED (of one tenant there are at most 100; QuotaFailure says so).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

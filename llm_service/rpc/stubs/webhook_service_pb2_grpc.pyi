@@ -39,7 +39,8 @@ class WebhookServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
     """Makes a webhook. Its secret is in the answer and nowhere else. Errors:
-    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING,
+    RATE_LIMITED (of one tenant there are at most 100; QuotaFailure says so).
     """
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
     """One webhook, without its secret."""
@@ -77,7 +78,8 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     """Makes a webhook. Its secret is in the answer and nowhere else. Errors:
-    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+    INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING,
+    RATE_LIMITED (of one tenant there are at most 100; QuotaFailure says so).
     """
     GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
     """One webhook, without its secret."""
@@ -118,7 +120,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
         """Makes a webhook. Its secret is in the answer and nowhere else. Errors:
-        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING.
+        INVALID_FIELD, ALREADY_EXISTS, EGRESS_DENIED, ENCRYPTION_KEY_MISSING,
+        RATE_LIMITED (of one tenant there are at most 100; QuotaFailure says so).
         """
 
     @_abc_1.abstractmethod
