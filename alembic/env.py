@@ -6,12 +6,12 @@ from sqlalchemy.pool import NullPool
 from alembic import context
 from llm_service.storage.tables import METADATA
 
-PARTITIONS = "usage_records_"
+PARTS = "usage_records_"
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """The months of a table are not tables of their own."""
-    return kind != "table" or not (name or "").startswith(PARTITIONS)
+    """The months of a table are not tables of their own, nor is what its triggers note."""
+    return kind != "table" or not (name or "").startswith(PARTS)
 
 
 def run(connection: Connection) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 from llm_service.domain.access import as_service
@@ -21,9 +22,12 @@ from llm_service.storage.journal import Journal, JournalFull
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
-# A transaction of 50 rows costs a row half of what one of 10 does (bench/README.md has the method).
+_PROBE = 10
+"""Records of a batch while the database refuses them: what a try costs must not grow meanwhile."""
+# A transaction costs as much as thirty rows of it (bench/storing.py).
 _GATHER_SECONDS = 0.25
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS, _MOST_RETRY_SECONDS = 1.0, 4.0
+"""Pauses while the database refuses records: the first, and the longest; each is twice the last."""
 _READY = timedelta(seconds=1)
 """Records older than that get a new id when they are stored; feeds stay behind by more."""
 _CAPACITY = 100_000  # records of about 1 KiB: what memory may hold while the database is away
@@ -97,6 +101,8 @@ class Uploads:
         self._queue: deque[UsageRecord] = deque()
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._at_once = _BATCH
+        self._pause = _RETRY_SECONDS
         self.accounting = UNALERTED
         self.holds: Holds | None = None
 
@@ -130,19 +136,26 @@ class Uploads:
         except Exception:  # whatever it is, the records must be tried again
             logger.exception("usage records could not be stored: %d", len(self._queue))
         else:
+            self._pause = _RETRY_SECONDS
             return
         self._arrived.set()
-        await asyncio.sleep(_RETRY_SECONDS)
+        pause, self._pause = self._pause, min(2 * self._pause, _MOST_RETRY_SECONDS)
+        await asyncio.sleep(pause)
 
     async def flush(self) -> None:
         """Return when every record added before is stored; as `Ledger.flush`."""
         async with self._writing:
             while self._queue:
-                batch = [self._queue[n] for n in range(min(_BATCH, len(self._queue)))]
-                # Whoever waits for it: the records are everybody's.
-                with as_service():
-                    async with self._database.begin() as tx:
-                        await self.store(tx, _in_order(batch))
+                batch = list(islice(self._queue, self._at_once))
+                try:
+                    # Whoever waits for it: the records are everybody's.
+                    with as_service():
+                        async with self._database.begin() as tx:
+                            await self.store(tx, _in_order(batch))
+                except Exception:
+                    self._at_once = _PROBE
+                    raise
+                self._at_once = _BATCH
                 for _ in batch:
                     self._queue.popleft()
                 if self.holds is not None:

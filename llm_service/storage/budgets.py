@@ -13,6 +13,7 @@ from llm_service.errors import ResourceNotFound
 from llm_service.storage import reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
+from llm_service.storage.sqlite_driver import Driver
 from llm_service.storage.tables import budgets as table
 
 _LISTED = Listed(
@@ -28,6 +29,7 @@ _LISTED = Listed(
     },
     key=("tenant", "budget_id"),
 )
+_ANY = "SELECT EXISTS (SELECT 1 FROM budgets)"
 
 
 class Budgets:
@@ -99,6 +101,12 @@ class Budgets:
             statement = statement.where(table.c.tenant == tenant)
         found, after = await _LISTED.page(self._connection, statement, listing)
         return Page(tuple(_to_budget(row) for row in found), after)
+
+    async def any(self) -> bool:
+        """Whether anybody has some: asked for every batch of records, and nearly always no."""
+        if self._connection.dialect.name == "sqlite":
+            return bool((await (await Driver.of(self._connection)).scalars(_ANY))[0])
+        return bool((await self._connection.exec_driver_sql(_ANY)).scalar_one())
 
     async def of_tenant(self, tenant: str) -> tuple[Budget, ...]:
         """All of a tenant's own, by uid."""

@@ -57,16 +57,22 @@ def check(table: Table, values: Mapping[str, Any]) -> Values:
 def clip(table: Table, values: Mapping[str, Any]) -> Values:
     """The values, their texts cut to their columns and rid of NUL characters."""
     lengths = _lengths(table)
-    clipped = dict(values)
-    for name, value in values.items():
-        kind = type(value)
-        # Nearly all of them fit: a row of usage has over forty.
-        if value is None or kind is datetime or kind is bool:
-            continue
-        if kind is str and len(value) <= lengths[name] and value.isascii() and "\0" not in value:
-            continue
-        clipped[name] = _clipped(lengths[name], value)
-    return clipped
+    return {name: clipped(value, lengths[name]) for name, value in values.items()}
+
+
+def clipped(value: object, length: int = sys.maxsize) -> Any:  # noqa: ANN401 - of the same kind
+    """A text cut and rid of NUL characters, a number in 64 bits, or a document of such."""
+    if isinstance(value, str):
+        return _cleaned(value)[:length]
+    if value is None or isinstance(value, datetime):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
+    if isinstance(value, list | tuple):
+        return [clipped(item) for item in value]
+    if isinstance(value, Mapping):
+        return {clipped(key): clipped(member) for key, member in value.items()}
+    return value
 
 
 @cache
@@ -161,23 +167,6 @@ def _problem(kind: object, value: object) -> str:
     if not all(map(is_storable, _texts(value))):
         return "holds a character that cannot be stored"
     return ""
-
-
-def _clipped(length: int, value: object) -> object:
-    if isinstance(value, str):
-        return _cleaned(value)[:length]
-    if value is None or isinstance(value, datetime):
-        return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else min(max(value, -(2**63)), 2**63 - 1)
-    if isinstance(value, list | tuple):
-        return [_clipped(sys.maxsize, item) for item in value]
-    if isinstance(value, Mapping):
-        return {
-            _clipped(sys.maxsize, key): _clipped(sys.maxsize, member)
-            for key, member in value.items()
-        }
-    return value
 
 
 def is_storable(text: str) -> bool:

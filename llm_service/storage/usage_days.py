@@ -1,6 +1,6 @@
 """The sums of a day made anew from its records, or held against them.
 
-Otherwise triggers keep them, whoever inserts a record. See the migration 0016.
+Otherwise triggers keep them, whoever inserts a record. See the migrations 0019 and 0020.
 """
 
 from collections import Counter
@@ -113,6 +113,8 @@ class UsageDays:
             # row.
             await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
             await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        else:  # of a writer that does not sum up what it stores
+            await self._connection.execute(text("DELETE FROM usage_records_unsummed"))
 
     async def _figures(self, cells: Select[Any]) -> Figures:
         found: Figures = Counter()

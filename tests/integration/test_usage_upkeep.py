@@ -1,12 +1,14 @@
 """Sums by day that hold, months of records, and an end to old ones."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import create_engine, delete, insert, make_url, select, update
 
 from llm_service.domain.completion import Cost, TokenUsage
 from llm_service.domain.listing import Listing
@@ -71,6 +73,71 @@ async def test_a_sum_that_was_tampered_with_is_found_and_made_anew(database):
     assert rebuilt == [NOW.date(), NOW.date() + timedelta(days=1)]
     assert await wrong_days(database) == []
     assert (await total(database)).cost_nano_usd == 14
+
+
+async def test_sums_take_in_a_batch_of_numbers_too_large_to_add_up(database):
+    most = 2**63 - 1
+    usage, cost = TokenUsage(most, reported_nano_usd=most), Cost(most, reported_nano_usd=most)
+    attempt = an_attempt(start_time=NOW, usage=usage, cost=cost)
+    records = [a_record(number, create_time=NOW, attempt=attempt) for number in range(3)]
+
+    await store(database, *records[:2])
+    await store(database, records[2])
+
+    async with database.read() as tx:
+        days = tables.usage_days.c
+        kept = select(days.attempt_count, days.input_tokens, days.reported_nano_usd)
+        assert [*(await tx.usage_days._connection.execute(kept)).one()] == [3, most, most]
+
+
+@pytest.mark.parametrize("then", ["stored", "checked"])
+async def test_sums_of_sqlite_take_in_what_a_writer_stored_that_knows_nothing_of_them(
+    sqlite_url, then
+):
+    async with Database.open(sqlite_url) as database:
+        await store(database, a_priced_record(1, NOW))
+        with closing(sqlite3.connect(sqlite_url.partition("///")[2])) as connection, connection:
+            names = [row[1] for row in connection.execute("PRAGMA table_info(usage_records)")]
+            changed = {"record_id": "'other'", "attempt_id": "'other'", "completion_id": "'other'"}
+            columns = ", ".join(changed.get(name, name) for name in names)
+            connection.execute(
+                f"INSERT INTO usage_records SELECT {columns} FROM usage_records"  # noqa: S608
+            )
+
+        if then == "stored":
+            await store(database, a_priced_record(2, NOW))
+            expected = 3
+        else:
+            assert await wrong_days(database) == []
+            expected = 2
+
+        assert (await total(database, time_bucket=TimeBucket.DAY)).request_count == expected
+        assert await wrong_days(database) == []
+
+
+def test_sums_are_kept_on_the_way_back_to_the_release_before(sqlite_url):
+    values = {
+        column.name: NOW if isinstance(column.type, tables.Time) else 0
+        for column in tables.usage_records.c
+        if not column.nullable
+    }
+    adds = insert(tables.usage_records)
+    engine = create_engine(make_url(sqlite_url).set(drivername="sqlite"))
+    found = []
+    for revision in ("0020", "0019", "0020"):
+        if revision == "0019":
+            migrations.downgrade(sqlite_url, revision)
+        else:
+            migrations.upgrade(sqlite_url)
+        with engine.begin() as connection:
+            ids = {"record_id": f"{len(found)}", "completion_id": f"{len(found)}"}
+            connection.execute(adds.values({**values, **ids}))
+            if revision == "0020":
+                connection.exec_driver_sql("DELETE FROM usage_records_unsummed")
+            found.append(connection.execute(select(tables.usage_days.c.call_count)).scalar_one())
+    engine.dispose()
+
+    assert found == [1, 2, 3]
 
 
 async def test_days_without_sums_are_read_from_records_until_they_are_summed_up(database):

@@ -44,6 +44,52 @@ async def test_a_record_survives_a_database_outage():
     assert [record.completion_id for record in database.stored] == ["1"]
 
 
+async def test_a_database_that_refuses_is_asked_to_take_a_few_until_it_does():
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    for number in range(1100):
+        ledger.add(a_record(number))
+    asked = []
+    add_many = database.add_many
+
+    async def add_after_three(records):
+        asked.append(len(records))
+        if len(asked) <= 3:
+            raise StorageUnavailable("full")
+        await add_many(records)
+
+    database.add_many = add_after_three
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            await ledger.flush()
+    await ledger.flush()
+
+    assert asked == [500, 10, 10, 10, 500, 500, 90]
+    assert [record.completion_id for record in database.stored] == [str(n) for n in range(1100)]
+
+
+async def test_the_pauses_between_tries_grow_to_seconds_and_no_further(monkeypatch):
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    ledger.add(a_record(1))
+    pauses = []
+
+    async def pause(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    database.down = True
+    for _ in range(5):
+        await ledger._store_or_wait()
+    database.down = False
+    await ledger._store_or_wait()
+    database.down = True
+    ledger.add(a_record(2))
+    await ledger._store_or_wait()
+
+    assert pauses == [1, 2, 4, 4, 4, 1]
+
+
 async def test_the_writer_outlives_what_nobody_foresaw():
     database = FakeDatabase()
     ledger = Uploads(database)

@@ -60,7 +60,8 @@ class Accounting:
         return spent - before
 
     async def _counting(self, tx: Transaction, tenants: set[str]) -> list[Budget]:
-        stored = await tx.budgets.of_tenants({*tenants, ""})
+        any_ = await tx.budgets.any()
+        stored = await tx.budgets.of_tenants({*tenants, ""}) if any_ else ()
         found = [one for one in stored if not one.disabled and sound(one)]
         if self._daily_cost is not None:
             found += [_daily(tenant, self._daily_cost) for tenant in tenants]

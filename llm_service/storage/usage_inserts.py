@@ -1,0 +1,92 @@
+"""Usage records into the database: one statement for a batch, made before there is any.
+
+A row has nearly fifty columns, so what is done to each value counts. SQLAlchemy, which binds them
+one by one, cost four times as much as all else (docs/adr/0031).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from llm_service.domain.usage import UsageRecord
+from llm_service.storage.sqlite_driver import Driver
+from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, to_values
+
+_INTO = f"usage_records ({', '.join(COLUMNS)})"
+_NEW = "ON CONFLICT DO NOTHING"
+
+# SQLite binds None far more slowly than "". Not OR ABORT, which has each row keep a copy of the
+# pages it changes; the transaction ends with an error either way.
+_NULLABLE = {*CODES, *COUNTS, *TIMES, *DOCUMENTS}
+_BOUND = ("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
+_SQLITE = f"INSERT OR FAIL INTO {_INTO} VALUES ({', '.join(_BOUND)}) {_NEW}"  # noqa: S608
+_SQLITE_NEW = (
+    "SELECT record_id FROM usage_records WHERE rowid > (SELECT after FROM usage_records_unsummed)"
+)
+_SQLITE_SUM = "DELETE FROM usage_records_unsummed"
+
+# PostgreSQL takes a batch as one document: arrays of values cost the client ten times as much.
+_Row = msgspec.defstruct(
+    "_Row", [(name, Any, None) for name in COLUMNS], omit_defaults=True, gc=False
+)
+_SELECTED = (f"nullif({name}, '')" if name in CODES else name for name in COLUMNS)
+_POSTGRESQL = (
+    f"INSERT INTO {_INTO} SELECT {', '.join(_SELECTED)}"  # noqa: S608 - our own words
+    f" FROM json_populate_recordset(NULL::usage_records, %s::json) {_NEW} RETURNING record_id"
+)
+_json = msgspec.json.Encoder()
+
+
+async def add(connection: AsyncConnection, records: Sequence[UsageRecord]) -> None:
+    """Store those that are not there."""
+    if connection.dialect.name == "postgresql":
+        await _add_on_postgresql(connection, records)
+    else:
+        driver = await Driver.of(connection)
+        await driver.execute_many(_SQLITE, list(map(_to_sqlite, records)))
+        await driver.execute(_SQLITE_SUM)
+
+
+async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -> Sequence[str]:
+    """As `add`; the ids of those that were not there."""
+    if connection.dialect.name == "postgresql":
+        return await _add_on_postgresql(connection, records)
+    driver = await Driver.of(connection)
+    await driver.execute(_SQLITE_SUM)  # of a writer that does not
+    await driver.execute_many(_SQLITE, list(map(_to_sqlite, records)))
+    found = await driver.scalars(_SQLITE_NEW)
+    await driver.execute(_SQLITE_SUM)
+    return found
+
+
+async def _add_on_postgresql(
+    connection: AsyncConnection, records: Sequence[UsageRecord]
+) -> Sequence[str]:
+    document = _json.encode(list(map(_to_postgresql, records))).decode()
+    found = await connection.exec_driver_sql(_POSTGRESQL, (document,))
+    return found.scalars().all()
+
+
+def _to_sqlite(record: UsageRecord) -> tuple[str | int, ...]:
+    texts, counts, times, documents = to_values(record)
+    return (
+        *texts,
+        *["" if one is None else one for one in counts],
+        *["" if one is None else _instant(one) for one in times],
+        *["" if one is None else one.decode() for one in documents],
+    )
+
+
+def _instant(time: datetime) -> str:
+    """As SQLAlchemy writes it."""
+    instant = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return instant.isoformat(" ", "microseconds")[:26]
+
+
+def _to_postgresql(record: UsageRecord) -> msgspec.Struct:
+    texts, counts, times, documents = to_values(record)
+    raw = [None if one is None else msgspec.Raw(one) for one in documents]
+    return _Row(*texts, *counts, *times, *raw)

@@ -1,0 +1,291 @@
+"""Usage records as rows, and records again from rows."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from operator import le
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from llm_service.domain.completion import (
+    Attempt,
+    Attribution,
+    CallError,
+    Cost,
+    CostItem,
+    FinishReason,
+    ModalityTokens,
+    ServedBy,
+    TokenUsage,
+)
+from llm_service.domain.content import ProviderToolUse
+from llm_service.domain.usage import Operation, UsageRecord, UsageSource
+from llm_service.storage import rows
+from llm_service.storage.tables import usage_records as table
+
+TEXTS = (
+    "record_id",
+    "completion_id",
+    "tenant",
+    "agent",
+    "user_id",
+    "interaction",
+    "session",
+    "provider",
+    "model",
+    "credential",
+    "provider_model",
+    "provider_request_id",
+    "model_config",
+    "error_reason",
+    "error_message",
+    "provider_code",
+    "trace_id",
+    "operation",
+    "price_version",  # "" where there is no cost
+)
+CODES = ("finish_reason", "attempt_error_reason", "usage_source", "attempt_id")
+"""Texts of which "" stands for NULL."""
+
+COUNTS = (
+    "duration_us",
+    "http_status",
+    "first_token_us",
+    "retry_delay_us",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "cache_write_1h_input_tokens",
+    "reasoning_output_tokens",
+    "usage_estimated",
+    "cost_nano_usd",
+    "cost_estimated",
+    "cost_incomplete",
+    "reported_nano_usd",
+)
+"""Whole numbers, and flags as 0 and 1."""
+
+TIMES = ("create_time", "start_time", "budget_time", "price_effective_time")
+DOCUMENTS = ("labels", "modality_tokens", "provider_tool_uses", "cost_items")
+COLUMNS = (*TEXTS, *CODES, *COUNTS, *TIMES, *DOCUMENTS)
+"""Every column, in the order of `Values`."""
+
+Values = tuple[
+    Sequence[str], Sequence[int | None], Sequence[datetime | None], Sequence[bytes | None]
+]
+"""What goes into the columns: texts and codes, counts, times, documents in JSON."""
+
+_NO_USAGE = (None,) * 7
+_NO_COST = (None,) * 4
+_LENGTHS = tuple(table.c[name].type.length for name in (*TEXTS, *CODES))  # type: ignore[attr-defined]
+_MOST, _LEAST = 2**63 - 1, -(2**63)
+_EMPTY = b"[]"
+# NUL characters, and numbers that may need more than 64 bits.
+_SUSPECT = re.compile(rb"\\u0000|[0-9]{19}")
+_encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
+
+
+def to_values(record: UsageRecord) -> Values:
+    """The record's values, cut to what their columns can hold."""
+    texts, counts = _texts(record), _counts(record)
+    attempt = record.attempt
+    usage, cost = attempt.usage, attempt.cost
+    times = (
+        record.create_time,
+        attempt.start_time,
+        record.budget_time,
+        cost.price_effective_time if cost is not None else None,
+    )
+    documents = (
+        _document(record.attribution.labels) if record.attribution.labels else b"{}",
+        None if usage is None else _document(usage.modality_tokens),
+        None if usage is None else _document(usage.provider_tool_uses),
+        None if cost is None else _document(cost.items),
+    )
+    return _fitting(texts), _bounded(counts), times, documents
+
+
+def _texts(record: UsageRecord) -> tuple[str, ...]:
+    who, attempt = record.attribution, record.attempt
+    target, error, cost = attempt.target, attempt.error, attempt.cost
+    return (
+        record.record_id,
+        record.completion_id,
+        who.tenant,
+        who.agent,
+        who.user,
+        who.interaction,
+        who.session,
+        target.provider,
+        target.model,
+        target.credential,
+        target.provider_model,
+        target.provider_request_id,
+        target.model_config,
+        record.error_reason,
+        error.message if error is not None else "",
+        error.provider_code if error is not None else "",
+        record.trace_id,
+        record.operation.value,
+        cost.price_version if cost is not None else "",
+        record.finish_reason.value if record.finish_reason is not None else "",
+        error.reason if error is not None else "",
+        record.usage_source.value if record.usage_source is not None else "",
+        record.attempt_id,
+    )
+
+
+def _counts(record: UsageRecord) -> tuple[int | None, ...]:
+    attempt = record.attempt
+    error = attempt.error
+    return (
+        round(attempt.duration * 1_000_000),
+        error.http_status if error is not None else 0,
+        _microseconds(record.first_token),
+        _microseconds(error.retry_delay) if error is not None else None,
+        *(_NO_USAGE if attempt.usage is None else _used(attempt.usage)),
+        *(_NO_COST if attempt.cost is None else _charged(attempt.cost)),
+    )
+
+
+def _used(usage: TokenUsage) -> tuple[int, ...]:
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_write_input_tokens,
+        usage.cache_write_1h_input_tokens,
+        usage.reasoning_output_tokens,
+        int(usage.estimated),
+    )
+
+
+def _charged(cost: Cost) -> tuple[int | None, ...]:
+    total = cost.total_nano_usd
+    return (
+        None if cost.incomplete and total == 0 else total,
+        int(cost.estimated),
+        int(cost.incomplete),
+        cost.reported_nano_usd,
+    )
+
+
+def _fitting(texts: tuple[str, ...]) -> Sequence[str]:
+    """Nearly all of them fit, and are looked at together."""
+    every = "".join(texts)
+    if every.isascii() and "\0" not in every and all(map(le, map(len, texts), _LENGTHS)):
+        return texts
+    return [rows.clipped(text, most) for text, most in zip(texts, _LENGTHS, strict=True)]
+
+
+def _bounded(counts: tuple[int | None, ...]) -> Sequence[int | None]:
+    some = [*filter(None, counts)]
+    if not some or (max(some) <= _MOST and min(some) >= _LEAST):
+        return counts
+    return [None if one is None else min(max(one, _LEAST), _MOST) for one in counts]
+
+
+def _document(value: object) -> bytes:
+    if not value:
+        return _EMPTY
+    try:
+        encoded = _encode(value)
+    except (UnicodeEncodeError, OverflowError):
+        encoded = b""
+    if encoded and not _SUSPECT.search(encoded):
+        return encoded
+    return _encode(rows.clipped(rows.document(value)))
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000_000)
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / 1_000_000
+
+
+def to_record(row: Row[Any]) -> UsageRecord:
+    return UsageRecord(
+        record_id=row.record_id,
+        completion_id=row.completion_id,
+        attribution=Attribution(
+            row.tenant, row.agent, row.user_id, row.interaction, row.session, row.labels
+        ),
+        attempt=Attempt(
+            target=ServedBy(
+                provider=row.provider,
+                model=row.model,
+                credential=row.credential,
+                provider_model=row.provider_model,
+                provider_request_id=row.provider_request_id,
+                model_config=row.model_config,
+            ),
+            start_time=row.start_time,
+            duration=row.duration_us / 1_000_000,
+            error=_to_error(row),
+            usage=_to_usage(row),
+            cost=_to_cost(row),
+        ),
+        create_time=row.create_time,
+        finish_reason=row.finish_reason and FinishReason(row.finish_reason),
+        error_reason=row.error_reason,
+        trace_id=row.trace_id,
+        first_token=_seconds(row.first_token_us),
+        operation=Operation(row.operation),
+        usage_source=row.usage_source and UsageSource(row.usage_source),
+        attempt_id=row.attempt_id or "",
+        budget_time=row.budget_time,
+    )
+
+
+def _to_error(row: Row[Any]) -> CallError | None:
+    if row.attempt_error_reason is None:
+        return None
+    return CallError(
+        reason=row.attempt_error_reason,
+        message=row.error_message,
+        retry_delay=_seconds(row.retry_delay_us),
+        http_status=row.http_status,
+        provider_code=row.provider_code,
+    )
+
+
+def _to_usage(row: Row[Any]) -> TokenUsage | None:
+    if row.input_tokens is None:
+        return None
+    return TokenUsage(
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cache_read_input_tokens=row.cache_read_input_tokens,
+        cache_write_input_tokens=row.cache_write_input_tokens,
+        cache_write_1h_input_tokens=row.cache_write_1h_input_tokens or 0,  # NULL: before there was
+        reasoning_output_tokens=row.reasoning_output_tokens,
+        modality_tokens=msgspec.convert(row.modality_tokens, tuple[ModalityTokens, ...]),
+        estimated=row.usage_estimated,
+        provider_tool_uses=msgspec.convert(
+            row.provider_tool_uses or (), tuple[ProviderToolUse, ...]
+        ),
+        reported_nano_usd=row.reported_nano_usd,
+    )
+
+
+def _to_cost(row: Row[Any]) -> Cost | None:
+    if row.cost_incomplete is None:
+        return None
+    return Cost(
+        total_nano_usd=row.cost_nano_usd or 0,
+        # Rows older than the items' own versions have that of the cost.
+        items=msgspec.convert(
+            [{"price_version": row.price_version, **item} for item in row.cost_items],
+            tuple[CostItem, ...],
+        ),
+        price_version=row.price_version,
+        estimated=row.cost_estimated,
+        incomplete=row.cost_incomplete,
+        reported_nano_usd=row.reported_nano_usd,
+        price_effective_time=row.price_effective_time,
+    )
