@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from llm_service.domain.audit import REDACTED_JSON
@@ -96,7 +95,7 @@ def _item(value: Any) -> Any:
     if not isinstance(value, Message):
         return value
     if value.DESCRIPTOR.full_name in _SPELLED:
-        return MessageToDict(value)
+        return value.ToJsonString()  # type: ignore[attr-defined]
     return {path: json.loads(text) for path, text in _fields(value, "")}
 
 

@@ -1,7 +1,6 @@
 """The environment, read once into a frozen value."""
 # ruff: noqa: RUF009 - _setting and _derived return a dataclass field
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -368,9 +367,14 @@ def _misspelled(environment: Mapping[str, str], allowed: tuple[str, ...]) -> dic
     tails = [name.removeprefix(_PREFIX) for name in ours]
     problems = {}
     for name in sorted(environment.keys() - set(ours) - set(allowed)):
-        if not name.upper().startswith(_PREFIX):
-            continue
-        tail = name.upper().removeprefix(_PREFIX)
-        for match in difflib.get_close_matches(tail, tails, n=1, cutoff=_NEAR_MISS):
+        if name.upper().startswith(_PREFIX) and (match := _near(name.upper(), tails)):
             problems[name] = f"is not a variable of this service; did you mean {_PREFIX}{match}?"
     return problems
+
+
+def _near(name: str, tails: list[str]) -> str:
+    """What the name may have been meant to be; "": nothing we know."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.removeprefix(_PREFIX), tails, n=1, cutoff=_NEAR_MISS)
+    return near[0] if near else ""

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Self
 
+from opentelemetry.metrics import NoOpMeter
+
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry import spans
-from llm_service.telemetry.export import Pipeline
 from llm_service.telemetry.metrics import Health, Metrics
+from llm_service.telemetry.pipeline import Pipeline
 from llm_service.telemetry.spans import AttemptSpan, ServerCall
 
 __all__ = ["AttemptSpan", "ServerCall", "Telemetry"]
@@ -47,8 +49,12 @@ class Telemetry:
         Raises:
             OSError: nothing can listen on `prometheus_listen`.
         """
+        if not (otlp_endpoint or prometheus_listen or span_processor or metric_reader):
+            return cls(Pipeline(None, NoOpMeter(names.SCOPE)))
+        from llm_service.telemetry import export  # the SDK takes some 3 MB
+
         return cls(
-            Pipeline.start(
+            export.started(
                 service_version=service_version,
                 environment=environment,
                 otlp_endpoint=otlp_endpoint,

@@ -1,65 +1,50 @@
 """Where spans and metrics go: the OpenTelemetry SDK, OTLP, and the Prometheus endpoint."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Self, cast
+from typing import cast
 from urllib.parse import urlsplit
 
-from opentelemetry.metrics import Meter, NoOpMeter
+from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
-from opentelemetry.trace import Tracer
 
 from llm_service.telemetry.conventions import SCOPE
+from llm_service.telemetry.pipeline import Pipeline
 
 FLUSH_MILLISECONDS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """A tracer if anybody reads spans, a meter, and how to stop what stands behind them."""
-
-    tracer: Tracer | None
-    meter: Meter
-    closers: tuple[Callable[[], object], ...]
-
-    @classmethod
-    def start(  # noqa: PLR0913  settings, by name
-        cls,
-        *,
-        service_version: str,
-        environment: str,
-        otlp_endpoint: str,
-        sample_ratio: float,
-        prometheus_listen: str,
-        span_processor: object | None,
-        metric_reader: object | None,
-    ) -> Self:
-        resource = _resource(service_version, environment)
-        processor = cast("SpanProcessor | None", span_processor) or _otlp_spans(otlp_endpoint)
-        readers, closers = _metric_readers(otlp_endpoint, prometheus_listen, metric_reader)
-        traces = TracerProvider(
-            sampler=ParentBasedTraceIdRatio(sample_ratio), resource=resource, shutdown_on_exit=False
-        )
-        if processor:
-            traces.add_span_processor(processor)
-        tracer = traces.get_tracer(SCOPE, service_version) if processor else None
-        if not readers:  # an SDK instrument costs its microseconds even when nobody reads it
-            return cls(tracer, NoOpMeter(SCOPE), (traces.shutdown,))
-        meters = MeterProvider(readers, resource, shutdown_on_exit=False)
-        meter = meters.get_meter(SCOPE, service_version)
-        stop_meters = partial(meters.shutdown, FLUSH_MILLISECONDS)
-        return cls(tracer, meter, (traces.shutdown, stop_meters, *closers))
-
-    def stop(self) -> None:
-        """Flush and close. Blocks until the exporters answer or their time is up."""
-        for close in self.closers:
-            close()
+def started(  # noqa: PLR0913  settings, by name
+    *,
+    service_version: str,
+    environment: str,
+    otlp_endpoint: str,
+    sample_ratio: float,
+    prometheus_listen: str,
+    span_processor: object | None,
+    metric_reader: object | None,
+) -> Pipeline:
+    """The SDK, exporting to what is named; as `Telemetry.start`."""
+    resource = _resource(service_version, environment)
+    processor = cast("SpanProcessor | None", span_processor) or _otlp_spans(otlp_endpoint)
+    readers, closers = _metric_readers(otlp_endpoint, prometheus_listen, metric_reader)
+    traces = TracerProvider(
+        sampler=ParentBasedTraceIdRatio(sample_ratio), resource=resource, shutdown_on_exit=False
+    )
+    if processor:
+        traces.add_span_processor(processor)
+    tracer = traces.get_tracer(SCOPE, service_version) if processor else None
+    if not readers:  # an SDK instrument costs its microseconds even when nobody reads it
+        return Pipeline(tracer, NoOpMeter(SCOPE), (traces.shutdown,))
+    meters = MeterProvider(readers, resource, shutdown_on_exit=False)
+    meter = meters.get_meter(SCOPE, service_version)
+    stop_meters = partial(meters.shutdown, FLUSH_MILLISECONDS)
+    return Pipeline(tracer, meter, (traces.shutdown, stop_meters, *closers))
 
 
 def _resource(service_version: str, environment: str) -> Resource:

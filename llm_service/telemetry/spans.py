@@ -1,5 +1,6 @@
 """The span and the measurements of one inbound call, and of one upstream attempt."""
 
+import random
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from time import monotonic
@@ -7,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
     Span,
     SpanKind,
@@ -23,7 +23,6 @@ from llm_service.errors import GatewayError
 from llm_service.telemetry import conventions as names
 from llm_service.telemetry.metrics import AttemptLabels, Metrics
 
-_IDS = RandomIdGenerator()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _PARENT_HEADERS = ("traceparent", "tracestate")
 _NO_TRACE = "0" * 32
@@ -64,7 +63,7 @@ class ServerCall:
         carrier = _carrier(metadata)
         self._span: Span | None = None
         if tracer is None:
-            number = _inherited(carrier) or _IDS.generate_trace_id()
+            number = _inherited(carrier) or _new_trace_id()
         else:
             self._span = tracer.start_span(
                 self._method,
@@ -223,6 +222,11 @@ def _carrier(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return {
         key: value for key, value in metadata if key in _PARENT_HEADERS and isinstance(value, str)
     }
+
+
+def _new_trace_id() -> int:
+    """128 random bits, never all zero; as the SDK makes them."""
+    return random.getrandbits(128) or 1
 
 
 def _inherited(carrier: dict[str, str]) -> int:
