@@ -198,9 +198,11 @@ class Drains:
         return len(self._running)
 
     @asynccontextmanager
-    async def closing(self, attempt: TrackedAttempt, lease: Lease) -> AsyncIterator[Adapter]:
-        """Settle the attempt by whatever ends the block early; as `around` without reading on."""
-        with lease() as adapter, attempt.settled_by():
+    async def closing(
+        self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
+    ) -> AsyncIterator[Adapter]:
+        """As `around`, without reading on."""
+        with attempt.settled_by():
             try:
                 yield adapter
             except BaseException:
@@ -208,20 +210,21 @@ class Drains:
                 raise
 
     @asynccontextmanager
-    async def around(self, attempt: TrackedAttempt, lease: Lease) -> AsyncIterator[Reading]:
+    async def around(
+        self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
+    ) -> AsyncIterator[Reading]:
         """Settle the attempt by whatever ends the block early; if that is its caller, read on.
 
-        `lease` keeps the adapter open, for the block and for the drain.
+        The adapter is open for the block; `lease` keeps it open for what goes on afterwards.
         """
-        with lease() as adapter:
-            reading = Reading(adapter, self._limits.seconds)
-            try:
-                with attempt.settled_by(lambda: reading.taken):
-                    async with self._left(attempt, reading, lease):
-                        yield reading
-            finally:
-                if not attempt.handed_over:
-                    await reading.aclose()
+        reading = Reading(adapter, self._limits.seconds)
+        try:
+            with attempt.settled_by(lambda: reading.taken):
+                async with self._left(attempt, reading, lease):
+                    yield reading
+        finally:
+            if not attempt.handed_over:
+                await reading.aclose()
 
     @asynccontextmanager
     async def _left(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -118,13 +118,13 @@ class Upstream:
             attempt.gone(leaving)
             raise
 
-    @asynccontextmanager
-    async def _settled(self, attempt: TrackedAttempt, live: Live) -> AsyncIterator[base.Adapter]:
+    def _settled(
+        self, attempt: TrackedAttempt, live: Live
+    ) -> AbstractAsyncContextManager[base.Adapter]:
         """Settle by whatever ends the block early, or have more found out for it meanwhile."""
         drains = live.cancel_policy is CancelPolicy.DRAIN
         around = self.drains.around if drains else self.drains.closing
-        async with around(attempt, partial(self.manager.lease, live)) as adapter:
-            yield adapter
+        return around(attempt, live.adapter, partial(self.manager.lease, live))
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
         """The smallest of what the caller, the provider and the service allow; never below 0."""
