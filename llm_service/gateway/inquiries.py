@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from llm_service.domain.content import JsonObjectFormat, JsonSchemaFormat
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError
 from llm_service.gateway.attempts import TrackedAttempt
@@ -25,7 +26,7 @@ def inquiry(attempt: TrackedAttempt, adapter: Adapter, seconds: float) -> Inquir
     answer = attempt.evidence.broken_off(attempt.served_by.provider_request_id)
     if answer is None:
         return None
-    if call.request.response_format is not None:
+    if isinstance(call.request.response_format, JsonObjectFormat | JsonSchemaFormat):
         answer = replace(answer, is_text=False)
     limits = Deadlines(seconds, seconds, seconds, seconds)
     return adapter.inquiry(replace(call, deadlines=limits), answer)
