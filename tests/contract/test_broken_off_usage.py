@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from every_vendor import KINDS
@@ -114,6 +115,18 @@ async def test_left_after_any_event_it_leaves_one_row_near_what_was_billed(kind)
                 assert record.usage_source is UsageSource.PROVIDER
             else:
                 check(record, kind, gate.made)
+
+
+def test_the_page_says_of_every_kind_what_its_rows_are_settled_by():
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    table = page.partition("| kind | what a stream that broke off is settled by")[2]
+    named = {
+        kind
+        for row in table.partition("\n\n")[0].splitlines()[2:]
+        for kind in row.split("|")[1].replace("`", " ").replace(",", " ").split()
+    }
+
+    assert named >= set(providers.kinds())
 
 
 @every_kind
