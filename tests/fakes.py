@@ -1,6 +1,6 @@
 """Hand-written stand-ins for the parts around the one under test."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -25,10 +25,12 @@ from llm_service.providers.base import (
     Accepted,
     AdapterEvent,
     Answer,
+    BrokenOff,
     Call,
     Embeddings,
     EmbeddingsCall,
     Ended,
+    Inquiry,
     TokenCount,
 )
 
@@ -117,6 +119,7 @@ class FakeAdapter:
         self.streams_closed = 0
         self.yielded = 0
         self.connects = True
+        self.inquires: Callable[[BrokenOff], Inquiry] | None = None
 
     async def complete(self, call: Call) -> Answer:
         self.calls.append(call)
@@ -148,6 +151,9 @@ class FakeAdapter:
                 yield batch
         finally:
             self.streams_closed += 1
+
+    def inquiry(self, call: Call, answer: BrokenOff) -> Inquiry | None:
+        return self.inquires(answer) if self.inquires else None
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:
         return await self.complete(call)

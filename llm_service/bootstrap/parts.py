@@ -106,6 +106,7 @@ def call_limits(settings: Settings) -> CallLimits:
             settings.cancel_drain_seconds,
             settings.cancel_drain_max_bytes,
             settings.cancel_drain_max_calls,
+            settings.cancel_ask_seconds,
         ),
     )
 

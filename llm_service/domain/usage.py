@@ -29,9 +29,9 @@ class UsageSource(StrEnum):
     PROVIDER = "provider"
     """The provider's own final counts."""
     PROGRESS = "progress"
-    """The provider's counts so far, from a stream that did not end."""
+    """The provider's counts of a stream that did not end: on the way, or asked for afterwards."""
     ESTIMATE = "estimate"
-    """Our own count of what went over and came back."""
+    """Our own count of what went over and came back, or of some of it."""
 
 
 ABANDONED = "ABANDONED"

@@ -36,6 +36,7 @@ from llm_service.gateway.ledger import Ledger
 from llm_service.gateway.spans import told
 from llm_service.gateway.targets import Target, identified
 from llm_service.gateway.totals import total_cost
+from llm_service.providers import base
 from llm_service.providers.base import Accepted, AdapterEvent, Answer, Embeddings, Ended
 from llm_service.telemetry import AttemptSpan
 
@@ -49,11 +50,13 @@ class TrackedAttempt:
         self._call = call
         self._target = target
         self._ledger = ledger
+        self.file: Callable[[UsageRecord], None] = ledger.record
+        self.asked: base.Call | None = None  # of a stream
         self._trace_id = trace_id
         self._started = call.now
         self._start_time = datetime.now(UTC)
         self.id = new_id()
-        self._served_by = target.served_by()
+        self.served_by = target.served_by()
         self._price: Price | None = call.price(target)
         self._span: AttemptSpan | None = None
         self._warnings: tuple[Warning, ...] = ()
@@ -61,7 +64,7 @@ class TrackedAttempt:
             call.input_tokens, target.provider.kind, target.model.provider_model
         )
         self._noted = 0.0
-        self._accepted = False
+        self.accepted = False
         self._committed = False
         self._first_content: float | None = None
         self._assembly = Assembly() if call.keeps_content else None
@@ -105,7 +108,7 @@ class TrackedAttempt:
             self.id,
             call.id,
             call.request.attribution,
-            self._served_by,
+            self.served_by,
             self._start_time,
             call.operation,
             self._trace_id,
@@ -143,7 +146,7 @@ class TrackedAttempt:
             else:
                 self.evidence.event(event)  # type: ignore[arg-type]
                 self._part(event, out)  # type: ignore[arg-type]
-        if self._accepted and not self._settled:
+        if self.accepted and not self._settled:
             self._note_progress()
         return out
 
@@ -156,13 +159,13 @@ class TrackedAttempt:
             self._ledger.progress(self.id, so_far)
 
     def _accept(self, event: Accepted) -> None:
-        self._accepted = True
+        self.accepted = True
         self._identify(event.provider_model, event.provider_request_id)
         self._warnings = event.warnings
 
     def _identify(self, provider_model: str, provider_request_id: str = "") -> None:
         if provider_model or provider_request_id:
-            self._served_by = identified(self._served_by, provider_model, provider_request_id)
+            self.served_by = identified(self.served_by, provider_model, provider_request_id)
 
     def _part(self, event: StreamEvent, out: list[StreamEvent]) -> None:
         if not self._committed:
@@ -175,11 +178,11 @@ class TrackedAttempt:
         self._committed = True
         call = self._call
         if call.restart_from is not None:
-            out.append(Fallback(call.restart_from, self._served_by))
+            out.append(Fallback(call.restart_from, self.served_by))
             call.restart_from = None
         else:
             failed = tuple(call.attempts)
-            out.append(CompletionStarted(call.id, self._served_by, failed, call.create_time))
+            out.append(CompletionStarted(call.id, self.served_by, failed, call.create_time))
         self._content_arrived()
         call.content_sent = True
 
@@ -233,14 +236,14 @@ class TrackedAttempt:
             vectors=answer.vectors,
             usage=usage,
             cost=total_cost(attempts),
-            served_by=self._served_by,
+            served_by=self.served_by,
             attempts=attempts,
             warnings=(*self._call.warnings(), *answer.warnings),
         )
 
     def answered_by(self, answer: Embeddings) -> None:
         """Note what is known of an answer that is still to be looked at."""
-        self._accepted = True
+        self.accepted = True
         self.evidence.last_word(answer.usage)
         self._identify(answer.provider_model)
 
@@ -249,9 +252,9 @@ class TrackedAttempt:
     def _served(self, finish_reason: FinishReason | None) -> tuple[TokenUsage, tuple[Attempt, ...]]:
         """What was used, and every attempt with this one as the last."""
         usage = self.evidence.usage()
-        attempt = self._settle(usage, self._cost(usage), None, finish_reason)
+        attempt = self._settle(usage, self.cost(usage), None, finish_reason)
         if self._span is not None:
-            told(self._span, self._served_by, usage, finish_reason)
+            told(self._span, self.served_by, usage, finish_reason)
         return usage, (*self._call.attempts[:-1], attempt)
 
     def _serve(
@@ -268,7 +271,7 @@ class TrackedAttempt:
             provider_finish_reason=end.provider_finish_reason,
             usage=usage,
             cost=total_cost(attempts),
-            served_by=self._served_by,
+            served_by=self.served_by,
             attempts=attempts,
             timings=call.timings(),
             create_time=call.create_time,
@@ -329,7 +332,7 @@ class TrackedAttempt:
         if isinstance(error, ProviderTimeout) and self._call.caller_ran_out:
             self.left(self._call.left_because)
         usage = self._known_usage(error)
-        cost = self._cost(usage) if usage else None
+        cost = self.cost(usage) if usage else None
         self._settle(usage, cost, call_error(error), None)
 
     def left(self, reason: str, failure: GatewayError | None = None) -> None:
@@ -338,7 +341,7 @@ class TrackedAttempt:
         `failure`: what became of the answer afterwards.
         """
         usage = self._known_usage(failure)
-        cost = self._cost(usage) if usage else None
+        cost = self.cost(usage) if usage else None
         self._settle(usage, cost, CallError(reason, "the call ended before the answer did"), None)
         if self._span is not None:
             self._span.failed(reason)
@@ -349,10 +352,10 @@ class TrackedAttempt:
         in_vain = failure is not None and (failure.http_status > 0 or not failure.may_have_cost)
         if in_vain and failure and failure.used_tokens and not self.evidence.told:
             self.evidence.last_word(TokenUsage(failure.used_tokens))
-        idle = self._span is None or (in_vain and not self._accepted)
+        idle = self._span is None or (in_vain and not self.accepted)
         return None if idle and not self.evidence.told else self.evidence.usage()
 
-    def _cost(self, usage: TokenUsage) -> Cost:
+    def cost(self, usage: TokenUsage) -> Cost:
         return pricing.cost_of(usage, self._price)
 
     def _settle(
@@ -367,7 +370,7 @@ class TrackedAttempt:
             return call.attempts[-1]
         self._settled = True
         duration = call.now - self._started
-        attempt = Attempt(self._served_by, self._start_time, duration, error, usage, cost)
+        attempt = Attempt(self.served_by, self._start_time, duration, error, usage, cost)
         call.attempts.append(attempt)
         record = UsageRecord(
             new_id(),
@@ -384,7 +387,7 @@ class TrackedAttempt:
             self.id,
             self._budget_time,
         )
-        self._ledger.record(record)
+        self.file(record)
         for held in self._passes:
             held.settled(record)
         return attempt

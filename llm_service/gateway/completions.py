@@ -173,7 +173,8 @@ class Completions:
         while (target := await call.next_target()) is not None:
             try:
                 async with self._upstream.attempt(call, target, stream=True) as (attempt, adapter):
-                    async with aclosing(adapter.stream(self._asked(call, target))) as batches:
+                    attempt.asked = self._asked(call, target)
+                    async with aclosing(adapter.stream(attempt.asked)) as batches:
                         pace = self._upstream.pace(call, target)
                         async for batch in batches:
                             pace.heard(attempt)

@@ -1,4 +1,4 @@
-"""Reading on when a caller has gone, where hanging up would not stop the bill."""
+"""After an answer broke off: reading on, or asking, in the background for what it used."""
 
 import asyncio
 import logging
@@ -8,16 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from llm_service.domain.provider import Model
+from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError, ProviderProtocolError, ProviderTimeout
 from llm_service.gateway.attempts import TrackedAttempt
+from llm_service.gateway.inquiries import inquire, inquiry, restated
 from llm_service.providers.base import (
     Adapter,
     AdapterEvent,
     Answer,
+    BrokenOff,
     Call,
     Deadlines,
     Embeddings,
     EmbeddingsCall,
+    Inquiry,
     TokenCount,
 )
 
@@ -27,15 +31,21 @@ T = TypeVar("T")
 _Asked = TypeVar("_Asked", Call, EmbeddingsCall)
 _TOO_LATE = "the provider did not answer in time"
 _Heard = Sequence[AdapterEvent] | Answer | Embeddings
+Lease = Callable[[], AbstractContextManager[Adapter]]
+"""Keeps an adapter open for the length of a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainLimits:
-    """Of one drain, seconds and bytes of content; and how many may run at once."""
+    """Of one drain, seconds and bytes of content; how many may run at once; and for asking.
+
+    `ask_seconds`: how long a vendor may take to say what an answer used; 0: it is not asked.
+    """
 
     seconds: float = 30.0
     content_bytes: int = 8 << 20
     at_once: int = 100
+    ask_seconds: float = 5.0
 
 
 class Reading:
@@ -76,6 +86,9 @@ class Reading:
 
     async def count_tokens(self, call: Call) -> TokenCount:
         return await self._adapter.count_tokens(call)
+
+    def inquiry(self, call: Call, answer: BrokenOff) -> Inquiry | None:
+        return self._adapter.inquiry(call, answer)
 
     async def models(self, deadline: float) -> tuple[Model, ...]:
         return await self._adapter.models(deadline)
@@ -170,7 +183,10 @@ class Reading:
 
 
 class Drains:
-    """The readings that go on for callers who are gone, bounded in number, time and size."""
+    """What goes on for callers who are gone, bounded in number, time and size.
+
+    Answers are read on, and vendors are asked what those used that broke off.
+    """
 
     def __init__(self, limits: DrainLimits = DrainLimits()) -> None:
         self._limits = limits
@@ -182,29 +198,40 @@ class Drains:
         return len(self._running)
 
     @asynccontextmanager
+    async def closing(
+        self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
+    ) -> AsyncIterator[Adapter]:
+        """As `around`, without reading on."""
+        with attempt.settled_by():
+            try:
+                yield adapter
+            except BaseException:
+                await self._count(attempt, adapter, lease)
+                raise
+
+    @asynccontextmanager
     async def around(
-        self, attempt: TrackedAttempt, lease: Callable[[], AbstractContextManager[Adapter]]
+        self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
     ) -> AsyncIterator[Reading]:
         """Settle the attempt by whatever ends the block early; if that is its caller, read on.
 
-        `lease` keeps the adapter open, for the block and for the drain.
+        The adapter is open for the block; `lease` keeps it open for what goes on afterwards.
         """
-        with lease() as adapter:
-            reading = Reading(adapter, self._limits.seconds)
-            try:
-                with attempt.settled_by(lambda: reading.taken):
-                    async with self._left(attempt, reading, lease):
-                        yield reading
-            finally:
-                if not attempt.handed_over:
-                    await reading.aclose()
+        reading = Reading(adapter, self._limits.seconds)
+        try:
+            with attempt.settled_by(lambda: reading.taken):
+                async with self._left(attempt, reading, lease):
+                    yield reading
+        finally:
+            if not attempt.handed_over:
+                await reading.aclose()
 
     @asynccontextmanager
     async def _left(
         self,
         attempt: TrackedAttempt,
         reading: Reading,
-        lease: Callable[[], AbstractContextManager[Adapter]],
+        lease: Lease,
     ) -> AsyncIterator[None]:
         try:
             yield
@@ -213,8 +240,36 @@ class Drains:
                 isinstance(leaving, ProviderTimeout) and attempt.caller_ran_out
             )
             if not gone or not self._take(attempt, reading, lease):
-                await attempt.evidence.weigh()
+                await self._count(attempt, reading, lease)
             raise
+
+    async def _count(self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease) -> None:
+        """Estimate what came; if the vendor can tell, its record waits for that, and no one else.
+
+        The caller and the gates, which hold places and judge targets, have the estimate at once.
+        """
+        await attempt.evidence.weigh()
+        ask = None if self._full else inquiry(attempt, adapter, self._limits.ask_seconds)
+        if ask is None:
+            return
+        file = attempt.file
+
+        def later(record: UsageRecord) -> None:
+            self._start(self._file(attempt, record, ask, file), lease)
+
+        attempt.file = later
+
+    async def _file(
+        self,
+        attempt: TrackedAttempt,
+        record: UsageRecord,
+        ask: Inquiry,
+        file: Callable[[UsageRecord], None],
+    ) -> None:
+        try:
+            await inquire(attempt, ask, self._limits.ask_seconds)
+        finally:
+            file(restated(attempt, record))
 
     async def quiet(self) -> None:
         """Return when none goes on."""
@@ -235,34 +290,45 @@ class Drains:
         self,
         attempt: TrackedAttempt,
         reading: Reading,
-        lease: Callable[[], AbstractContextManager[Adapter]],
+        lease: Lease,
     ) -> bool:
         """Read on from here, if there is anything to read and room to do it."""
-        full = len(self._running) >= self._limits.at_once
-        if self._closed or full or attempt.settled or not reading.sent:
+        if self._full or attempt.settled or not reading.sent:
             return False
-        stack = ExitStack()
-        stack.enter_context(lease())
-        task = asyncio.create_task(self._drain(attempt, reading, stack))
-        self._running.add(task)
+        self._start(self._drain(attempt, reading), lease)
         reading.taken = True
-        task.add_done_callback(self._running.discard)
         return True
 
-    async def _drain(self, attempt: TrackedAttempt, reading: Reading, lease: ExitStack) -> None:
+    @property
+    def _full(self) -> bool:
+        """There is no room for more."""
+        return self._closed or len(self._running) >= self._limits.at_once
+
+    def _start(self, work: Coroutine[Any, Any, None], lease: Lease) -> None:
+        """Do it in the background, with the adapter open."""
+        held = ExitStack()
+        held.enter_context(lease())
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: held.close())
+
+    async def _drain(self, attempt: TrackedAttempt, reading: Reading) -> None:
         failure: GatewayError | None = None
-        with lease:
+        try:
             try:
                 await reading.rest(self._hearing(attempt))
-                await attempt.evidence.weigh()
             except GatewayError as error:
                 failure = error
-                await attempt.evidence.weigh()
-            except Exception:  # nobody else would hear of it
-                logger.exception("an answer was not read to its end")
-            finally:
-                attempt.drained(failure)
+            await attempt.evidence.weigh()
+            if ask := inquiry(attempt, reading, self._limits.ask_seconds):
                 await reading.aclose()
+                await inquire(attempt, ask, self._limits.ask_seconds)
+        except Exception:  # nobody else would hear of it
+            logger.exception("an answer was not read to its end")
+        finally:
+            attempt.drained(failure)
+            await reading.aclose()
 
     def _hearing(self, attempt: TrackedAttempt) -> Callable[[_Heard], None]:
         most = attempt.evidence.content_bytes + self._limits.content_bytes

@@ -1,8 +1,7 @@
 """What an attempt used, by the best account there is of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from llm_service.catalog import tokenizers
@@ -15,9 +14,9 @@ from llm_service.domain.completion import (
     TokenUsage,
     UsageUpdate,
 )
-from llm_service.domain.content import Media, Modality, Part
+from llm_service.domain.content import Media, Modality, Part, Refusal, Text
 from llm_service.domain.usage import UsageSource
-from llm_service.providers.base import Accepted, AdapterEvent, Ended
+from llm_service.providers.base import Accepted, AdapterEvent, BrokenOff, Ended
 from llm_service.providers.lenient import MOST_TOKENS
 
 # Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
@@ -43,6 +42,10 @@ class Evidence:
         self._model = provider_model
         self._said: TokenUsage | None = None
         self._final = False
+        self._is_text = True
+        # Of the latest count, what is beside all that came later. A count that comes before any
+        # content is of what will come: Anthropic begins to send when it has made some tokens.
+        self._counted = 0
         # What came since the provider last said a count.
         self._texts: list[str] = []
         self._text_bytes = 0
@@ -50,6 +53,22 @@ class Evidence:
         self._audio_bytes = 0
         self._weighed: tuple[int, int] | None = None  # of so many texts, so many tokens
         self._content_bytes = 0  # from the beginning, without what `_text_bytes` has
+
+    def broken_off(self, provider_request_id: str) -> BrokenOff | None:
+        """What to ask the vendor about; None: nothing, for it has said all there is to say."""
+        if self._final or self.source is UsageSource.PROGRESS:
+            return None
+        return BrokenOff(
+            provider_request_id,
+            self._said or TokenUsage(self._input_tokens(), estimated=True),
+            "".join(self._texts),
+            self._is_text,
+            self._counted + estimates.tokens_of(self._beside),
+        )
+
+    def asked(self, usage: TokenUsage) -> None:
+        """Take what the vendor says of the whole once it has broken off."""
+        self.so_far(usage)
 
     @property
     def told(self) -> bool:
@@ -64,26 +83,17 @@ class Evidence:
     @property
     def source(self) -> UsageSource:
         """Where `usage` is from."""
-        if self._said is None or (self._rest and not self._final):
-            return UsageSource.ESTIMATE
-        return UsageSource.PROVIDER if self._final else UsageSource.PROGRESS
+        if self._final:
+            return UsageSource.PROVIDER
+        return UsageSource.ESTIMATE if self.usage().estimated else UsageSource.PROGRESS
 
     def usage(self) -> TokenUsage:
         if self._said is None:
             return TokenUsage(self._input_tokens(), self._rest, estimated=True)
         if self._final or not self._rest:
             return self._said
-        output = min(self._said.output_tokens + self._rest, MOST_TOKENS)
-        return replace(self._said, output_tokens=output, estimated=True)
-
-    @asynccontextmanager
-    async def weighed(self) -> AsyncIterator[None]:
-        """As `weigh`, where the block ends early."""
-        try:
-            yield
-        except BaseException:
-            await self.weigh()
-            raise
+        output = max(self._said.output_tokens, self._counted + self._rest)
+        return replace(self._said, output_tokens=min(output, MOST_TOKENS), estimated=True)
 
     async def weigh(self) -> None:
         """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
@@ -103,15 +113,20 @@ class Evidence:
     @property
     def _rest(self) -> int:
         """An estimate of what came since the provider last said a count."""
-        beside = self._other_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
         if self._weighed is not None and self._weighed[0] == len(self._texts):
-            return self._weighed[1] + estimates.tokens_of(beside)
-        return estimates.tokens_of(self._text_bytes + beside)
+            return self._weighed[1] + estimates.tokens_of(self._beside)
+        return estimates.tokens_of(self._text_bytes + self._beside)
+
+    @property
+    def _beside(self) -> int:
+        """Bytes of text to which what came beside texts comes."""
+        return self._other_bytes + self._audio_bytes // _AUDIO_BYTES_PER_TEXT_BYTE
 
     def so_far(self, usage: TokenUsage) -> None:
         """Take the provider's count of a stream that goes on."""
         self._said = usage
         self._content_bytes = self.content_bytes
+        self._counted = usage.output_tokens if self._content_bytes else 0
         self._text_bytes = self._other_bytes = self._audio_bytes = 0
         self._texts.clear()
         self._weighed = None
@@ -142,7 +157,12 @@ class Evidence:
     def event(self, event: StreamEvent) -> None:
         """Count what is not text that grows, as `parts` counts it."""
         if type(event) is PartStarted:
-            self.parts((event.part,))
+            content = event.part.content
+            if isinstance(content, Text | Refusal):
+                self.text(content.text)
+            else:
+                self._is_text = False
+                self.parts((event.part,))
         elif type(event) is AudioDelta:
             self._audio_bytes += len(event.data)
 

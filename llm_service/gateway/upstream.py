@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -118,17 +118,13 @@ class Upstream:
             attempt.gone(leaving)
             raise
 
-    @asynccontextmanager
-    async def _settled(self, attempt: TrackedAttempt, live: Live) -> AsyncIterator[base.Adapter]:
-        """Settle by whatever ends the block early, or have the answer read on for it."""
-        if live.cancel_policy is CancelPolicy.DRAIN:
-            lease = partial(self.manager.lease, live)
-            async with self.drains.around(attempt, lease) as reading:
-                yield reading
-        else:
-            with attempt.settled_by():
-                async with attempt.evidence.weighed():
-                    yield live.adapter
+    def _settled(
+        self, attempt: TrackedAttempt, live: Live
+    ) -> AbstractAsyncContextManager[base.Adapter]:
+        """Settle by whatever ends the block early, or have more found out for it meanwhile."""
+        drains = live.cancel_policy is CancelPolicy.DRAIN
+        around = self.drains.around if drains else self.drains.closing
+        return around(attempt, live.adapter, partial(self.manager.lease, live))
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
         """The smallest of what the caller, the provider and the service allow; never below 0."""

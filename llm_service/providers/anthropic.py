@@ -55,4 +55,5 @@ def connect(account: Account, egress: Egress) -> Adapter:
         betas=tuple(name for name in said.get("beta", "").split(",") if name),
     )
     authenticator = key_headers(account, KIND.kind, "x-api-key")
-    return VendorAdapter(MessagesApi(profile), where, egress, authenticator, account.secret)
+    api = MessagesApi(profile)
+    return VendorAdapter(api, where, egress, authenticator, account.secret, api.inquiry)

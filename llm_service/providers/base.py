@@ -1,7 +1,7 @@
 """The seam between the gateway and a vendor: what an adapter is given and what it gives back."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from llm_service.domain.completion import (
@@ -19,6 +19,7 @@ from llm_service.domain.provider import Model, ModelCapabilities, SourceType
 from llm_service.domain.secrecy import NeverPickled
 from llm_service.domain.value import value
 from llm_service.providers.egress import Egress
+from llm_service.providers.lenient import MOST_TOKENS
 
 
 def _nobody() -> None:
@@ -113,6 +114,39 @@ class TokenCount:
 
 
 @value
+class BrokenOff:
+    """What is known of a streamed answer that did not end.
+
+    Attributes:
+        provider_request_id: as of `Accepted`.
+        usage: what the vendor had said; without a word of it, our estimate of the input alone.
+        text: what came after the vendor's latest count, as it came.
+        is_text: the whole answer is text, all of which was shown; else more was made, and billed.
+        counted: output tokens beside those of the text.
+    """
+
+    provider_request_id: str
+    usage: TokenUsage
+    text: str = field(repr=False)
+    is_text: bool
+    counted: int = 0
+
+    def measured(self, text_tokens: int, input_tokens: int | None = None) -> TokenUsage:
+        """The usage, now that the vendor has measured the text, and perhaps the input."""
+        said, output = self.usage, self.counted + text_tokens
+        return replace(
+            said,
+            input_tokens=said.input_tokens if input_tokens is None else input_tokens,
+            output_tokens=min(max(said.output_tokens, output), MOST_TOKENS),
+            estimated=not self.is_text or (said.estimated and input_tokens is None),
+        )
+
+
+Inquiry = Callable[[], Awaitable[TokenUsage]]
+"""Asks a vendor what an answer that broke off has used; raises GatewayError if it does not say."""
+
+
+@value
 class EmbeddingsCall:
     """Inputs to turn into vectors.
 
@@ -180,6 +214,13 @@ class Adapter(Protocol):
 
     async def count_tokens(self, call: Call) -> TokenCount:
         """Count the input tokens of the call without making it."""
+        ...
+
+    def inquiry(self, call: Call, answer: BrokenOff) -> Inquiry | None:
+        """How to have the vendor say what a broken off answer to the call used; None: no way.
+
+        Costs nothing with the vendor. Bounded by the call's deadlines, from now on.
+        """
         ...
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:

@@ -63,7 +63,7 @@ def connect(account: Account, egress: Egress) -> Adapter:
     region = region or (runtime["region"] if runtime else _ANY_REGION)
     authenticator, secret = _authenticator(account, region)
     api = ConverseApi(KIND.kind, _control(where, runtime, egress))
-    return VendorAdapter(api, where, egress, authenticator, secret)
+    return VendorAdapter(api, where, egress, authenticator, secret, api.inquiry)
 
 
 def _authenticator(account: Account, region: str) -> tuple[Authenticator, str]:

@@ -37,10 +37,12 @@ from llm_service.providers.base import (
     Adapter,
     AdapterEvent,
     Answer,
+    BrokenOff,
     Call,
     Embeddings,
     EmbeddingsCall,
     Ended,
+    Inquiry,
     TokenCount,
 )
 from llm_service.providers.dropped import Dropped
@@ -156,6 +158,9 @@ class Echo:
 
     async def count_tokens(self, call: Call) -> TokenCount:
         return TokenCount(_input_tokens(call), estimated=False)
+
+    def inquiry(self, call: Call, answer: BrokenOff) -> Inquiry | None:  # noqa: ARG002
+        return None
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:
         """Directions drawn from the text: the same for the same text, and near no other."""

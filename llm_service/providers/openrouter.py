@@ -2,7 +2,7 @@
 
 from llm_service.domain.provider import ProviderKind
 from llm_service.providers.base import Account, Adapter
-from llm_service.providers.chat import reasoning
+from llm_service.providers.chat import generations, reasoning
 from llm_service.providers.chat.connect import KEY_SOURCES, by_key
 from llm_service.providers.chat.dialect import Dialect, Documents, EmbeddingRules, Thoughts
 from llm_service.providers.egress import Egress
@@ -41,4 +41,4 @@ _HEADERS = {"referer": "http-referer", "title": "x-title"}
 
 def connect(account: Account, egress: Egress) -> Adapter:
     """Open an account with OpenRouter; raises as `by_key` does."""
-    return by_key(KIND, DIALECT, account, egress, _HEADERS)
+    return by_key(KIND, DIALECT, account, egress, _HEADERS, generations.inquiry)

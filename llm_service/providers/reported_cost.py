@@ -44,6 +44,19 @@ def nano_usd(said: dict[str, Any], data: bytes) -> int | None:
     return None if beside is None else charged + beside
 
 
+def of_generation(data: bytes) -> int | None:
+    """The price in OpenRouter's record of a generation, as `nano_usd` has that of an answer."""
+    try:
+        said = mapping(_decode(data).get("data"))
+    except (msgspec.MsgspecError, RecursionError, ValueError, ArithmeticError):
+        return None
+    charged = _dollars(said.get("total_cost"))
+    if charged is None or said.get("is_byok") is not True:
+        return charged
+    beside = _dollars(said.get("upstream_inference_cost"))
+    return None if beside is None else charged + beside
+
+
 def _dollars(said: Any) -> int | None:  # noqa: ANN401 - as it lies on the wire
     if type(said) is int:
         said = Decimal(said) if 0 <= said <= _MOST_USD else None

@@ -13,11 +13,13 @@ from llm_service.providers.base import (
     Accepted,
     AdapterEvent,
     Answer,
+    BrokenOff,
     Call,
     Deadlines,
     Embeddings,
     EmbeddingsCall,
     Ended,
+    Inquiry,
     TokenCount,
 )
 from llm_service.providers.egress import Egress, Endpoint, Response
@@ -32,6 +34,7 @@ _ERROR_BODY_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
 _ID_LENGTH = 128
 _REQUEST_IDS = (
+    "x-generation-id",  # OpenRouter's, which it can be asked about
     "x-request-id",
     "request-id",
     "apim-request-id",
@@ -142,6 +145,10 @@ class Ask(Protocol):
     ) -> Awaitable[bytes]: ...
 
 
+Inquire = Callable[[Call, BrokenOff, Ask], Inquiry | None]
+"""How a vendor is asked what an answer that broke off used; as `Adapter.inquiry`."""
+
+
 class Api(Protocol):
     """A vendor's API, without its connection: requests are made and answers read here."""
 
@@ -193,6 +200,7 @@ class VendorAdapter:
         egress: Egress,
         authenticator: Authenticator,
         secret: str = "",
+        inquire: Inquire | None = None,
     ) -> None:
         """Keep what every call needs; nothing is dialled.
 
@@ -202,12 +210,14 @@ class VendorAdapter:
             egress: the client, shared with every other adapter and not closed here.
             authenticator: makes each request the account's.
             secret: must never come back in an error.
+            inquire: how to ask what an answer that broke off used; None: the vendor cannot say.
         """
         self._api = api
         self._endpoint = endpoint
         self._egress = egress
         self._authenticator = authenticator
         self._secret = secret
+        self._inquire = inquire
 
     async def complete(self, call: Call) -> Answer:
         """Answer whole; a struck content filter is an answer without parts."""
@@ -257,6 +267,12 @@ class VendorAdapter:
     async def count_tokens(self, call: Call) -> TokenCount:
         """Count the input tokens of the call, by the vendor where it counts."""
         return await self._api.count_tokens(call, self._asker(call.deadlines))
+
+    def inquiry(self, call: Call, answer: BrokenOff) -> Inquiry | None:
+        """As the vendor's own; see `Adapter.inquiry`."""
+        if self._inquire is None:
+            return None
+        return self._inquire(call, answer, self._asker(call.deadlines))
 
     async def embed(self, call: EmbeddingsCall) -> Embeddings:
         """Embed every input, in as many requests as the vendor wants."""

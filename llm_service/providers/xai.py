@@ -1,6 +1,7 @@
 """xAI's Grok, by Chat Completions, or by Responses where the account says so."""
 
 from llm_service.domain.provider import ProviderKind
+from llm_service.providers import tokenizers
 from llm_service.providers.account import endpoint, key_headers, settings
 from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat import reasoning
@@ -56,4 +57,5 @@ def connect(account: Account, egress: Egress) -> Adapter:
         egress,
         key_headers(account, KIND.kind, "authorization", "Bearer "),
         account.secret,
+        tokenizers.XAI.inquiry,
     )

@@ -235,6 +235,8 @@ class Settings:
     cancel_drain_max_calls: int = _setting(
         "LLM_CANCEL_DRAIN_MAX_CALLS", values.integer(0, 100_000), 100
     )
+    # How long a vendor may take to say what an answer used that broke off; 0: it is not asked.
+    cancel_ask_seconds: float = _setting("LLM_CANCEL_ASK_SECONDS", values.number(0, 60), 5.0)
 
     # Seconds between two looks at the database for changed configuration, and at the key file.
     config_poll_seconds: float = _setting("LLM_CONFIG_POLL_SECONDS", values.number(0.05, 300), 1.0)

@@ -101,13 +101,16 @@ class Syncs:
             # Before looking why: whoever comes later rings again.
             while not self._bell.empty():
                 self._bell.get()
-            if not (self._waiting or self._closed or self._behind >= _MOST_BEHIND):
+            if not self._is_urgent():
                 with suppress(Empty):
                     self._bell.get(timeout=self._seconds)
             if not self._closed:
                 self._sync()
         if self._waiting:
             self._sync()
+
+    def _is_urgent(self) -> bool:
+        return bool(self._waiting) or self._closed or self._behind >= _MOST_BEHIND
 
     def _sync(self) -> None:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]

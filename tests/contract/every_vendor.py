@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from vendor_server import Vendor, vendor_server
+from vendor_server import Asked, Reply, Vendor, vendor_server
 
 from llm_service import providers
 from llm_service.domain.provider import SourceType
@@ -45,6 +45,11 @@ class Kind:
     @property
     def fake(self):
         return importlib.import_module(f"fakes.{self.fake_name}")
+
+    def told(self, asked: Asked, made: int) -> Reply | None:
+        """What the vendor says when asked of an answer `made` tokens long; None: it is not that."""
+        told = getattr(self.fake, "told", None)
+        return told(asked, made) if told else None
 
     def account(self, vendor: Vendor) -> Account:
         base_uri = f"http://127.0.0.1:{vendor.port}{self.path}"

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 
 from every_vendor import Kind
-from fakes.said import Said, Tokens
+from fakes.said import Said, Tokens, own_tokens
 from vendor_server import Asked, Reply, Vendor, vendor_server
 
 from llm_service import providers
@@ -39,14 +40,36 @@ WORDS = [
 ]
 SAID = Said(text=" ".join(WORDS), tokens=Tokens(input=11, output=len(WORDS)), pieces=0)
 
+# Whose vocabulary is one we have, who send a token at a time, or who say their count on the way.
+COUNTABLE = {
+    "openai",
+    "openai by Responses",
+    "azure",
+    "google",
+    "google by Vertex",
+    "deepseek",
+    "groq",
+    "ollama",
+}
+
+
+def says(kind: Kind) -> Said:
+    """What the vendor says, a word at a time; those who have words of their own count so."""
+    return replace(SAID, tokens=Tokens(input=11, output=size(kind, len(WORDS))))
+
+
+def size(kind: Kind, words: int) -> int:
+    """How many tokens the first so many words are to the vendor."""
+    return words if kind.label in COUNTABLE else own_tokens(" ".join(WORDS[:words]))
+
 
 def events_of(kind: Kind, asked: Asked) -> list[bytes]:
-    """The vendor's events, a token each."""
-    return list(kind.fake.stream(SAID, asked).pieces)
+    """The vendor's events, a word each."""
+    return list(kind.fake.stream(says(kind), asked).pieces)
 
 
 def produced(events: list[bytes]) -> list[int]:
-    """How many tokens the vendor had made after each number of events."""
+    """How many words the vendor had made after each number of events."""
     makes = (sum(_holds(event, word) for word in set(WORDS)) == 1 for event in events)
     return list(itertools.accumulate(makes, initial=0))
 
@@ -63,6 +86,9 @@ class Gateway:
 
     def __init__(self, kind: Kind, vendor: Vendor, egress: Egress) -> None:
         self.vendor = vendor
+        self.made = 0
+        """Tokens, when the vendor is asked about an answer."""
+        vendor.beside = lambda asked: kind.told(asked, self.made)
         self.ledger = FakeLedger()
         provider = a_provider("p", kind.name, base_uri=kind.account(vendor).base_uri)
         models = {provider.name: (a_model(provider, provider_model=kind.model),)}
@@ -90,9 +116,10 @@ class Gateway:
         with suppress(GatewayError):
             async for _ in self.completions.stream(a_request(routing=ONCE), None):
                 pass
+        await self._quiet()
         return self._settled(before)
 
-    async def left_after(self, tokens: int, go_on: asyncio.Event) -> UsageRecord:
+    async def left_after(self, words: int, go_on: asyncio.Event) -> UsageRecord:
         """Leave when so many have come, and let the vendor go on."""
         before = len(self.ledger.records)
         self.vendor.heard.clear()
@@ -104,18 +131,22 @@ class Gateway:
             async with aclosing(stream) as batches:
                 async for batch in batches:
                     text += "".join(map(_text, batch))
-                    if len(text.split()) >= tokens:
+                    if len(text.split()) >= words:
                         has_come.set()
                         await asyncio.Event().wait()
 
         reading = asyncio.create_task(read())
         async with asyncio.timeout(20):
-            await (has_come if tokens else self.vendor.heard).wait()
+            await (has_come if words else self.vendor.heard).wait()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             go_on.set()
-            await self._upstream.drains.quiet()
+        await self._quiet()
         return self._settled(before)
+
+    async def _quiet(self) -> None:
+        async with asyncio.timeout(20):
+            await self._upstream.drains.quiet()
 
     def _settled(self, before: int) -> UsageRecord:
         (record,) = self.ledger.records[before:]
@@ -157,4 +188,4 @@ def paused_after(kind: Kind, number: int, go_on: asyncio.Event):
 
 
 def _headers(kind: Kind, asked: Asked) -> dict[str, str]:
-    return kind.fake.stream(SAID, asked).headers
+    return kind.fake.stream(says(kind), asked).headers

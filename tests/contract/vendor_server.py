@@ -50,6 +50,8 @@ class Vendor:
         self.heard = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.connections = 0
+        self.beside: Callable[[Asked], Reply | None] = lambda _: None
+        """Answers requests that are in no order with the others."""
         self.serving: set[asyncio.Task[None] | None] = set()
         self.port = 0
 
@@ -68,7 +70,7 @@ class Vendor:
             while (asked := await _request(reader)) is not None:
                 self.asked.append(asked)
                 self.heard.set()
-                reply = self.replies.pop(0)
+                reply = self.beside(asked) or self.replies.pop(0)
                 if not isinstance(reply, Reply):
                     reply = reply(asked)
                 if not await self._answer(reader, writer, reply):

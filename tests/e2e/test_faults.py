@@ -31,6 +31,7 @@ FLAPPING = DIALECTS if ALL else DIALECTS[:1]
 OUTAGE_SECONDS = 8.0 if ALL else 1.0
 RETURN_SECONDS = 30.0
 SILENCE_SECONDS = 1.0
+RECORD_SECONDS = 5.0
 # An attempt may take its time to the first token and as long again between two pieces.
 ATTEMPT_SECONDS = 2 * SILENCE_SECONDS
 SLACK_SECONDS = 3.0  # a machine that pauses
@@ -130,8 +131,12 @@ class Bench:
         """One for each attempt a vendor saw, and nothing billed that was refused."""
         if seen.finished is None:
             return []
-        records = await self.service.records(seen.id)
         dialled = len(self.first.replies.at) + len(self.second.replies.at)
+        by = time.monotonic() + RECORD_SECONDS  # one may wait for what its vendor says of it
+        while len(records := await self.service.records(seen.id)) < dialled:
+            if time.monotonic() > by:
+                break
+            await asyncio.sleep(0.05)
         wrong = [] if len(records) == dialled else [f"{len(records)} records of {dialled}"]
         refused = [one for one in records if one.error_reason == "PROVIDER_UNAVAILABLE"]
         if any(one.attempt.HasField("usage") for one in refused):
@@ -161,6 +166,7 @@ async def bench(service: Service, fault: Fault, kind):
         first.replies, second.replies = Script(fault.does(kind)), Script([well(kind)])
         made = Bench(service, fault, kind, first, second)
         for number, vendor in enumerate((first, second)):
+            vendor.beside = lambda asked: kind.told(asked, 1)
             made.models.append(await _provided(service, f"{fault.id}-{number}", kind, vendor))
         yield made
 

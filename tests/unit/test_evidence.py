@@ -3,7 +3,8 @@
 import pytest
 
 from llm_service.catalog import tokenizers
-from llm_service.domain.completion import TokenUsage
+from llm_service.domain.completion import PartStarted, TokenUsage
+from llm_service.domain.content import Part, Text, ToolCall
 from llm_service.domain.usage import UsageSource
 from llm_service.gateway.evidence import Evidence
 
@@ -48,6 +49,47 @@ async def test_what_came_after_the_providers_latest_count_is_added_to_it():
 
     assert evidence.usage() == TokenUsage(30, 7 + TOKENS, cache_read_input_tokens=2, estimated=True)
     assert evidence.source is UsageSource.ESTIMATE
+
+
+async def test_a_count_from_before_any_content_is_of_what_comes_and_is_not_added_to_it():
+    evidence = heard()
+    evidence.so_far(TokenUsage(30, 8))
+    evidence.text(TEXT)
+    await evidence.weigh()
+
+    assert evidence.usage().output_tokens == TOKENS
+    assert evidence.broken_off("").measured(21) == TokenUsage(30, 21)
+    assert evidence.broken_off("").measured(5) == TokenUsage(30, 8)
+
+
+async def test_what_the_vendor_measures_is_added_to_its_latest_count_and_to_what_is_no_text():
+    evidence = heard("of no account any more")
+    evidence.so_far(TokenUsage(30, 7))
+    evidence.text("two tokens")
+    evidence.event(PartStarted(1, Part(ToolCall("", "a_tool_with_a_name", "{}"))))
+
+    answer = evidence.broken_off("")
+
+    assert answer.text == "two tokens"
+    assert answer.measured(2, input_tokens=31) == TokenUsage(31, 7 + 5 + 2, estimated=True)
+
+
+async def test_what_is_said_when_asked_is_the_providers_count_of_what_came():
+    evidence = heard(TEXT)
+
+    evidence.asked(TokenUsage(30, 21))
+
+    assert (evidence.usage(), evidence.source) == (TokenUsage(30, 21), UsageSource.PROGRESS)
+    assert evidence.broken_off("") is None
+
+
+async def test_text_that_comes_with_its_part_is_text():
+    evidence = heard()
+    evidence.event(PartStarted(0, Part(Text("all "))))
+    evidence.text("of it")
+
+    assert evidence.broken_off("").text == "all of it"
+    assert evidence.broken_off("").is_text
 
 
 async def test_the_last_word_stands():

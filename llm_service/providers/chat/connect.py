@@ -6,7 +6,7 @@ from llm_service.providers.base import Account, Adapter
 from llm_service.providers.chat.api import ChatApi
 from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.egress import Egress
-from llm_service.providers.vendor import VendorAdapter
+from llm_service.providers.vendor import Inquire, VendorAdapter
 
 NO_SETTINGS = '{"type":"object","properties":{},"additionalProperties":false}'
 KEY_SOURCES = (
@@ -22,10 +22,11 @@ def by_key(
     account: Account,
     egress: Egress,
     setting_headers: dict[str, str] | None = None,
+    inquire: Inquire | None = None,
 ) -> Adapter:
     """Open the account with a bearer key; raises as `endpoint` and `fixed_headers` do.
 
-    `setting_headers`: the header that carries each setting.
+    `setting_headers`: the header that carries each setting. `inquire` as of `VendorAdapter`.
     """
     names = setting_headers or {}
     headers = [("authorization", f"Bearer {account.secret}")] if account.secret else []
@@ -36,4 +37,5 @@ def by_key(
         egress,
         fixed_headers(account, kind.kind, headers),
         account.secret,
+        inquire,
     )

@@ -95,6 +95,7 @@ class Dialect:
         marks_end: its streams end with [DONE], and without it were broken off; else one is whole
             that ends after a reason to finish.
         include_usage: a stream tells usage only when asked; some vendors refuse to be asked.
+        continuous_usage: a stream tells usage with every piece of it when asked.
         json_schema: takes an answer's schema; else a forced tool brings it about.
         strict: knows `strict` of a function.
         parallel: knows `parallel_tool_calls`.
@@ -132,6 +133,7 @@ class Dialect:
     forced_tools_stop_thinking: bool = False
     marks_end: bool = True
     include_usage: bool = True
+    continuous_usage: bool = False
     json_schema: bool = True
     strict: bool = True
     parallel: bool = True

@@ -47,6 +47,8 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
         shaped["stream"] = True
         if dialect.include_usage:
             shaped["stream_options"] = {"include_usage": True}
+            if dialect.continuous_usage:
+                shaped["stream_options"]["continuous_usage_stats"] = True
     shaped |= _options(call.options_json)
     return msgspec.json.encode(shaped), dropped.warnings()
 

@@ -1,21 +1,30 @@
 """The Converse API, and what Bedrock has beside it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import msgspec
 
 from llm_service import errors
 from llm_service.domain import estimates
-from llm_service.domain.completion import ContentFilter
+from llm_service.domain.completion import ContentFilter, TokenUsage
 from llm_service.domain.provider import Model
-from llm_service.providers.base import Call, Embeddings, EmbeddingsCall, TokenCount
+from llm_service.providers.base import (
+    BrokenOff,
+    Call,
+    Embeddings,
+    EmbeddingsCall,
+    Inquiry,
+    TokenCount,
+)
 from llm_service.providers.converse import embeddings, failures, listing, request
 from llm_service.providers.converse.decoder import ConverseDecoder
 from llm_service.providers.converse.families import base_model, family
 from llm_service.providers.converse.paths import model_path
 from llm_service.providers.egress import Endpoint
 from llm_service.providers.lenient import count
+from llm_service.providers.tokenizers import LETTER
 from llm_service.providers.vendor import JSON, Ask, Exchange, Headers
 
 _EVENT_STREAM: Headers = (
@@ -67,15 +76,33 @@ class ConverseApi:
 
         The counter knows models by their own ids only, not by those of inference profiles.
         """
-        model = base_model(call.provider_model)
+        model = _countable(call)
         body = request.shape(call, self._kind).to_count()
-        if model and family(model).is_claude:
+        if model:
             try:
-                answer = await ask("POST", model_path(model, "count-tokens"), body)
+                return TokenCount(await _count(model, body, ask), estimated=False)
             except _CANNOT_COUNT:
                 return _estimate(call)
-            return TokenCount(_counted(answer), estimated=False)
         return _estimate(call)
+
+    def inquiry(self, call: Call, answer: BrokenOff, ask: Ask) -> Inquiry | None:
+        """Have the text counted as an assistant's, and the input; as `Adapter.inquiry`.
+
+        Converse says what went in at the end alone. Of cached input the counter knows nothing.
+        """
+        model = _countable(call)
+        if not model or not answer.text.strip():
+            return None
+
+        async def inquire() -> TokenUsage:
+            shaped = request.shape(call, self._kind)
+            asked = await _count(model, shaped.to_count(), ask)
+            text = await _count(model, request.text_to_count(answer.text), ask)
+            frame = await _count(model, request.text_to_count(LETTER), ask)
+            usage = answer.measured(text - frame + 1, asked)
+            return replace(usage, estimated=True) if shaped.caches() else usage
+
+        return inquire
 
     async def embed(self, call: EmbeddingsCall, ask: Ask) -> Embeddings:
         return await embeddings.embed(self._kind, call, ask)
@@ -85,7 +112,14 @@ class ConverseApi:
         return await listing.models(self._kind, ask, self._control)
 
 
-def _counted(answer: bytes) -> int:
+def _countable(call: Call) -> str:
+    """The id by which the counter knows the model; "": it does not."""
+    model = base_model(call.provider_model)
+    return model if model and family(model).is_claude else ""
+
+
+async def _count(model: str, body: bytes, ask: Ask) -> int:
+    answer = await ask("POST", model_path(model, "count-tokens"), body)
     try:
         number = count(msgspec.json.decode(answer, type=_Counted).inputTokens)
     except (ValueError, RecursionError) as error:

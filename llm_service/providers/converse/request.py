@@ -16,6 +16,7 @@ from llm_service.providers.converse.parts import Names
 from llm_service.providers.converse.reasoning import Thinking
 from llm_service.providers.converse.tools import ToolShaper
 from llm_service.providers.dropped import Dropped
+from llm_service.providers.tokenizers import LETTER
 
 Json = dict[str, Any]
 
@@ -41,8 +42,23 @@ class Shaped:
 
     def to_count(self) -> bytes:
         """The body that asks how many tokens the call has."""
-        converse = {name: self.body[name] for name in _COUNTED if name in self.body}
-        return msgspec.json.encode({"input": {"converse": converse}})
+        return _to_count({name: self.body[name] for name in _COUNTED if name in self.body})
+
+    def caches(self) -> bool:
+        """Some of the call is to be read from a cache, or kept in one."""
+        return b'"cachePoint"' in self.to_count()
+
+
+def text_to_count(text: str) -> bytes:
+    """The body that asks how many tokens an assistant's text has, in a frame of its own."""
+    turns = (("user", LETTER), ("assistant", text), ("user", LETTER))
+    return _to_count(
+        {"messages": [{"role": role, "content": [{"text": said}]} for role, said in turns]}
+    )
+
+
+def _to_count(converse: Json) -> bytes:
+    return msgspec.json.encode({"input": {"converse": converse}})
 
 
 def shape(call: Call, kind: str) -> Shaped:

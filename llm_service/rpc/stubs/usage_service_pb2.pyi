@@ -323,9 +323,13 @@ class UsageRecord(_message.Message):
         USAGE_SOURCE_PROVIDER: UsageRecord._UsageSource.ValueType  # 1
         """The provider's own final counts."""
         USAGE_SOURCE_PROGRESS: UsageRecord._UsageSource.ValueType  # 2
-        """The provider's counts so far, from a stream that did not end."""
+        """The provider's counts so far, from a stream that did not end: what it had
+        said on the way, or what it said when asked afterwards.
+        """
         USAGE_SOURCE_ESTIMATE: UsageRecord._UsageSource.ValueType  # 3
-        """This service's own count of what went over and came back."""
+        """This service's own count of what went over and came back, or of some of
+        it: of the input alone, where the provider measured the output.
+        """
 
     class UsageSource(_UsageSource, metaclass=_UsageSourceEnumTypeWrapper):
         """What usage was settled from, best evidence first. May grow."""
@@ -334,9 +338,13 @@ class UsageRecord(_message.Message):
     USAGE_SOURCE_PROVIDER: UsageRecord.UsageSource.ValueType  # 1
     """The provider's own final counts."""
     USAGE_SOURCE_PROGRESS: UsageRecord.UsageSource.ValueType  # 2
-    """The provider's counts so far, from a stream that did not end."""
+    """The provider's counts so far, from a stream that did not end: what it had
+    said on the way, or what it said when asked afterwards.
+    """
     USAGE_SOURCE_ESTIMATE: UsageRecord.UsageSource.ValueType  # 3
-    """This service's own count of what went over and came back."""
+    """This service's own count of what went over and came back, or of some of
+    it: of the input alone, where the provider measured the output.
+    """
 
     NAME_FIELD_NUMBER: _builtins.int
     COMPLETION_ID_FIELD_NUMBER: _builtins.int

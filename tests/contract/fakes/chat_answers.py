@@ -6,7 +6,7 @@ from typing import Any
 
 from vendor_server import Asked, Reply
 
-from fakes.said import Call, Finish, Said, cut
+from fakes.said import Call, Finish, Said, cut, own_tokens
 
 _JSON = {"content-type": "application/json"}
 _EVENTS = {"content-type": "text/event-stream"}
@@ -83,12 +83,23 @@ def stream(said: Said, asked: Asked, kind: str = "openai") -> Reply:
             grown = {"index": index, "function": {"arguments": piece}}
             chunks.append(_chunk(said, {"tool_calls": [grown]}))
     chunks.append(_chunk(said, {}, _FINISH[said.finish]))
-    asks = (asked.json.get("stream_options") or {}).get("include_usage")
-    if asks or kind in ("mistral", "openrouter", "together"):
+    options = asked.json.get("stream_options") or {}
+    if options.get("continuous_usage_stats"):
+        _tell_as_it_goes(chunks, said)
+    if options.get("include_usage") or kind in ("mistral", "openrouter", "together"):
         told = {**_head(said, "chat.completion.chunk"), "choices": [], "usage": usage(said)}
         chunks.append(told)
     events = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
     return Reply(200, _EVENTS, [*events, b"data: [DONE]\n\n"])
+
+
+def _tell_as_it_goes(chunks: list[dict[str, Any]], said: Said) -> None:
+    """The usage so far with every chunk, by a vocabulary of its own (vLLM)."""
+    text = ""
+    for chunk in chunks:
+        text += chunk["choices"][0]["delta"].get("content") or ""
+        tokens = replace(said.tokens, output=own_tokens(text))
+        chunk["usage"] = usage(replace(said, tokens=tokens))
 
 
 def error(name: str) -> Reply | None:

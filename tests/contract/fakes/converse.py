@@ -11,11 +11,13 @@ from bedrock_oracle import complaints
 from bedrock_wire import EVENT_STREAM, delta, ended, event, start, stop
 from vendor_server import Asked, Reply
 
-from fakes.said import Finish, Said, cut
+from fakes.said import Finish, Said, cut, own_tokens
 
 SECRETS = {"AKIDEXAMPLE": "secret/key"}
 
 _PATH = re.compile(r"(?:/[^/]+)?/model/(?P<model>[^/]+)/converse(?P<stream>-stream)?")
+_COUNTER = re.compile(r"/model/(?P<model>[^/]+)/count-tokens")
+_TURN = 4  # tokens around each turn
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>\w+)/(?P<scope>(?P<day>\d{8})/(?P<region>[a-z0-9-]+)"
     r"/bedrock/aws4_request), SignedHeaders=(?P<names>[a-z0-9;-]+), Signature=(?P<signature>\w{64})"
@@ -173,6 +175,20 @@ def stream(said: Said, asked: Asked) -> Reply:
         pieces += _called(number, call.id, call.name, call.arguments)
     pieces += ended(_reason(said, tool), _usage(said), metrics={"latencyMs": 12})
     return Reply(200, {"content-type": EVENT_STREAM, "x-amzn-requestid": "req-1"}, pieces)
+
+
+def told(asked: Asked, made: int) -> Reply | None:
+    """The count of what it is asked to count, of nothing it has made."""
+    if not (path := _COUNTER.fullmatch(asked.path)):
+        return None
+    check_authorization(asked)
+    body = asked.json
+    assert complaints("CountTokens", {"modelId": unquote(path["model"]), **body}) == ""
+    turns = body["input"]["converse"]["messages"]
+    check_turns(body["input"]["converse"])
+    texts = [block["text"] for turn in turns for block in turn["content"]]
+    tokens = sum(_TURN + own_tokens(text) for text in texts)
+    return Reply(200, {}, [json.dumps({"inputTokens": tokens}).encode()])
 
 
 def error(name: str) -> Reply:

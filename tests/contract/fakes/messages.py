@@ -7,7 +7,7 @@ import msgspec
 from vendor_server import Asked, Reply
 
 from fakes.messages_checks import check_body
-from fakes.said import Finish, Said, cut
+from fakes.said import Finish, Said, cut, own_tokens
 from llm_service.providers.messages.formats import FORMAT_TOOL
 
 _PATH = re.compile(r"/v1/messages(/count_tokens)?")
@@ -17,6 +17,7 @@ _STOPS = {
     Finish.TOOL_CALLS: "tool_use",
     Finish.REFUSAL: "refusal",
 }
+_FRAME, _TURN = 7, 4  # tokens around all, and around each turn
 _FILTERED = "Output blocked by content filtering policy"
 _ERRORS = {
     "rate_limit": (429, "rate_limit_error", "This request would exceed your rate limit"),
@@ -84,6 +85,16 @@ def stream(said: Said, asked: Asked) -> Reply:
     events.append({"type": "message_stop"})
     headers = {"content-type": "text/event-stream; charset=utf-8", "request-id": "req_1"}
     return Reply(200, headers, [_event(event) for event in events])
+
+
+def told(asked: Asked, made: int) -> Reply | None:
+    """The count of what it is asked to count, of nothing it has made."""
+    if not asked.path.endswith("/count_tokens"):
+        return None
+    check(asked)
+    texts = [block["text"] for turn in asked.json["messages"] for block in turn["content"]]
+    tokens = _FRAME + sum(_TURN + own_tokens(text) for text in texts)
+    return Reply(200, {}, [msgspec.json.encode({"input_tokens": tokens})])
 
 
 def error(name: str) -> Reply:
