@@ -21,9 +21,9 @@ def inquiry(call: Call, answer: BrokenOff, ask: Ask) -> Inquiry | None:  # noqa:
     """Look the generation up until it is there; as `Adapter.inquiry`."""
     if not answer.provider_request_id:
         return None
-    path = f"/generation?id={quote(answer.provider_request_id, safe='')}"
 
     async def inquire() -> TokenUsage:
+        path = f"/generation?id={quote(answer.provider_request_id, safe='')}"
         while True:
             try:
                 return _usage(await ask("GET", path))
