@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from weakref import proxy
 
 from llm_service.domain.completion import RoutingOptions
 from llm_service.errors import (
@@ -76,7 +77,8 @@ class Failover:
     def __init__(
         self, call: UnderWay, targets: Sequence[Target], options: RoutingOptions, retries: Retries
     ) -> None:
-        self._call = call
+        # The call owns this: with a reference back, what was asked would stay until a collection.
+        self._call: UnderWay = proxy(call)
         self._left = list(targets)
         self._most = options.max_attempts or DEFAULT_MAX_ATTEMPTS
         self._only_one = bool(options.disable_fallback)
