@@ -1,4 +1,4 @@
-"""CPU per usage record from the uploader's queue to the commit, by size of batch, on both databases.
+"""CPU per usage record from the queue to the commit, by size of batch, on both databases.
 
     python bench/storing.py [--database sqlite] [--database postgresql]
 

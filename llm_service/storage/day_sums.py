@@ -1,10 +1,21 @@
 """Sums of usage by day: what a report takes from them instead of adding up attempts."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Date, Integer, Select, and_, column, select, values
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Date,
+    Integer,
+    Select,
+    and_,
+    column,
+    func,
+    select,
+    values,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageQuery
@@ -14,6 +25,11 @@ from llm_service.storage.tables import usage_days as table
 
 Days = tuple[int, date, date]
 """The place of a bucket, and days of it: from the first until before the second."""
+
+Cells = tuple[int, int]
+
+_DENSE = 4  # all of a month are read in half the time at once, one in twenty in twice the time
+_MOST_DAYS = 4_000  # three bound values each; SQLite takes 32,766
 
 TOKENS = (
     "input_tokens",
@@ -56,7 +72,7 @@ def answers(query: UsageQuery) -> bool:
 
 def cells(query: UsageQuery, days: Sequence[Days]) -> Select[Any]:
     """Metrics by bucket and dimension, several rows of each."""
-    calendar = _calendar(days)
+    calendar, within_bucket = _calendar(days)
     calls = _calls(query)
     counts = {"request_count": calls, "unpriced_request_count": f"unpriced_{calls}"}
     return (
@@ -65,15 +81,34 @@ def cells(query: UsageQuery, days: Sequence[Days]) -> Select[Any]:
             *_dimensions(query),
             *(table.c[counts.get(name, name)].label(name) for name in METRICS),
         )
-        .join_from(calendar, table, _within(calendar))
+        .join_from(calendar, table, within_bucket)
         .where(*_matching(query, days))
     )
 
 
-def spread(query: UsageQuery, days: Sequence[Days]) -> Select[Any]:
-    """How many attempts that served took how long, by bucket and dimension."""
-    calendar = _calendar(days)
-    return (
+async def span(
+    connection: AsyncConnection, query: UsageQuery, days: Sequence[Days]
+) -> Cells | None:
+    """The first and the last cell that the query takes in, if it takes in many of those between.
+
+    Cells are numbered as they come, so those of a month lie together: PostgreSQL then reads that
+    part of the durations at once. Of few it finds each; days made anew lie elsewhere.
+    """
+    if not days or connection.dialect.name != "postgresql":
+        return None
+    cell = table.c.cell
+    ends = select(func.min(cell), func.max(cell), func.count()).where(*_matching(query, days))
+    first, last, count = (await connection.execute(ends)).one()
+    return (first, last) if count and count * _DENSE > last - first else None
+
+
+def spread(query: UsageQuery, days: Sequence[Days], within: Cells | None) -> Select[Any]:
+    """How many attempts that served took how long, by bucket and dimension.
+
+    `within`: as `span` says of them.
+    """
+    calendar, within_bucket = _calendar(days)
+    found = (
         select(
             calendar.c.bucket,
             *_dimensions(query),
@@ -81,10 +116,11 @@ def spread(query: UsageQuery, days: Sequence[Days]) -> Select[Any]:
             durations.c.duration_count,
             durations.c.first_token_count,
         )
-        .join_from(calendar, table, _within(calendar))
+        .join_from(calendar, table, within_bucket)
         .join(durations, durations.c.cell == table.c.cell)
         .where(*_matching(query, days))
     )
+    return found if within is None else found.where(durations.c.cell.between(*within))
 
 
 def _calls(query: UsageQuery) -> str:
@@ -108,10 +144,16 @@ def _matching(query: UsageQuery, days: Sequence[Days]) -> list[ColumnElement[boo
     return [*conditions, table.c.day >= first, table.c.day < last]
 
 
-def _calendar(days: Sequence[Days]) -> CTE:
+def _calendar(days: Sequence[Days]) -> tuple[CTE, ColumnElement[bool]]:
+    """The buckets of days, and which sums are in one: a row a day, found by equality, if few."""
     columns = column("bucket", Integer), column("first_day", Date), column("end_day", Date)
-    return values(*columns, name="days").data(list(days)).cte("days")
-
-
-def _within(calendar: CTE) -> ColumnElement[bool]:
-    return and_(table.c.day >= calendar.c.first_day, table.c.day < calendar.c.end_day)
+    if sum((end - first).days for _, first, end in days) <= _MOST_DAYS:
+        each = [
+            (place, first + timedelta(n), first + timedelta(n + 1))
+            for place, first, end in days
+            for n in range((end - first).days)
+        ]
+        calendar = values(*columns, name="days").data(each).cte("days")
+        return calendar, table.c.day == calendar.c.first_day
+    calendar = values(*columns, name="days").data(list(days)).cte("days")
+    return calendar, and_(table.c.day >= calendar.c.first_day, table.c.day < calendar.c.end_day)

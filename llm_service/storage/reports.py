@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Double,
     Integer,
     Row,
     Select,
     String,
     Subquery,
+    cast,
     func,
     literal_column,
     select,
@@ -28,7 +30,7 @@ from llm_service.errors import InvalidField, Violation
 from llm_service.storage import attempt_sums, buckets, day_sums
 from llm_service.storage.attempt_sums import Piece
 from llm_service.storage.buckets import Bucket
-from llm_service.storage.day_sums import METRICS, Days
+from llm_service.storage.day_sums import METRICS, Cells, Days
 from llm_service.storage.patience import patience
 
 MAX_ROWS = 50_000
@@ -87,9 +89,10 @@ async def _rows(
     if len(found) > most:
         raise InvalidField(Violation("group_by", f"makes more than {MAX_ROWS} rows"))
     width = 1 + len(query.group_by)
+    span = await day_sums.span(connection, query, sources[0])
     durations = {
         tuple(row[:width]): dict(zip(_DURATIONS, map(_seconds, row[width:]), strict=True))
-        for row in await connection.execute(_percentiles(query, sources))
+        for row in await connection.execute(_percentiles(query, sources, span))
     }
     rows = [_to_row(row, cuts, query, durations.get(tuple(row[:width]), {})) for row in found]
     every, all_cuts = replace(query, group_by=()), [(cuts[0][0], cuts[-1][1])]
@@ -149,11 +152,11 @@ def _metrics(query: UsageQuery, sources: Sources) -> Select[Any]:
     return select(*group, *sums).group_by(*group).order_by(*group)
 
 
-def _percentiles(query: UsageQuery, sources: Sources) -> Select[Any]:
+def _percentiles(query: UsageQuery, sources: Sources, span: Cells | None) -> Select[Any]:
     """The nearest ranks: the least value that so many per cent of all values do not exceed."""
     days, rest = sources
     parts = [
-        *([day_sums.spread(query, days)] if days else ()),
+        *([day_sums.spread(query, days, span)] if days else ()),
         *([attempt_sums.spread(query, rest)] if rest else ()),
     ]
     united = _with_whole(query, union_all(*parts).subquery("parts"))
@@ -193,7 +196,11 @@ def _ranked(query: UsageQuery, parts: Subquery) -> Select[Any]:
 def _with_whole(query: UsageQuery, parts: Subquery) -> Subquery:
     """The steps of each group, and in a group of its own those of all: read once for both."""
     group, us = _group(query, parts), parts.c.rounded_us
-    counts = [func.sum(parts.c[f"{name}_count"]).label(f"{name}_count") for name in _MEASURES]
+    # PostgreSQL adds up 64-bit numbers as 128-bit ones, which takes longer; counts are exact.
+    counts = [
+        func.sum(cast(parts.c[f"{name}_count"], Double)).label(f"{name}_count")
+        for name in _MEASURES
+    ]
     steps = select(*group, us, *counts).group_by(*group, us).cte("steps")
     sums = [func.sum(steps.c[f"{name}_count"]) for name in _MEASURES]
     nothing = [literal_column("''", String) for _ in query.group_by]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from llm_service.domain.completion import Attribution, Cost, ServedBy, TokenUsage
 from llm_service.domain.usage import TimeBucket, UsageMetrics, UsageQuery, UsageRow
 from llm_service.errors import InvalidField
-from llm_service.storage import attempt_sums, buckets, reports
+from llm_service.storage import attempt_sums, buckets, day_sums, reports
 from llm_service.storage import durations as durations_
-from tests.integration.samples import NUMBERS, a_record, an_attempt
+from tests.integration.samples import NOW, NUMBERS, a_record, an_attempt
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana"]
 # Clocks change in each zone on one of these days, and months and years end.
@@ -289,6 +289,31 @@ async def test_a_report_over_more_buckets_than_one_statement_takes_is_whole(data
 
     assert [row.bucket_start_time for row in rows] == [start + timedelta(hours=h) for h in hours]
     assert total.request_count == 4
+
+
+async def test_a_report_of_days_is_the_same_however_they_are_found(database, monkeypatch):
+    records = [
+        a_record(n, create_time=NOW + timedelta(days=n % 40), first_token=n / 10) for n in range(80)
+    ]
+    async with database.begin() as tx:
+        await tx.usage.add_many(records)
+    query = UsageQuery(
+        "acme",
+        datetime(2026, 11, 1, tzinfo=UTC),
+        datetime(2027, 2, 1, tzinfo=UTC),
+        TimeBucket.MONTH,
+        group_by=("model",),
+    )
+    found = []
+    for most_days, dense in ((4_000, 4), (0, 0)):
+        monkeypatch.setattr(day_sums, "_MOST_DAYS", most_days)
+        monkeypatch.setattr(day_sums, "_DENSE", dense)
+        async with database.read() as tx:
+            found.append(await tx.usage.query(query))
+
+    assert found[0] == found[1]
+    assert found[0][1].request_count == 80
+    assert found[0][1].first_token_p95 is not None
 
 
 async def test_a_report_is_one_tenants_unless_all_are_asked_for(database):
