@@ -387,7 +387,9 @@ class TrackedAttempt:
             self.id,
             self._budget_time,
         )
-        self.file(record)
-        for held in self._passes:
-            held.settled(record)
+        try:
+            self.file(record)
+        finally:  # a place that is lost is lost for as long as the process lives
+            for held in self._passes:
+                held.settled(record)
         return attempt

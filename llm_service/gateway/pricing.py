@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
 MILLION = 1_000_000
+MOST_NANO_USD = 2**63 - 1
+"""The most that the contract, the journal and the database hold: more is not told apart."""
 _NANO = 1_000_000_000
 
 # Our kinds as genai-prices spells them. A kind that is not here has no public price list.
@@ -271,8 +273,11 @@ def _round(
     # The largest remainders take what rounding the sum left over.
     for meter in sorted(exact, key=lambda meter: exact[meter] % MILLION, reverse=True)[:missing]:
         floors[meter] += 1
-    items = tuple(CostItem(meter, charged[meter], floors[meter], version) for meter in charged)
-    return total, items
+    items = tuple(
+        CostItem(meter, charged[meter], min(floors[meter], MOST_NANO_USD), version)
+        for meter in charged
+    )
+    return min(total, MOST_NANO_USD), items
 
 
 def round_half_even(millionths: int) -> int:

@@ -13,6 +13,7 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.content import Modality, ProviderToolUse
+from llm_service.gateway.pricing import MOST_NANO_USD
 from llm_service.providers.lenient import MOST_TOKENS
 
 _COUNTS = (
@@ -66,10 +67,10 @@ def sum_cost(costs: Sequence[Cost]) -> Cost:
         items[key] = replace(
             item,
             quantity=so_far.quantity + item.quantity,
-            nano_usd=so_far.nano_usd + item.nano_usd,
+            nano_usd=min(so_far.nano_usd + item.nano_usd, MOST_NANO_USD),
         )
     return Cost(
-        sum(c.total_nano_usd for c in costs),
+        min(sum(c.total_nano_usd for c in costs), MOST_NANO_USD),
         tuple(items.values()),
         price_version=priced.price_version if priced else "",
         estimated=any(c.estimated for c in costs),

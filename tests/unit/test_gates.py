@@ -52,3 +52,18 @@ async def test_an_attempt_refused_by_a_gate_is_not_dialled_and_gives_back_what_o
     assert adapter.calls == []
     assert first.room == 1
     assert world.ledger.records[0].attempt.usage is None
+
+
+async def test_a_place_is_given_back_even_where_the_record_cannot_be_taken(monkeypatch):
+    gate = Turnstile(room=1)
+    world = World(FakeAdapter(an_answer()), gates=[gate])
+
+    def broken(record):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(world.ledger, "record", broken)
+
+    with pytest.raises(RuntimeError):
+        await world.complete()
+
+    assert gate.room == 1

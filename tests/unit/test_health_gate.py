@@ -356,6 +356,18 @@ async def test_models_that_do_not_exist_leave_nothing_behind():
     assert world.circuits.of_provider("uid-one") is None
 
 
+async def test_providers_that_only_refused_keys_are_forgotten_too(monkeypatch):
+    monkeypatch.setattr(module, "KEPT_PROVIDERS", 1)
+    refusal = ProviderCredentialRejected("x", http_status=401)
+    world = Watched(FakeAdapter(refusal), FakeAdapter(refusal))
+
+    await world.fail(1, model="providers/one/models/m")
+    await world.fail(1, model="providers/two/models/m")
+
+    assert world.circuits.of_provider("uid-one") is None
+    assert world.circuits.of_provider("uid-two").last_error.reason == refusal.reason
+
+
 async def test_each_tenant_has_its_own_room():
     world = Watched(FakeAdapter(an_answer()), per_tenant=1)
     world.bulkheads.take("uid-two", "default")

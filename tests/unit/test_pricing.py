@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.domain.completion import TokenUsage
+from llm_service.domain.content import ProviderToolUse
 from llm_service.domain.provider import Price, PriceItem
 from llm_service.gateway import pricing
 from llm_service.gateway.admin.rules import INT64_MAX, MAX_TOKEN_PRICE
+from llm_service.gateway.totals import sum_cost
 from tests.fakes import a_model, a_provider
 
 PRICE = Price(
@@ -331,3 +333,14 @@ def test_no_call_costs_more_than_a_record_can_hold():
     cost = pricing.cost_of(TokenUsage(most, most, most // 2), price)
 
     assert 2**58 < cost.total_nano_usd < INT64_MAX // 10  # ten attempts, too
+
+
+def test_what_no_record_can_hold_is_cut_to_what_one_can():
+    searches = Price("v1", (PriceItem("web-searches", INT64_MAX),))
+    usage = TokenUsage(1, 1, provider_tool_uses=(ProviderToolUse("web-searches", 2**31 - 1),))
+
+    cost = pricing.cost_of(usage, searches)
+    both = sum_cost([cost, cost])
+
+    for one in (cost, both):
+        assert one.total_nano_usd == one.items[0].nano_usd == INT64_MAX

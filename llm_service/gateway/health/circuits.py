@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 KEPT_TARGETS = 10_000
 """Beyond it the least used is forgotten: callers may name models that nobody listed."""
 
+KEPT_PROVIDERS = 10_000
+"""As many as there can be with a target each; providers come and go, and their records must too."""
+
 HEALTH_SECONDS = 300.0
 FIRST_TOKENS = 100  # of a provider's median; the latest ones
 
@@ -228,6 +231,7 @@ class Circuits:
             return
         if known is None:
             known = self._providers[uid] = ProviderRecord()
+            self._forget_refused()
         known.seen = now
         if theirs:
             known.last_error = error
@@ -235,6 +239,12 @@ class Circuits:
             known.window.add(now, failed=found is Outcome.FAILED)
         if record.first_token is not None and found is Outcome.SERVED:
             known.first_tokens.append((now, record.first_token))
+
+    def _forget_refused(self) -> None:
+        """Of too many providers, the first that has no target: all it did was refuse a key."""
+        if len(self._providers) > KEPT_PROVIDERS:
+            bare = (uid for uid, record in self._providers.items() if not record.targets)
+            del self._providers[next(bare)]  # the newest, if no other
 
     def _averaged(
         self, known: TargetHealth, record: UsageRecord, now: float, usual: float | None
