@@ -58,7 +58,7 @@ async def _start_once(settings: Settings) -> None:
 
 
 def pytest_collection_finish():
-    """Collect garbage seldom, and not in what is loaded by now: it took a fifth of the time."""
+    """Collect garbage seldom, and not in what is loaded by now: that took an eighth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
