@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from calls import call, user
@@ -144,8 +145,8 @@ async def test_a_generation_is_known_by_its_header():
 
         def reply(asked):
             said = kind.fake.stream(SAID, asked)
-            said.headers |= {"x-request-id": "another", "x-generation-id": "gen-7"}
-            return said
+            ids = {"x-request-id": "another", "x-generation-id": "gen-7"}
+            return replace(said, headers=said.headers | ids)
 
         vendor.replies.append(reply)
         events = [event async for batch in adapter.stream(call()) for event in batch]
