@@ -85,7 +85,7 @@ async def test_the_call_goes_before_the_provider_and_that_before_the_service(
     upstream = world.completions._upstream
     upstream.limits = CallLimits(min_output_tokens_per_second=set_)
     asked = a_request(routing=RoutingOptions(min_output_tokens_per_second=routed))
-    call = await world.completions._begin(asked, None)
+    call = await world.completions._begin(asked, None, 0.0)
 
     assert upstream.pace(call, call.targets[0])._least == least
 
