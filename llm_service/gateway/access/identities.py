@@ -85,8 +85,6 @@ def end_of_leaf(pem: bytes) -> datetime | None:
     return certificate.not_valid_after_utc
 
 
-
-
 def _rule(words: Sequence[str], number: int) -> _Rule:
     if len(words) != 3:  # noqa: PLR2004
         raise BadIdentities(f"line {number}: must be a pattern, a tenant and roles")
