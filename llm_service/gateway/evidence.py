@@ -1,9 +1,9 @@
 """What an attempt used, by the best account there is of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from types import TracebackType
 
 from llm_service.catalog import tokenizers
 from llm_service.domain import estimates
@@ -76,14 +76,9 @@ class Evidence:
         output = min(self._said.output_tokens + self._rest, MOST_TOKENS)
         return replace(self._said, output_tokens=output, estimated=True)
 
-    @asynccontextmanager
-    async def weighed(self) -> AsyncIterator[None]:
-        """As `weigh`, where the block ends early."""
-        try:
-            yield
-        except BaseException:
-            await self.weigh()
-            raise
+    def weighed(self) -> "_Weighed":
+        """A context manager: as `weigh`, where the block ends early."""
+        return _Weighed(self)
 
     async def weigh(self) -> None:
         """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
@@ -151,6 +146,25 @@ class Evidence:
         for part in parts:
             self._other_bytes += estimates.part_bytes(part)
             self._audio_bytes += _audio_bytes(part)
+
+
+class _Weighed:
+    __slots__ = ("_evidence",)
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            await self._evidence.weigh()
 
 
 def _audio_bytes(part: Part) -> int:

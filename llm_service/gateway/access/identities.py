@@ -45,7 +45,8 @@ class Identities:
         Raises:
             BadIdentities: a line is not a rule, or there is none.
         """
-        _x509()  # now, not while the first caller waits
+        from cryptography import x509  # noqa: F401 - now, not while the first caller waits
+
         rules = [
             _rule(words, number)
             for number, line in enumerate(text.splitlines(), start=1)
@@ -70,7 +71,8 @@ def end_of_leaf(pem: bytes) -> datetime | None:
 
     An authority's own certificate passes TLS, and must not pass for one of its callers'.
     """
-    x509 = _x509()
+    from cryptography import x509
+
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -81,12 +83,6 @@ def end_of_leaf(pem: bytes) -> datetime | None:
     except ValueError:
         return None
     return certificate.not_valid_after_utc
-
-
-def _x509() -> "ModuleType":
-    from cryptography import x509
-
-    return x509
 
 
 def _rule(words: Sequence[str], number: int) -> _Rule:
