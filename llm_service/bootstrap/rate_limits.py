@@ -9,7 +9,6 @@ from llm_service.gateway.rate_limits.limiter import RateLimiter
 from llm_service.gateway.rate_limits.shared import SharedMeters
 from llm_service.gateway.rate_limits.windows import LocalMeters
 from llm_service.settings import Settings
-from llm_service.storage.redis_meters import RedisMeters
 from llm_service.telemetry import Telemetry
 
 
@@ -20,6 +19,8 @@ async def rate_limiter(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     if settings.redis_url is None:
         yield RateLimiter(LocalMeters(), tenant_limits, telemetry.rate_limited)
         return
+    from llm_service.storage.redis_meters import RedisMeters
+
     redis = RedisMeters.at(settings.redis_url)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)

@@ -250,14 +250,18 @@ class VendorAdapter:
             if _is_json(response):
                 yield decoder.whole(await response.read(by=start + limits.total))
                 return
+            # A stream waits for most of its life: meanwhile it keeps neither what was sent, which
+            # may be megabytes, nor what has been read.
+            del exchange
             while not decoder.done:
                 data = await response.chunk(by=by)
                 events = decoder.feed(data) if data else decoder.end()
+                at_end, data = not data, b""
                 if events:
                     yield events
                 if decoder.failure is not None:
                     raise decoder.failure
-                if decoder.done and data:
+                if decoder.done and not at_end:
                     await _drain(response)
                 if decoder.has_content:
                     by = min(_now() + limits.idle, start + limits.total)

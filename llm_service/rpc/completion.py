@@ -43,17 +43,14 @@ class CompletionServicer(CompletionServiceServicer):
         fill_completion(response.completion, completion)
         return response
 
-    async def StreamComplete(
+    def StreamComplete(
         self, request: pb.CompletionRequest, context: Context
     ) -> AsyncGenerator[pb.StreamCompleteResponse]:
+        # Not a generator of its own: every chunk would pass it, and every open stream carry it.
         asked = to_request(request)
         if request.request_id:
-            messages = self._stream_once(request, asked, context)
-        else:
-            messages = self._stream(asked, context)
-        async with aclosing(messages):
-            async for message in messages:
-                yield message
+            return self._stream_once(request, asked, context)
+        return self._stream(asked, context)
 
     async def _stream(
         self, asked: CompletionRequest, context: Context, claim: Claim | None = None

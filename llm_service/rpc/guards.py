@@ -43,14 +43,14 @@ class Guards:
     def around(self, method: str, handler: Any) -> Handler:
         """The handler within all of them; one that takes a stream of requests is left as it is.
 
-        A handler that yields its replies is drained inside, so a failure between two chunks is seen
-        just like one before the first.
+        A handler that returns a generator of its replies is drained inside, so a failure between
+        two chunks is seen just like one before the first.
         """
         if handler.request_streaming:
             untouched: Handler = handler
             return untouched
         behave = handler.unary_stream or handler.unary_unary
-        if inspect.isasyncgenfunction(behave):
+        if not inspect.iscoroutinefunction(behave):
             behave = _drained(behave)
         guarded: Any = self._guarded(method, behave, self._auditing(method, handler))
         make: Any = (

@@ -1,5 +1,8 @@
 """How long a call may take, and what is said when every target failed."""
 
+import gc
+import weakref
+
 import pytest
 
 from llm_service.domain.completion import (
@@ -233,3 +236,18 @@ def test_the_input_is_estimated_once_for_all_attempts(monkeypatch):
 
     assert [call.input_tokens() for _ in range(3)] == [7, 7, 7]
     assert len(asked) == 1
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_what_was_asked_is_free_as_soon_as_the_call_is_over():
+    gc.disable()  # which would find it later, and full collections are rare
+    try:
+        call = a_call()
+        over = weakref.ref(call)
+        del call
+
+        assert over() is None
+    finally:
+        gc.enable()

@@ -1,6 +1,6 @@
 """How many calls this process can bear: a limit that follows the time to first token."""
 
-from statistics import median
+from llm_service.gateway.health.windows import median
 
 WINDOW_SECONDS = 1.0
 LEAST_SAMPLES = 5

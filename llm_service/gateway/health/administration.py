@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from statistics import median
 
 from llm_service.domain.health import (
     ANY,
@@ -21,6 +20,7 @@ from llm_service.gateway.health.circuits import (
     TargetHealth,
 )
 from llm_service.gateway.health.sharing import CircuitSharing
+from llm_service.gateway.health.windows import median
 from llm_service.gateway.ids import new_id
 from llm_service.storage.database import Database
 
