@@ -24,6 +24,7 @@ ANSWER_SECONDS = 3.0
 arrives. Longer where the operator's URL gives connecting more time than that."""
 
 SQLITE_READERS = 4
+_KEPT_READERS = 2  # each is a thread and half a megabyte; the others end with what they read
 SQLITE_WAIT_SECONDS = 5.0
 """How long a writer waits for other writers, in this process or another."""
 
@@ -88,13 +89,14 @@ def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     # At DEBUG it logs every value it binds, sealed secrets too, whatever hide_parameters says.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     engines = []
-    for size, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
+    for most, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
+        kept = min(most, _KEPT_READERS)
         engine = create_async_engine(
             url,
             connect_args={} if "timeout" in url.query else {"timeout": SQLITE_WAIT_SECONDS},
             hide_parameters=True,
-            max_overflow=0,
-            pool_size=size,
+            max_overflow=most - kept,
+            pool_size=kept,
             pool_timeout=SQLITE_WAIT_SECONDS,
         )
         _configure(engine, begin, query_only)
