@@ -29,7 +29,7 @@ SQLITE_WAIT_SECONDS = 5.0
 """How long a writer waits for other writers, in this process or another."""
 
 # libpq's names. The connection's own time limits are the server's work: they hold whatever the
-# client does. Seconds, but for tcp_user_timeout and the two in options: milliseconds.
+# client does. Seconds, but for tcp_user_timeout: milliseconds, as those in options.
 _POSTGRESQL = {
     "application_name": "llm-service",
     "connect_timeout": 2,
@@ -37,8 +37,9 @@ _POSTGRESQL = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "options": "-c statement_timeout=2000 -c idle_in_transaction_session_timeout=10000",
 }
+# A process that stands still within a transaction keeps its locks until the second of them is over.
+_OPTIONS = "-c statement_timeout=2000 -c idle_in_transaction_session_timeout=5000"
 
 
 def create(url: str) -> "tuple[AsyncEngine, AsyncEngine]":
@@ -78,8 +79,10 @@ def _postgresql(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
 
 
 def _limits(url: URL) -> dict[str, Any]:
-    """Our limits, where the operator's URL says nothing else."""
-    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+    """Our limits, where the operator's URL says nothing else; of two options the later holds."""
+    options = " ".join((_OPTIONS, *url.normalized_query.get("options", ())))
+    ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+    return {**ours, "options": options}
 
 
 def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":

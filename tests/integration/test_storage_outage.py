@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import engines
 from llm_service.storage.database import PING_SECONDS, Database
+from tests.integration.postgres_server import PATIENCE_MS
 from tests.integration.samples import a_credential, a_provider
 
 SECRET = "sealed-canary-9f3a"
@@ -113,6 +114,34 @@ async def test_a_row_locked_for_too_long_is_unavailable(postgresql_url):
         with pytest.raises(StorageUnavailable):
             async with database.begin() as tx:
                 await tx.config.bump("rival")
+
+
+async def test_the_urls_own_options_stand_beside_our_limits(postgresql_url):
+    """Its `options` say nothing of a process that stands still, which must not hold up others."""
+    assert "options=-c" in postgresql_url.replace("%3D", "=")
+    async with Database.open(postgresql_url) as database, database.read() as tx:
+        found = await tx.config._connection.execute(
+            text(
+                "SELECT current_setting('statement_timeout'),"
+                " current_setting('idle_in_transaction_session_timeout')"
+            )
+        )
+        assert found.one() == (f"{PATIENCE_MS // 1000}s", "5s")
+
+
+async def test_who_stands_still_in_a_block_loses_its_locks_and_knows_it(postgresql_url):
+    hasty = f"{postgresql_url}%20-c%20idle_in_transaction_session_timeout%3D20"
+    async with Database.open(postgresql_url) as database, Database.open(hasty) as frozen:
+
+        async def overtaken() -> None:
+            async with frozen.begin() as held:
+                await held.config.bump("acme")
+                async with database.begin() as tx:
+                    await tx.config.bump("rival")  # waits until the other's locks are gone
+                await held.config.bump("acme")
+
+        with pytest.raises(StorageUnavailable):
+            await overtaken()
 
 
 async def test_a_pool_in_use_is_unavailable(database, monkeypatch):
