@@ -149,13 +149,13 @@ async def records_of(service) -> list[usage_pb.UsageRecord]:
             return found
 
 
-async def all_settled(service, invoice: Invoice) -> list[usage_pb.UsageRecord]:
+async def all_settled(service, invoice: Invoice) -> None:
     """Once each call of the invoice has a record: recovery looks every ten seconds."""
     async with asyncio.timeout(GUARD_SECONDS):
         while True:
             records = await records_of(service)
             if invoice.tokens.keys() <= {one.attribution.session for one in records}:
-                return records
+                return
             await asyncio.sleep(0.5)
 
 

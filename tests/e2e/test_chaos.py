@@ -22,6 +22,7 @@ from tests.e2e.chaos import (
     Replica,
     all_settled,
     nothing_reserved,
+    records_of,
     with_budget,
 )
 from tests.e2e.process import command
@@ -108,8 +109,9 @@ async def test_u1_no_record_is_lost_or_doubled_whatever_dies(replicas, database)
         await with_budget(service)
         await troubled(replicas, database)
         service = replicas[0].running.service  # its process may be another
-        records = await all_settled(service, invoice)
+        await all_settled(service, invoice)
         status = await nothing_reserved(service)
+        records = await records_of(service)  # those too of calls that died on their way out
     sums = await command("usage", "check", LLM_DATABASE_URL=database.url("postgres"))
 
     by_call = {one.attribution.session: one for one in records}
