@@ -109,7 +109,7 @@ rolling: $(DEV) ## Replace replicas one after another under load, RESTARTS (20) 
 
 .PHONY: chaos
 chaos: $(DEV) ## Kill processes under load, CYCLES (200) times, and hold records against the vendor's invoice
-	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q tests/e2e/test_chaos.py
+	CYCLES=$(or $(CYCLES),200) $(BIN)/pytest -q -s tests/e2e/test_chaos.py
 
 .PHONY: storm
 storm: $(DEV) ## Open and reset STREAMS (10000) streams: no upstream call left, no memory, every call charged

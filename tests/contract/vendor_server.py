@@ -54,6 +54,7 @@ class Vendor:
         """Answers requests that are in no order with the others."""
         self.serving: set[asyncio.Task[None] | None] = set()
         self.port = 0
+        self.ended = False
 
     @property
     def base_uri(self) -> str:
@@ -77,6 +78,9 @@ class Vendor:
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up.set()
+        except asyncio.CancelledError:  # asyncio's own callback would log it as a failure
+            if not self.ended:
+                raise
         finally:
             self.serving.discard(asyncio.current_task())
             writer.close()
@@ -121,6 +125,7 @@ async def vendor_server() -> AsyncIterator[Vendor]:
         yield vendor
     finally:
         server.close()
+        vendor.ended = True
         for task in tuple(vendor.serving):  # a silent one would never end
             task.cancel()
 
