@@ -1,13 +1,12 @@
 """The composition root: what this process is made of, and in which order it stops."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from llm_service.bootstrap import alerts, parts, snapshots
+from llm_service.bootstrap import alerts, memory, parts, snapshots
 from llm_service.bootstrap.access import Access, access_of, client_keys, first_key
 from llm_service.bootstrap.budgets import budgets_of
 from llm_service.bootstrap.calling import Calling
@@ -72,20 +71,10 @@ async def serve(settings: Settings, announce: Announce) -> None:
     async with application(settings) as (serving, notes):
         address = _listen(serving, settings)
         await serving.start()
-        _keep_what_is_there()
+        memory.settle()
         # Not before: a start that fails would take the only copy of the key with it.
         announce(address, [*notes, *await first_key(settings)])
         await serving.until_signalled(grace=settings.drain_seconds)
-
-
-def _keep_what_is_there() -> None:
-    """Have the collector leave alone what a start has made.
-
-    A full collection would hold every call up for 75 ms to look at all of it, for nothing; without
-    it, one takes 2 to 8 ms.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @asynccontextmanager
