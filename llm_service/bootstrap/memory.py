@@ -34,7 +34,7 @@ def _use_large_pages() -> None:
 
 
 def _large_pages(maps: bytes) -> Iterator[int]:
-    """Where whole ones lie in memory that is writable, private, and no file's; of proc_pid_maps(5)."""
+    """Where whole ones lie in memory that may be written, is private, and is no file's."""
     for line in maps.splitlines():
         where, access, _, _, file, *name = line.split()
         if access == b"rw-p" and file == b"0" and name in ([], [b"[heap]"]):

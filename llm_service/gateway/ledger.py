@@ -145,8 +145,10 @@ class Uploads:
     async def flush(self) -> None:
         """Return when every record added before is stored; as `Ledger.flush`."""
         async with self._writing:
-            while self._queue:
-                batch = list(islice(self._queue, self._at_once))
+            # Not those that come meanwhile: under load each would be a batch of its own.
+            left = len(self._queue)
+            while left:
+                batch = list(islice(self._queue, min(left, self._at_once)))
                 try:
                     # Whoever waits for it: the records are everybody's.
                     with as_service():
@@ -156,6 +158,7 @@ class Uploads:
                     self._at_once = _PROBE
                     raise
                 self._at_once = _BATCH
+                left -= len(batch)
                 for _ in batch:
                     self._queue.popleft()
                 if self.holds is not None:

@@ -93,21 +93,33 @@ class Syncs:
 
     def _run(self) -> None:
         while not self._closed:
-            self._asleep = True
-            # Looked at after saying so: whoever comes later rings.
-            if not self._behind and not self._waiting:
-                self._bell.get()
-            self._asleep = False
+            if not (self._behind or self._waiting):
+                self._sleep()
             # Before looking why: whoever comes later rings again.
             while not self._bell.empty():
                 self._bell.get()
-            if not self._is_urgent():
-                with suppress(Empty):
-                    self._bell.get(timeout=self._seconds)
-            if not self._closed:
+            while self._gathered():
                 self._sync()
         if self._waiting:
             self._sync()
+
+    def _sleep(self) -> None:
+        """Until somebody rings."""
+        self._asleep = True
+        # Looked at after saying so: whoever comes later rings.
+        if not (self._behind or self._waiting or self._closed):
+            self._bell.get()
+        self._asleep = False
+
+    def _gathered(self) -> bool:
+        """Whether the disk is to be asked, after a moment if nobody waits.
+
+        Not asleep meanwhile: where calls follow each other none has to wake this thread up.
+        """
+        if not self._is_urgent():
+            with suppress(Empty):
+                self._bell.get(timeout=self._seconds)
+        return not self._closed and bool(self._behind or self._waiting)
 
     def _is_urgent(self) -> bool:
         return bool(self._waiting) or self._closed or self._behind >= _MOST_BEHIND

@@ -34,12 +34,17 @@ class Disk:
 
     async def answered(self, journal):
         """Return when a call that is to come is over, and nothing else is due."""
-        syncs = journal._syncs
         async with asyncio.timeout(20):
             await self.asked.wait()
-            while not syncs._asleep or syncs._behind:  # noqa: ASYNC110 - a thread says so
+            while not _taken(journal):  # noqa: ASYNC110 - a thread says so
                 await asyncio.sleep(0)
         self.asked.clear()
+
+
+def _taken(journal) -> bool:
+    """Whether its thread has taken note of what the disk said."""
+    syncs = journal._syncs
+    return not syncs._behind and (syncs.durable == journal._appended or syncs.failing)
 
 
 async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_moment(
@@ -54,7 +59,10 @@ async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_momen
 
     assert len(disk.calls) == 1
     assert journal._syncs.durable == journal._appended
-    assert journal._syncs._asleep  # and leaves it alone until there is something new
+    async with asyncio.timeout(20):
+        while not journal._syncs._asleep:  # noqa: ASYNC110 - the thread says so
+            await asyncio.sleep(0)
+    assert len(disk.calls) == 1  # and leaves it alone until there is something new
     await journal.aclose()
 
 
@@ -85,6 +93,21 @@ async def test_what_comes_due_while_the_disk_is_busy_follows_at_once(tmp_path, m
 
     assert len(disk.calls) == 2
     assert journal._syncs.durable == journal._appended
+    await journal.aclose()
+
+
+async def test_what_follows_within_the_moment_wakes_nobody_up(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
+    for number in range(50):
+        journal.append(opened(number))
+    await disk.answered(journal)
+    assert journal._syncs._bell.empty()
+
+    journal.append(opened(50))
+
+    assert journal._syncs._bell.empty()
+    assert not journal._syncs._asleep
     await journal.aclose()
 
 

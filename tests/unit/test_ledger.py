@@ -30,6 +30,23 @@ async def test_flush_returns_when_every_record_is_stored_in_order():
     assert ledger.backlog == 0
 
 
+async def test_what_comes_while_a_batch_is_stored_is_gathered_for_the_next():
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    add_many = database.add_many
+
+    async def add_while_another_comes(records):
+        await add_many(records)
+        ledger.add(a_record(2))
+
+    database.add_many = add_while_another_comes
+    ledger.add(a_record(1))
+    await ledger.flush()
+
+    assert database.batches == [1]
+    assert ledger.backlog == 1
+
+
 async def test_a_record_survives_a_database_outage():
     database = FakeDatabase()
     ledger = Uploads(database)
