@@ -41,6 +41,8 @@ class Alerts:
     def __init__(self, connection: AsyncConnection, deliveries: Deliveries) -> None:
         self._connection = connection
         self._deliveries = deliveries
+        self.added: list[Alert] = []
+        """Those that nobody had stored before."""
 
     async def add_once(self, alert: Alert) -> bool:
         """Store an alert; False: there is one of its tenant, kind, subject, window and threshold.
@@ -60,6 +62,7 @@ class Alerts:
         if result.rowcount == 0:
             return False
         await self._deliveries.enqueue(alert)
+        self.added.append(alert)
         return True
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[Alert]:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
+from llm_service.domain.alert import Alert
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations, pulse
 from llm_service.storage.alerts import Alerts
@@ -57,6 +58,7 @@ PING_SECONDS = 2.0
 
 Follower = Callable[[], Awaitable[None]]
 Witness = Callable[["Transaction"], Awaitable[None]]
+Hearer = Callable[[Alert], None]
 
 _SQLITE_ERROR = 1  # a statement that is wrong, not a database that is ill
 
@@ -98,6 +100,7 @@ class Database:
         self._local = changes.LocalChanges()
         self._followers: list[Follower] = []
         self._witnesses: list[Witness] = []
+        self._hearers: list[Hearer] = []
         self._pulse: tuple[float, Pulse] | None = None
         self._listener: changes.Listener | None = None
         if writer.dialect.name == "postgresql":
@@ -137,6 +140,9 @@ class Database:
                 yield transaction
                 for witness in self._witnesses:
                     await witness(transaction)
+        for alert in transaction.alerts.added:
+            for hearer in self._hearers:
+                hearer(alert)
         if transaction.config.bumped:
             self._local.announce()
             for follower in self._followers:
@@ -167,6 +173,10 @@ class Database:
         So that whoever changed something can use it with the next call.
         """
         self._followers.append(follower)
+
+    def after_alert(self, hearer: Hearer) -> None:
+        """Tell `hearer` of each alert that was stored here before anywhere else, once it is."""
+        self._hearers.append(hearer)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:

@@ -16,11 +16,15 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,512}")
 
 
 class Alarm:
-    """For whoever sees something of which an operator must hear."""
+    """For whoever sees something of which an operator must hear.
+
+    It hears of every alert that is stored through this database, whoever raises it.
+    """
 
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
+        database.after_alert(self._heard)
 
     async def sound(self, alerts: Iterable[Alert]) -> tuple[Alert, ...]:
         """Store what nobody has stored before, with its deliveries; gives those alerts.
@@ -30,13 +34,9 @@ class Alarm:
         """
         with as_service():
             async with self._database.begin() as tx:
-                new = [alert for alert in alerts if await tx.alerts.add_once(alert)]
-        for alert in new:
-            self.heard(alert)
-        return tuple(new)
+                return tuple([alert for alert in alerts if await tx.alerts.add_once(alert)])
 
-    def heard(self, alert: Alert) -> None:
-        """Count and log an alert that a transaction of the caller's own has stored."""
+    def _heard(self, alert: Alert) -> None:
         self._telemetry.alert(alert.kind.value)
         subject = alert.subject if _PLAIN_NAME.fullmatch(alert.subject) else "(unlisted)"
         logger.warning(
