@@ -68,7 +68,8 @@ def _journal(settings: Settings) -> Journal:
 async def _flush(ledger: JournalledLedger | LeasedLedger) -> None:
     try:
         async with asyncio.timeout(_FLUSH_SECONDS):
-            await ledger.flush()
+            while ledger.backlog:  # an attempt may end while another's record is stored
+                await ledger.flush()
     except Exception:  # the rest of the shutdown must go on
         logger.critical("usage records were not stored: %d", ledger.backlog, exc_info=True)
     if ledger.holds is not None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from llm_service.bootstrap.ledger import _flush
 from llm_service.domain.completion import Attempt, Attribution, ServedBy
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
@@ -45,6 +46,24 @@ async def test_what_comes_while_a_batch_is_stored_is_gathered_for_the_next():
 
     assert database.batches == [1]
     assert ledger.backlog == 1
+
+
+async def test_the_end_stores_what_comes_until_then():
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    add_many = database.add_many
+
+    async def add_while_others_come(records):
+        await add_many(records)
+        if len(database.batches) < 3:
+            ledger.add(a_record(len(database.batches)))
+
+    database.add_many = add_while_others_come
+    ledger.add(a_record(0))
+    await _flush(ledger)
+
+    assert [record.completion_id for record in database.stored] == ["0", "1", "2"]
+    assert ledger.backlog == 0
 
 
 async def test_a_record_survives_a_database_outage():
