@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib import metadata
 from ipaddress import ip_address
 
@@ -136,8 +136,7 @@ class Egress:
             ProviderUnreachable: no connection could be made, or it closed before the head.
             ValueError: HTTP cannot carry the method, path, or a header.
         """
-        host = _host_header(endpoint)
-        own = f"host: {host}\r\nuser-agent: {self._user_agent}\r\naccept-encoding: identity\r\n"
+        own = _own_headers(endpoint, self._user_agent)
         head = request_head(method, endpoint.path + path, own, headers, len(body))
         origin = endpoint.origin
         connection = self._pooled(origin)
@@ -302,10 +301,12 @@ def _refuse_oddities(base_uri: str) -> None:
         raise ValueError("the URI has user information")
 
 
-def _host_header(endpoint: Endpoint) -> str:
+@lru_cache(maxsize=1024)
+def _own_headers(endpoint: Endpoint, user_agent: str) -> str:
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     default = HTTPS_PORT if endpoint.scheme == "https" else _HTTP_PORT
-    return host if endpoint.port == default else f"{host}:{endpoint.port}"
+    where = host if endpoint.port == default else f"{host}:{endpoint.port}"
+    return f"host: {where}\r\nuser-agent: {user_agent}\r\naccept-encoding: identity\r\n"
 
 
 @cache  # reading the system's certificates takes some 20 ms

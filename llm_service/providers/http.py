@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from llm_service.errors import ProviderProtocolError, ProviderUnreachable
 from llm_service.providers.connection import Connection
@@ -54,17 +55,22 @@ def request_head(
         raise ValueError("the path has characters a request line cannot carry")
     lines = [f"{method} {target} HTTP/1.1\r\n{own}"]
     for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError("a header name has characters HTTP cannot carry")
+        _check_name(name)
         if not _VALUE.fullmatch(value):
             raise ValueError(f"the value of header {name} has characters HTTP cannot carry")
-        if name.lower() in _RESERVED:
-            raise ValueError(f"header {name} is not the caller's to set")
         lines.append(f"{name}: {value}\r\n")
     if body_size or method != "GET":
         lines.append(f"content-length: {body_size}\r\n")
     lines.append("\r\n")
     return "".join(lines).encode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("a header name has characters HTTP cannot carry")
+    if name.lower() in _RESERVED:
+        raise ValueError(f"header {name} is not the caller's to set")
 
 
 class Response:
