@@ -24,6 +24,7 @@ from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.admin.model_configs import ModelConfigs
 from llm_service.gateway.admin.upkeep import Upkeep
 from llm_service.gateway.admin.usage_upkeep import UsageUpkeep
+from llm_service.gateway.alerts.alarm import Alarm
 from llm_service.gateway.alerts.feed import AlertFeed
 from llm_service.gateway.configuration import SHARED, Configuration
 from llm_service.gateway.health.administration import HealthAdministration
@@ -70,8 +71,8 @@ async def serve(settings: Settings, announce: Announce) -> None:
     logs.set_up(level=settings.log_level, as_json=settings.log_format == "json")
     async with application(settings) as (serving, notes):
         address = _listen(serving, settings)
-        await serving.start()
         memory.settle()
+        await serving.start()
         # Not before: a start that fails would take the only copy of the key with it.
         announce(address, [*notes, *await first_key(settings)])
         await serving.until_signalled(grace=settings.drain_seconds)
@@ -98,11 +99,12 @@ async def application(settings: Settings) -> AsyncIterator[tuple[Serving, list[s
         database.after_change(configuration.refresh)
         database.after_change(access.known.refresh)
         health = health_of(settings, database, telemetry)
+        alarm = Alarm(database, telemetry)  # before anything stores records, which may raise some
         await stack.enter_async_context(_running(*keeping, base.manager.sweep()))
         await _follow(settings, stack, base, configuration, access, health)
         upkeep = UsageUpkeep(database, settings.usage_retention_months)
         work = (telemetry.watch_loop(), Upkeep(database).run(), upkeep.run())
-        await stack.enter_async_context(_running(*work, *alerts.work(settings, base)))
+        await stack.enter_async_context(_running(*work, *alerts.work(settings, base, alarm)))
         calls = RepeatableCalls(database, base.vault, settings.keep_answers)
         await stack.enter_async_context(_running(calls.run()))
         stack.push_async_callback(calls.aclose)

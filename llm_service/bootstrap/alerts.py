@@ -20,9 +20,10 @@ def servicers(base: Foundation) -> tuple[object, ...]:
     return AlertServicer(AlertFeed(base.database)), WebhookServicer(webhooks)
 
 
-def work(settings: Settings, base: Foundation) -> tuple[Coroutine[object, object, None], ...]:
+def work(
+    settings: Settings, base: Foundation, alarm: Alarm
+) -> tuple[Coroutine[object, object, None], ...]:
     """What must run in the background."""
-    alarm = Alarm(base.database, base.telemetry)
     monitors = Monitors(base.database, alarm, thresholds(settings))
     deliverer = Deliverer(base.database, base.vault, base.egress, base.telemetry)
     return monitors.run(), deliverer.run()

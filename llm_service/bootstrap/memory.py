@@ -3,10 +3,12 @@
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 _HUGE = 2 << 20
 """Bytes of a large page, on x86-64 and on ARM with the usual small ones."""
 
+_CHOICE = "/sys/kernel/mm/transparent_hugepage/enabled"
 _MADV_COLLAPSE = 25  # <linux/mman.h>, from Linux 6.1
 
 
@@ -19,13 +21,19 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     if sys.platform == "linux":
-        _use_large_pages()
+        with suppress(
+            OSError, AttributeError
+        ):  # a system that hides its files, or has no such call
+            _use_large_pages()
 
 
 def _use_large_pages() -> None:
     """Where the system can: else a sixteenth of a call goes into finding pages (docs/adr/0035)."""
     import ctypes
 
+    with open(_CHOICE, "rb") as choice:
+        if b"[never]" in choice.read():  # the operator's
+            return
     advise = ctypes.CDLL(None).madvise
     with open("/proc/self/maps", "rb") as maps:
         for address in _large_pages(maps.read()):

@@ -99,6 +99,7 @@ class Uploads:
         self._database = database
         self._capacity = capacity
         self._queue: deque[UsageRecord] = deque()
+        self._taken = 0  # out of the queue, since ever
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
         self._at_once = _BATCH
@@ -144,26 +145,30 @@ class Uploads:
 
     async def flush(self) -> None:
         """Return when every record added before is stored; as `Ledger.flush`."""
+        # Not those that come meanwhile: under load each would be a batch of its own, and who waits
+        # for one that another has stored would store what came since.
+        mark = self._taken + len(self._queue)
         async with self._writing:
-            # Not those that come meanwhile: under load each would be a batch of its own.
-            left = len(self._queue)
-            while left:
-                batch = list(islice(self._queue, min(left, self._at_once)))
-                try:
-                    # Whoever waits for it: the records are everybody's.
-                    with as_service():
-                        async with self._database.begin() as tx:
-                            await self.store(tx, _in_order(batch))
-                except Exception:
-                    self._at_once = _PROBE
-                    raise
-                self._at_once = _BATCH
-                left -= len(batch)
-                for _ in batch:
-                    self._queue.popleft()
-                if self.holds is not None:
-                    self.holds.stored([record.attempt_id for record in batch])
-                self.stored(batch)
+            while self._taken < mark:
+                await self._store_some(min(self._at_once, mark - self._taken))
+
+    async def _store_some(self, count: int) -> None:
+        batch = list(islice(self._queue, count))
+        try:
+            # Whoever waits for it: the records are everybody's.
+            with as_service():
+                async with self._database.begin() as tx:
+                    await self.store(tx, _in_order(batch))
+        except Exception:
+            self._at_once = _PROBE
+            raise
+        self._at_once = _BATCH
+        self._taken += len(batch)
+        for _ in batch:
+            self._queue.popleft()
+        if self.holds is not None:
+            self.holds.stored([record.attempt_id for record in batch])
+        self.stored(batch)
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         """Write records, with what goes with them."""

@@ -1,8 +1,16 @@
 """The database: one unit of work at a time."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -53,6 +61,8 @@ from llm_service.storage.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+logger = logging.getLogger(__name__)
 
 PING_SECONDS = 2.0
 
@@ -140,9 +150,7 @@ class Database:
                 yield transaction
                 for witness in self._witnesses:
                     await witness(transaction)
-        for alert in transaction.alerts.added:
-            for hearer in self._hearers:
-                hearer(alert)
+        self._tell_of(transaction.alerts.added)
         if transaction.config.bumped:
             self._local.announce()
             for follower in self._followers:
@@ -246,6 +254,14 @@ class Database:
         it with `aclosing`.
         """
         return (self._listener or self._local).listen(poll_seconds)
+
+    def _tell_of(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            for hearer in self._hearers:
+                try:
+                    hearer(alert)
+                except Exception:  # it is stored: whoever stored it has not failed
+                    logger.exception("an alert was stored and not told of")
 
     def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return self._writer.begin()

@@ -95,9 +95,6 @@ class Syncs:
         while not self._closed:
             if not (self._behind or self._waiting):
                 self._sleep()
-            # Before looking why: whoever comes later rings again.
-            while not self._bell.empty():
-                self._bell.get()
             while self._gathered():
                 self._sync()
         if self._waiting:
@@ -116,6 +113,9 @@ class Syncs:
 
         Not asleep meanwhile: where calls follow each other none has to wake this thread up.
         """
+        # Before looking why: whoever comes later rings again.
+        while not self._bell.empty():
+            self._bell.get()
         if not self._is_urgent():
             with suppress(Empty):
                 self._bell.get(timeout=self._seconds)

@@ -173,6 +173,7 @@ def _on_postgresql(target: URL) -> Iterator[Connection]:
         target, connect_args={"connect_timeout": 5}, hide_parameters=True, poolclass=NullPool
     )
     with engine.connect() as connection:
+        connection.exec_driver_sql("SET statement_timeout = 0")  # the URL's is for the service
         connection.exec_driver_sql(f"SET lock_timeout = '{WAIT_SECONDS}s'")
         connection.execute(select(func.pg_advisory_lock(_ADVISORY_LOCK)))
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")

@@ -130,18 +130,22 @@ async def test_the_urls_own_options_stand_beside_our_limits(postgresql_url):
 
 
 async def test_who_stands_still_in_a_block_loses_its_locks_and_knows_it(postgresql_url):
-    hasty = f"{postgresql_url}%20-c%20idle_in_transaction_session_timeout%3D20"
+    hasty = f"{postgresql_url}%20-c%20idle_in_transaction_session_timeout%3D100"
     async with Database.open(postgresql_url) as database, Database.open(hasty) as frozen:
+        held_it = []
 
         async def overtaken() -> None:
             async with frozen.begin() as held:
                 await held.config.bump("acme")
+                held_it.append(True)
                 async with database.begin() as tx:
                     await tx.config.bump("rival")  # waits until the other's locks are gone
                 await held.config.bump("acme")
 
         with pytest.raises(StorageUnavailable):
             await overtaken()
+
+        assert held_it
 
 
 async def test_a_pool_in_use_is_unavailable(database, monkeypatch):

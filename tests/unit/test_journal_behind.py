@@ -107,7 +107,34 @@ async def test_what_follows_within_the_moment_wakes_nobody_up(tmp_path, monkeypa
     journal.append(opened(50))
 
     assert journal._syncs._bell.empty()
-    assert not journal._syncs._asleep
+    await journal.aclose()
+
+
+async def test_a_disk_that_was_too_slow_for_a_while_is_asked_no_more_often_for_it(
+    tmp_path, monkeypatch
+):
+    disk = Disk(monkeypatch)
+    journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
+    for begun in range(5):  # each fifty rings, and the disk is busy all the time
+        disk.free.clear()
+        for number in range(50):
+            journal.append(opened(50 * begun + number))
+        await disk.asked.wait()
+        disk.asked.clear()
+        for number in range(50):
+            journal.append(opened(1000 + 50 * begun + number))
+        disk.free.set()
+        async with asyncio.timeout(20):
+            while not _taken(journal):  # noqa: ASYNC110 - a thread says so
+                await asyncio.sleep(0)
+        disk.asked.clear()
+    calls = len(disk.calls)
+    journal.append(opened(9999))
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert len(disk.calls) == calls
+    assert journal._syncs._behind == 1
     await journal.aclose()
 
 

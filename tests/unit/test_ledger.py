@@ -48,6 +48,29 @@ async def test_what_comes_while_a_batch_is_stored_is_gathered_for_the_next():
     assert ledger.backlog == 1
 
 
+async def test_who_waits_for_what_another_has_stored_stores_nothing():
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    add_many, first, go_on = database.add_many, asyncio.Event(), asyncio.Event()
+
+    async def add_slowly(records):
+        first.set()
+        await go_on.wait()
+        await add_many(records)
+
+    database.add_many = add_slowly
+    ledger.add(a_record(1))
+    ledger.add(a_record(2))
+    waiting = [asyncio.create_task(ledger.flush()) for _ in range(3)]
+    await first.wait()
+    ledger.add(a_record(3))
+    go_on.set()
+    await asyncio.gather(*waiting)
+
+    assert database.batches == [2]
+    assert ledger.backlog == 1
+
+
 async def test_the_end_stores_what_comes_until_then():
     database = FakeDatabase()
     ledger = Uploads(database)
