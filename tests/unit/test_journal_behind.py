@@ -115,27 +115,34 @@ async def test_a_disk_that_was_too_slow_for_a_while_is_asked_no_more_often_for_i
 ):
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
-    for begun in range(5):  # each fifty rings, and the disk is busy all the time
-        disk.free.clear()
-        for number in range(50):
-            journal.append(opened(50 * begun + number))
+    one_call = threading.Semaphore(0)
+    monkeypatch.setattr(disk, "free", _Turnstile(one_call))
+    for fifty in range(5):
+        for number in range(50):  # rings, while the disk is busy with those before
+            journal.append(opened(50 * fifty + number))
+        if fifty:
+            one_call.release()
         await disk.asked.wait()
         disk.asked.clear()
-        for number in range(50):
-            journal.append(opened(1000 + 50 * begun + number))
-        disk.free.set()
-        async with asyncio.timeout(20):
-            while not _taken(journal):  # noqa: ASYNC110 - a thread says so
-                await asyncio.sleep(0)
-        disk.asked.clear()
-    calls = len(disk.calls)
     journal.append(opened(9999))
-    for _ in range(100):
-        await asyncio.sleep(0)
+    one_call.release()
 
-    assert len(disk.calls) == calls
+    with pytest.raises(TimeoutError):  # the last frame has an hour
+        async with asyncio.timeout(0.05):
+            await disk.asked.wait()
     assert journal._syncs._behind == 1
+    one_call.release(10)
     await journal.aclose()
+
+
+class _Turnstile:
+    """Lets one call to the disk end for each release."""
+
+    def __init__(self, semaphore):
+        self._semaphore = semaphore
+
+    def wait(self, seconds):
+        self._semaphore.acquire(timeout=seconds)
 
 
 async def test_nobody_counts_on_a_disk_that_failed_until_it_has_worked_again(
