@@ -21,9 +21,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     if sys.platform == "linux":
-        with suppress(
-            OSError, AttributeError
-        ):  # a system that hides its files, or has no such call
+        # A system may hide its files, or have no such call.
+        with suppress(OSError, AttributeError):
             _use_large_pages()
 
 

@@ -144,6 +144,7 @@ async def test_e4_who_writes_to_the_database_sends_no_sealed_secret_elsewhere(
     name = forged.replace(" ", "-")
     provider = await a_provider(service, name, vendor, "sealed")
     with sqlite3.connect(service.folder / "llm-service.db", timeout=60) as database:
+        database.execute("BEGIN IMMEDIATE")  # one that reads first is not let wait for the service
         database.execute(
             "UPDATE providers SET base_uri = ?, version = version + 1 WHERE provider_id = ?",
             (listener.base_uri, name),
