@@ -1,7 +1,6 @@
 """One upstream attempt: what it saw, and the single record it leaves in the ledger."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -280,25 +279,16 @@ class TrackedAttempt:
             provider_finish_message=end.provider_finish_message,
         )
 
-    @contextmanager
-    def settled_by(self, taken: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Settle by whatever ends the block early.
-
-        `taken` is asked when that is the caller: true, somebody reads on, and it is `drained` that
-        settles.
-        """
-        try:
-            yield
-        except BaseException as leaving:
-            if taken():
-                self._left_because = self._call.left_because
-                if self._span is not None:
-                    self._span.failed(self._left_because)
-            elif isinstance(leaving, GatewayError):
-                self.failed(leaving)
-            else:
-                self.gone(leaving)
-            raise
+    def broken_off(self, leaving: BaseException, *, taken: bool = False) -> None:
+        """Settle by what ended it early. `taken`: somebody reads on, and `drained` settles it."""
+        if taken:
+            self._left_because = self._call.left_because
+            if self._span is not None:
+                self._span.failed(self._left_because)
+        elif isinstance(leaving, GatewayError):
+            self.failed(leaving)
+        else:
+            self.gone(leaving)
 
     def gone(self, leaving: BaseException) -> None:
         """Settle as left by the caller, or by a bug of ours, unless somebody reads on."""

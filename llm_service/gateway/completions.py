@@ -202,9 +202,8 @@ class Completions:
         )
 
     async def _count(self, call: CompletionCall, target: Target) -> base.TokenCount:
-        manager = self._upstream.manager
-        live = await manager.open(target.provider, target.credential)
-        with manager.lease(live) as adapter:
+        live = await self._upstream.manager.open(target.provider, target.credential)
+        with live as adapter:
             return await adapter.count_tokens(self._asked(call, target))
 
     async def _estimate(

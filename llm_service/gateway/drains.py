@@ -3,8 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, TypeVar
 
 from llm_service.domain.provider import Model
@@ -31,8 +39,8 @@ T = TypeVar("T")
 _Asked = TypeVar("_Asked", Call, EmbeddingsCall)
 _TOO_LATE = "the provider did not answer in time"
 _Heard = Sequence[AdapterEvent] | Answer | Embeddings
-Lease = Callable[[], AbstractContextManager[Adapter]]
-"""Keeps an adapter open for the length of a block."""
+Lease = AbstractContextManager[Adapter]
+"""Keeps an adapter open for the length of a block; several may be within it at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +205,11 @@ class Drains:
     def running(self) -> int:
         return len(self._running)
 
-    @asynccontextmanager
-    async def closing(
+    def closing(
         self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
-    ) -> AsyncIterator[Adapter]:
+    ) -> AbstractAsyncContextManager[Adapter]:
         """As `around`, without reading on."""
-        with attempt.settled_by():
-            try:
-                yield adapter
-            except BaseException:
-                await self._count(attempt, adapter, lease)
-                raise
+        return _Closing(self, attempt, adapter, lease)
 
     @asynccontextmanager
     async def around(
@@ -219,9 +221,11 @@ class Drains:
         """
         reading = Reading(adapter, self._limits.seconds)
         try:
-            with attempt.settled_by(lambda: reading.taken):
-                async with self._left(attempt, reading, lease):
-                    yield reading
+            async with self._left(attempt, reading, lease):
+                yield reading
+        except BaseException as leaving:
+            attempt.broken_off(leaving, taken=reading.taken)
+            raise
         finally:
             if not attempt.handed_over:
                 await reading.aclose()
@@ -240,10 +244,10 @@ class Drains:
                 isinstance(leaving, ProviderTimeout) and attempt.caller_ran_out
             )
             if not gone or not self._take(attempt, reading, lease):
-                await self._count(attempt, reading, lease)
+                await self.count(attempt, reading, lease)
             raise
 
-    async def _count(self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease) -> None:
+    async def count(self, attempt: TrackedAttempt, adapter: Adapter, lease: Lease) -> None:
         """Estimate what came; if the vendor can tell, its record waits for that, and no one else.
 
         The caller and the gates, which hold places and judge targets, have the estimate at once.
@@ -307,7 +311,7 @@ class Drains:
     def _start(self, work: Coroutine[Any, Any, None], lease: Lease) -> None:
         """Do it in the background, with the adapter open."""
         held = ExitStack()
-        held.enter_context(lease())
+        held.enter_context(lease)
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -339,3 +343,36 @@ class Drains:
                 raise ProviderProtocolError("the answer is larger than what is read of it")
 
         return hear
+
+
+class _Closing:
+    """What `Drains.closing` makes: of every attempt there is one, so it is no generator."""
+
+    __slots__ = ("_adapter", "_attempt", "_drains", "_lease")
+
+    def __init__(
+        self, drains: Drains, attempt: TrackedAttempt, adapter: Adapter, lease: Lease
+    ) -> None:
+        self._drains = drains
+        self._attempt = attempt
+        self._adapter = adapter
+        self._lease = lease
+
+    async def __aenter__(self) -> Adapter:
+        return self._adapter
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        leaving: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if leaving is None:
+            return
+        try:
+            await self._drains.count(self._attempt, self._adapter, self._lease)
+        except BaseException as other:
+            leaving = other
+            raise
+        finally:
+            self._attempt.broken_off(leaving)

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from urllib.parse import urlsplit
 
 from llm_service import providers
@@ -29,9 +29,14 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Live:
-    """An open adapter and how many calls use it. It is closed when it is retired and unused."""
+    """An open adapter and how many calls use it. It is closed when it is retired and unused.
+
+    A context manager, entered by as many as like at a time: for the length of the block the adapter
+    stays open.
+    """
 
     __slots__ = (
+        "_close",
         "adapter",
         "address",
         "cancel_policy",
@@ -42,9 +47,12 @@ class Live:
         "uses",
     )
 
-    def __init__(self, adapter: Adapter, provider: Provider) -> None:
+    def __init__(
+        self, adapter: Adapter, provider: Provider, close: Callable[[Adapter], None]
+    ) -> None:
         kind = providers.provider_kind(provider.kind)
         origin = urlsplit(provider.base_uri or kind.default_base_uri)
+        self._close = close
         self.adapter = adapter
         self.telemetry_name = kind.telemetry_name
         self.cancel_policy = provider.cancel_policy or kind.cancel_policy
@@ -53,6 +61,27 @@ class Live:
         self.uses = 0
         self.retired = False
         self.last_use = time.monotonic()
+
+    def __enter__(self) -> Adapter:
+        self.uses += 1
+        return self.adapter
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.uses -= 1
+        self.last_use = time.monotonic()
+        if self.retired and self.uses == 0:
+            self._close(self.adapter)
+
+    def retire(self) -> None:
+        """Nobody else will enter it."""
+        self.retired = True
+        if self.uses == 0:
+            self._close(self.adapter)
 
 
 class ProviderManager:
@@ -106,18 +135,6 @@ class ProviderManager:
                 live = live or await self._open(key, provider, credential, external)
         return live
 
-    @contextmanager
-    def lease(self, live: Live) -> Iterator[Adapter]:
-        """Keep the adapter open for the length of the block."""
-        live.uses += 1
-        try:
-            yield live.adapter
-        finally:
-            live.uses -= 1
-            live.last_use = time.monotonic()
-            if live.retired and live.uses == 0:
-                self._close(live)
-
     async def sweep(self) -> None:
         """Retire adapters nobody has used for ten minutes, until cancelled."""
         while True:
@@ -145,7 +162,7 @@ class ProviderManager:
         external: Held | None,
     ) -> Live:
         adapter = await asyncio.to_thread(self._connected, provider, credential, external)
-        live = self._live[key] = Live(adapter, provider)
+        live = self._live[key] = Live(adapter, provider, self._close)
         for other in list(self._live):
             if other != key and (other[0], other[2]) == (key[0], key[2]):
                 self._retire(other)
@@ -177,13 +194,10 @@ class ProviderManager:
         raise ProviderCredentialMissing(f"{credential.name} has no secret this service can read")
 
     def _retire(self, key: Key) -> None:
-        live = self._live.pop(key)
-        live.retired = True
-        if live.uses == 0:
-            self._close(live)
+        self._live.pop(key).retire()
 
-    def _close(self, live: Live) -> None:
-        task = asyncio.get_running_loop().create_task(live.adapter.aclose())
+    def _close(self, adapter: Adapter) -> None:
+        task = asyncio.get_running_loop().create_task(adapter.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -1,10 +1,10 @@
 """The way to a vendor: what is checked, opened and written down around every attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from types import TracebackType
 from typing import Any
 
 from llm_service.domain.provider import CancelPolicy, UpstreamTimeouts
@@ -27,7 +27,7 @@ from llm_service.gateway.retries import Retries
 from llm_service.gateway.targets import Target
 from llm_service.gateway.verdicts import Verdicts
 from llm_service.providers import base
-from llm_service.telemetry import Telemetry
+from llm_service.telemetry import AttemptSpan, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,57 +74,61 @@ class Upstream:
         """Return when what was settled before outlives this process."""
         await self._ledger.settled()
 
-    @asynccontextmanager
-    async def attempt(
+    def attempt(
         self, call: Call[Any], target: Target, *, stream: bool = False
-    ) -> AsyncIterator[tuple[TrackedAttempt, base.Adapter]]:
+    ) -> AbstractAsyncContextManager[tuple[TrackedAttempt, base.Adapter]]:
         """Everything around one upstream call; leaves one record, however it ends.
 
         Raises:
             GatewayError: the attempt was not made, or the block raised it.
         """
-        await self.load_prices(call, target)  # before the clock of the attempt runs
-        attempt = TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
-        try:
-            call.require(target)
-            _require_credential(target)
-            self._admit(call, target)
-            await attempt.enter(self._gates)
-            live = await self.manager.open(target.provider, target.credential)
-            span = self._telemetry.attempt(
-                operation=call.operation.value,
-                provider_name=live.telemetry_name,
-                model=target.model.provider_model,
-                stream=stream,
-                server_address=live.address,
-                server_port=live.port,
-            )
-            with self.manager.lease(live), span:
-                await attempt.open()
-                attempt.dialled(span)
-                # Within the span, which ends with the reason it has been given.
-                async with self._settled(attempt, live) as adapter:
-                    yield attempt, adapter
-            await self.settled()
-            self._verdicts.hear(target.provider, target.credential, rejected=False)
-            self.retries.budgets.succeeded(target, further=call.dials > 1)
-        except GatewayError as error:
-            _explain(error, call, target)
-            if isinstance(error, ProviderCredentialRejected):
-                self._verdicts.hear(target.provider, target.credential, rejected=True)
-            attempt.failed(error)
-            raise
-        except BaseException as leaving:
-            attempt.gone(leaving)
-            raise
+        return _Attempting(self, call, target, stream=stream)
 
-    def _settled(
+    async def begin(self, call: Call[Any], target: Target) -> TrackedAttempt:
+        """An attempt whose clock runs."""
+        await self.load_prices(call, target)
+        return TrackedAttempt(call, target, self._ledger, self._telemetry.trace_id())
+
+    async def admit_attempt(self, attempt: TrackedAttempt, call: Call[Any], target: Target) -> Live:
+        """What it is made with, if it may be made.
+
+        Raises:
+            GatewayError: it may not, or not now.
+        """
+        call.require(target)
+        _require_credential(target)
+        self._admit(call, target)
+        await attempt.enter(self._gates)
+        return await self.manager.open(target.provider, target.credential)
+
+    def span(self, call: Call[Any], target: Target, live: Live, *, stream: bool) -> AttemptSpan:
+        """The span of an attempt."""
+        return self._telemetry.attempt(
+            operation=call.operation.value,
+            provider_name=live.telemetry_name,
+            model=target.model.provider_model,
+            stream=stream,
+            server_address=live.address,
+            server_port=live.port,
+        )
+
+    def settling(
         self, attempt: TrackedAttempt, live: Live
     ) -> AbstractAsyncContextManager[base.Adapter]:
         """Settle by whatever ends the block early, or have more found out for it meanwhile."""
         drains = live.cancel_policy is CancelPolicy.DRAIN
         around = self.drains.around if drains else self.drains.closing
-        return around(attempt, live.adapter, partial(self.manager.lease, live))
+        return around(attempt, live.adapter, live)
+
+    async def succeeded(self, call: Call[Any], target: Target) -> None:
+        """Nothing broke it off. Return when what it used outlives this process."""
+        await self.settled()
+        self._verdicts.hear(target.provider, target.credential, rejected=False)
+        self.retries.budgets.succeeded(target, further=call.dials > 1)
+
+    def rejected(self, target: Target) -> None:
+        """The provider does not know the credential."""
+        self._verdicts.hear(target.provider, target.credential, rejected=True)
 
     def deadlines(self, call: Call[Any], target: Target) -> base.Deadlines:
         """The smallest of what the caller, the provider and the service allow; never below 0."""
@@ -173,6 +177,89 @@ class Upstream:
             raise CostLimitExceeded(
                 f"{target.model.name} could cost {most} nano-USD, above the limit of {limit}"
             )
+
+
+class _Attempting:
+    """What `Upstream.attempt` makes. Not two generators within each other: every call has one."""
+
+    __slots__ = (
+        "_attempt",
+        "_call",
+        "_live",
+        "_settling",
+        "_span",
+        "_stream",
+        "_target",
+        "_upstream",
+    )
+
+    def __init__(
+        self, upstream: Upstream, call: Call[Any], target: Target, *, stream: bool
+    ) -> None:
+        self._upstream = upstream
+        self._call = call
+        self._target = target
+        self._stream = stream
+
+    async def __aenter__(self) -> tuple[TrackedAttempt, base.Adapter]:
+        upstream, call, target = self._upstream, self._call, self._target
+        self._attempt = attempt = await upstream.begin(call, target)
+        try:
+            self._live = live = await upstream.admit_attempt(attempt, call, target)
+            self._span = upstream.span(call, target, live, stream=self._stream)
+            return attempt, await self._dialled()
+        except BaseException as leaving:
+            self._over(leaving)
+            raise
+
+    async def _dialled(self) -> base.Adapter:
+        self._live.__enter__()
+        self._span.__enter__()
+        try:
+            await self._attempt.open()
+            self._attempt.dialled(self._span)
+            self._settling = self._upstream.settling(self._attempt, self._live)
+            return await self._settling.__aenter__()
+        except BaseException as leaving:
+            self._closed(leaving)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        leaving: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            try:
+                await self._settling.__aexit__(kind, leaving, trace)
+            except BaseException as other:
+                leaving = other
+                raise
+            finally:
+                self._closed(leaving)
+            if leaving is None:
+                await self._upstream.succeeded(self._call, self._target)
+        except BaseException as other:
+            leaving = other
+            raise
+        finally:
+            if leaving is not None:
+                self._over(leaving)
+
+    def _closed(self, leaving: BaseException | None) -> None:
+        # Settled before: the span ends with the reason it was given then.
+        self._span.__exit__(type(leaving) if leaving else None, leaving, None)
+        self._live.__exit__(None, None, None)
+
+    def _over(self, leaving: BaseException) -> None:
+        if not isinstance(leaving, GatewayError):
+            self._attempt.gone(leaving)
+            return
+        _explain(leaving, self._call, self._target)
+        if isinstance(leaving, ProviderCredentialRejected):
+            self._upstream.rejected(self._target)
+        self._attempt.failed(leaving)
 
 
 def _require_credential(target: Target) -> None:

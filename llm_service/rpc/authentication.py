@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import grpc
-
 from llm_service.domain.access import Principal
 from llm_service.errors import CallerUnauthenticated
 from llm_service.gateway.access.authenticator import REFUSAL, Authenticator
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from llm_service.rpc.interceptors import Context, Metadata
 
 HEADER = "authorization"
 
@@ -21,14 +18,14 @@ class Authentication:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
-    async def __call__(self, method: str, context: Context) -> Principal:
+    async def __call__(self, method: str, context: Context, metadata: Metadata) -> Principal:
         """Whoever makes the call. A bearer credential decides; without one the certificate does.
 
         Raises:
             CallerUnauthenticated: nobody this service knows.
             Overloaded, StorageUnavailable: this cannot be told now.
         """
-        credential = _bearer(context)
+        credential = _bearer(metadata)
         if credential is not None:
             return await self._authenticator.bearer(credential)
         if self._authenticator.takes_certificates:
@@ -41,13 +38,12 @@ class Authentication:
         raise CallerUnauthenticated(REFUSAL)
 
 
-def _bearer(context: Context) -> str | None:
+def _bearer(metadata: Metadata) -> str | None:
     """The credential of the one authorization header; None: there is none.
 
     Raises:
         CallerUnauthenticated: there are several, or it is no bearer credential.
     """
-    metadata: Any = context.invocation_metadata() or ()
     shown = [value for key, value in metadata if key == HEADER]
     if not shown:
         return None

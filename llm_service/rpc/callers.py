@@ -1,19 +1,15 @@
 """Who makes a call, told once to everything that works for it; and whether it may."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
-
-import grpc
 
 from llm_service.domain.access import ANYONE, Caller, Principal, Role
 from llm_service.errors import PermissionDenied
+from llm_service.rpc.interceptors import Context, Metadata
 from llm_service.rpc.tenancy import TENANT_HEADER
 from llm_service.telemetry import Telemetry
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
-Authenticate = Callable[[str, Context], Awaitable[Principal]]
-"""From a method and its call's context to whoever makes it.
+Authenticate = Callable[[str, Context, Metadata], Awaitable[Principal]]
+"""From a method, its call's context and metadata to whoever makes it.
 
 Raises:
     GatewayError: nobody the service knows.
@@ -23,7 +19,11 @@ NOBODY = Principal("anonymous")
 """Who calls a method that is for everybody: its credentials are not looked at."""
 
 
-async def anyone(method: str, context: Context) -> Principal:  # noqa: ARG001 - the interface
+async def anyone(
+    method: str,  # noqa: ARG001 - the interface
+    context: Context,  # noqa: ARG001
+    metadata: Metadata,  # noqa: ARG001
+) -> Principal:
     """Let everybody in, and let them do everything: the open loopback default."""
     return ANYONE
 
@@ -44,18 +44,18 @@ class Callers:
         self._authenticate = authenticate
         self._exempt = frozenset(method for method, role in roles.items() if role is None)
 
-    async def caller(self, method: str, context: Context) -> Caller:
+    async def caller(self, method: str, context: Context, metadata: Metadata) -> Caller:
         """Whoever makes the call; as `Authenticate`."""
         if method in self._exempt:
             principal = NOBODY
         else:
-            principal = await self._authenticate(method, context)
+            principal = await self._authenticate(method, context, metadata)
         return Caller(
             principal,
             method,
             context.peer() or "",
             self._telemetry.trace_id(),
-            _header(context, TENANT_HEADER),
+            _header(metadata, TENANT_HEADER),
         )
 
 
@@ -76,7 +76,7 @@ class Permits:
         raise PermissionDenied(f"this method needs the role {role}")
 
 
-def _header(context: Context, name: str) -> str:
+def _header(metadata: Metadata, name: str) -> str:
     """The one value of a header; "" if there is none, all of them if they contradict."""
-    metadata: Any = context.invocation_metadata() or ()
-    return ",".join(dict.fromkeys(str(value) for key, value in metadata if key == name))
+    values = [str(value) for key, value in metadata if key == name]
+    return ",".join(dict.fromkeys(values)) if values else ""

@@ -14,7 +14,7 @@ from llm_service.domain.access import CALLER
 from llm_service.rpc.audits import Audits, admitted
 from llm_service.rpc.callers import Callers, Permits
 from llm_service.rpc.door import Door
-from llm_service.rpc.interceptors import Context, Errors, Handler, Spans
+from llm_service.rpc.interceptors import Context, Errors, Handler, Metadata, Spans
 
 Behave = Callable[[Any, Context], Awaitable[Any]]
 
@@ -73,10 +73,11 @@ class Guards:
         enter = _always if standard else self.door.enter
 
         async def guarded(request: Any, context: Context) -> Any:
-            async with tracing(method, context), errors.around(method, context):
+            metadata: Any = context.invocation_metadata() or ()
+            async with tracing(method, context, metadata), errors.around(method, context):
                 enter()
                 async with auditing(request, context):
-                    caller = await callers.caller(method, context)
+                    caller = await callers.caller(method, context, metadata)
                     token = CALLER.set(caller)
                     try:
                         admitted(caller)
@@ -116,7 +117,11 @@ def _drained(behave: Any) -> Behave:
     return drained
 
 
-def _untraced(method: str, context: Context) -> AbstractAsyncContextManager[object]:  # noqa: ARG001 - as Spans.around
+def _untraced(
+    method: str,  # noqa: ARG001 - as Spans.around
+    context: Context,  # noqa: ARG001
+    metadata: Metadata,  # noqa: ARG001
+) -> AbstractAsyncContextManager[object]:
     return _NOTHING
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from types import TracebackType
@@ -19,6 +19,9 @@ from llm_service.telemetry import ServerCall, Telemetry
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+Metadata = Sequence[tuple[str, str | bytes]]
+"""What a call came with, as gRPC tells it: it makes all of it anew whenever it is asked."""
 
 Generation = Callable[[], int]
 """Of the configuration this replica works from, now."""
@@ -60,8 +63,9 @@ class Spans:
         if self._active == 0:
             self._idle.set()
 
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[object]:
-        metadata: Any = context.invocation_metadata() or ()
+    def around(
+        self, method: str, context: Context, metadata: Metadata
+    ) -> AbstractAsyncContextManager[object]:
         span = _CallSpan(self, self._telemetry.server_call(method, metadata), context)
         if self.generation is not None and method.startswith(_FROM_THE_SNAPSHOT):
             span.generation = self.generation()

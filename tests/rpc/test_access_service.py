@@ -320,7 +320,7 @@ async def test_a10_reflection_is_off_where_keys_are_asked_for(service, version):
 
 
 async def test_a10_reflection_that_is_switched_on_needs_no_key():
-    async def nobody(method, context):
+    async def nobody(method, context, metadata):
         raise AssertionError(method)
 
     async with running(authenticate=nobody) as server:

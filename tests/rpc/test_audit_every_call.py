@@ -120,7 +120,7 @@ async def test_a_call_refused_within_its_transaction_leaves_one_entry(service, r
 
 
 async def test_a_call_that_is_turned_away_is_nobodys(database_url):
-    async def nobody(called, context):
+    async def nobody(called, context, metadata):
         if any(owner in called for owner in (SERVICE, CONFIGS, WEBHOOKS, BUDGETS)):
             raise EtagMismatch("stands in for whatever an authenticator raises")
         return ANYONE
@@ -137,7 +137,7 @@ async def test_a_call_that_is_turned_away_is_nobodys(database_url):
 
 
 async def test_a_refused_call_is_in_the_chain_of_its_callers_tenant(database_url):
-    async def of_umbrella(called, context):
+    async def of_umbrella(called, context, metadata):
         return Principal("clientKeys/mallory", "umbrella", frozenset(Role))
 
     async with administered(database_url, authenticate=of_umbrella) as service:

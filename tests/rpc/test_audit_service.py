@@ -44,7 +44,7 @@ async def three(database_url):
     """Entries by alice of a success and a refusal, and one by bob of what is shared."""
     makers = [ALICE, ALICE, BOB]
 
-    async def authenticate(method, context):
+    async def authenticate(method, context, metadata):
         return makers.pop(0) if "ProviderAdmin" in method else ANYONE
 
     async with administered(database_url, authenticate=authenticate) as service:

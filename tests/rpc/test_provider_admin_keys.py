@@ -97,7 +97,7 @@ async def test_without_a_key_ring_nothing_is_rewrapped(database_url):
 async def test_to_a_tenants_caller_there_are_no_keys(database_url):
     principal = Principal("clientKeys/acme", "acme", frozenset(Role))
 
-    async def authenticate(method, context):
+    async def authenticate(method, context, metadata):
         return principal
 
     async with administered(database_url, authenticate=authenticate) as service:

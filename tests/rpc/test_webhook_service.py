@@ -265,7 +265,7 @@ async def test_a_watch_is_of_the_kinds_and_the_subject_it_names(service):
 
 
 async def test_a_tenants_caller_hears_of_no_other(database_url):
-    async def of_acme(called, context):
+    async def of_acme(called, context, metadata):
         return Principal("clientKeys/a", "acme", frozenset(Role))
 
     async with administered(database_url, authenticate=of_acme) as service:

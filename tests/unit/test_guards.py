@@ -21,6 +21,9 @@ class Context:
         self.task = None
         self.begun: list[str] = []
 
+    def invocation_metadata(self):
+        return ()
+
     async def write(self, reply):
         self.begun.append(reply)
         loop = asyncio.get_running_loop()
@@ -37,7 +40,7 @@ async def burst(request, context):
 def guarded(handler):
     everything = lambda *_: nullcontext()  # noqa: E731 - stands for every guard
 
-    async def caller(method, context):
+    async def caller(method, context, metadata):
         return Caller(ANYONE)
 
     guards = Guards(

@@ -147,8 +147,8 @@ async def test_a_retired_adapter_is_closed_after_its_last_call_and_only_once():
     opener = Opener()
     old = await opener.open()
 
-    with opener.manager.lease(old) as adapter:
-        with opener.manager.lease(old):
+    with old as adapter:
+        with old:
             await opener.open(replace(PROVIDER, version=2))
         assert old.retired
         assert not opener.adapters[0].gone.is_set()
@@ -158,11 +158,11 @@ async def test_a_retired_adapter_is_closed_after_its_last_call_and_only_once():
     assert adapter.closed == 1
 
 
-async def test_a_lease_ends_with_its_block_even_if_that_raises():
+async def test_a_use_ends_with_its_block_even_if_that_raises():
     opener = Opener()
     live = await opener.open()
 
-    with suppress(ValueError), opener.manager.lease(live):
+    with suppress(ValueError), live:
         raise ValueError
 
     assert live.uses == 0
@@ -202,7 +202,7 @@ async def test_a_sweep_closes_what_is_idle_and_leaves_what_is_in_use(monkeypatch
     used = await opener.open()
     await opener.open(PROVIDER, a_credential(PROVIDER, "idle"))
 
-    with opener.manager.lease(used):
+    with used:
         sweep = await sweeping(opener, monkeypatch, idle_seconds=-1)
         await closed(opener.adapters[1])
         await stopped(sweep)

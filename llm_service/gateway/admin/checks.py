@@ -194,7 +194,7 @@ class Checks:
         try:
             async with asyncio.timeout(seconds):
                 live = await manager.open(provider, credential)
-                with manager.lease(live) as adapter:
+                with live as adapter:
                     yield adapter
         except TimeoutError:
             raise ProviderTimeout(f"{provider.name} did not answer in time") from None
