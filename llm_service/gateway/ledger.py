@@ -98,7 +98,9 @@ class Uploads:
     def __init__(self, database: Database, capacity: int = _CAPACITY) -> None:
         self._database = database
         self._capacity = capacity
-        self._queue: deque[UsageRecord] = deque()
+        # As bytes: objects of calls that are over, kept here and there in memory until they are
+        # stored, made every later call slower (docs/adr/0036).
+        self._queue: deque[bytes] = deque()
         self._taken = 0  # out of the queue, since ever
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -118,7 +120,10 @@ class Uploads:
             raise Overloaded("usage records cannot be stored; new calls wait for the database")
 
     def add(self, record: UsageRecord) -> None:
-        self._queue.append(record)
+        self._keep(frames.settled(record))
+
+    def _keep(self, settled: Frame) -> None:
+        self._queue.append(settled.payload)
         self._arrived.set()
 
     async def run(self) -> None:
@@ -153,7 +158,7 @@ class Uploads:
                 await self._store_some(min(self._at_once, mark - self._taken))
 
     async def _store_some(self, count: int) -> None:
-        batch = list(islice(self._queue, count))
+        batch = list(map(frames.record, islice(self._queue, count)))
         try:
             # Whoever waits for it: the records are everybody's.
             with as_service():
@@ -229,8 +234,9 @@ class JournalledLedger(Uploads):
         self._append(frames.progress(attempt_id, so_far))
 
     def record(self, record: UsageRecord) -> None:
-        self._append(frames.settled(record))
-        self.add(record)
+        settled = frames.settled(record)
+        self._append(settled)
+        self._keep(settled)
 
     async def settled(self) -> None:
         """At once: what is appended is the system's."""

@@ -48,6 +48,11 @@ def settled(record: UsageRecord) -> Frame:
     return Frame(FrameKind.SETTLED, record.attempt_id, _encode(record))
 
 
+def record(settled_payload: bytes) -> UsageRecord:
+    """What `settled` was given."""
+    return _settled.decode(settled_payload)
+
+
 def unsettled(opened_payload: bytes, progress_payload: bytes | None) -> Unsettled:
     """An attempt whose dialling was not marked: it is taken to have been."""
     so_far = _progress.decode(progress_payload) if progress_payload else None

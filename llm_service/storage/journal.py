@@ -58,7 +58,7 @@ class Journal:
         self._sync_seconds = sync_seconds
         self._segment_bytes = min(segment_bytes, max(most_bytes // 8, 1))
         self._segments: list[_Segment] = []
-        self._held: dict[str, list[_Segment]] = {}
+        self._held: dict[str, tuple[_Segment, ...]] = {}
         self._rotations = 0
         self._bytes = 0
         self._retired: list[int] = []
@@ -127,9 +127,9 @@ class Journal:
         self._bytes += len(data)
         self._appended += len(data)
         for frame in frames:
-            holders = self._held.setdefault(frame.attempt_id, [])
+            holders = self._held.get(frame.attempt_id, ())
             if not holders or holders[-1] is not segment:
-                holders.append(segment)
+                self._held[frame.attempt_id] = (*holders, segment) if holders else segment.alone
                 segment.attempts += 1
         self._syncs.appended(len(frames))
 
@@ -218,12 +218,17 @@ class Journal:
         self._spoiled = True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Segment:
     path: Path
     descriptor: int
     size: int = 0
     attempts: int = 0
+    alone: "tuple[_Segment, ...]" = ()
+    """This one: what holds most attempts, made once."""
+
+    def __post_init__(self) -> None:
+        self.alone = (self,)
 
 
 class Orphan:
