@@ -159,6 +159,7 @@ class TrackedAttempt:
 
     def _accept(self, event: Accepted) -> None:
         self.accepted = True
+        self.evidence.shown = event.shown
         self._identify(event.provider_model, event.provider_request_id)
         self._warnings = event.warnings
 

@@ -16,7 +16,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Media, Modality, Part, Refusal, Text
 from llm_service.domain.usage import UsageSource
-from llm_service.providers.base import Accepted, AdapterEvent, BrokenOff, Ended
+from llm_service.providers.base import Accepted, AdapterEvent, BrokenOff, Ended, TokensShown
 from llm_service.providers.lenient import MOST_TOKENS
 
 # Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
@@ -32,6 +32,7 @@ class Evidence:
     """The provider's final word, else what it had said by then and our own estimate of the rest.
 
     Counts of a provider are cumulative: a later one replaces an earlier one, and none are added.
+    `shown`: the tokens it shows, which are as good as a count.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Evidence:
         self._kind = kind
         self._model = provider_model
         self._said: TokenUsage | None = None
+        self.shown: TokensShown | None = None
         self._final = False
         self._is_text = True
         # Of the latest count, what is beside all that came later. A count that comes before any
@@ -89,11 +91,25 @@ class Evidence:
 
     def usage(self) -> TokenUsage:
         if self._said is None:
-            return TokenUsage(self._input_tokens(), self._rest, estimated=True)
+            return self._seen or TokenUsage(self._input_tokens(), self._rest, estimated=True)
         if self._final or not self._rest:
             return self._said
         output = max(self._said.output_tokens, self._counted + self._rest)
         return replace(self._said, output_tokens=min(output, MOST_TOKENS), estimated=True)
+
+    @property
+    def _seen(self) -> TokenUsage | None:
+        """By the tokens that the provider showed; None: not by all, or it has said a count."""
+        shown = self.shown
+        if self._said is not None or shown is None or not shown.complete:
+            return None
+        if not shown.input_tokens and not shown.output_tokens:
+            return None
+        return TokenUsage(
+            min(shown.input_tokens, MOST_TOKENS) or self._input_tokens(),
+            min(shown.output_tokens, MOST_TOKENS),
+            estimated=not shown.input_tokens,
+        )
 
     async def weigh(self) -> None:
         """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
@@ -101,7 +117,7 @@ class Evidence:
         Nothing to count, or the provider's final word is there: nothing happens.
         """
         texts = list(self._texts)
-        if self._final or not texts:
+        if self._final or self._seen or not texts:
             return
         name = tokenizers.encoding_name(self._model)
         tokens = await asyncio.to_thread(tokenizers.count_named, name, "".join(texts))

@@ -74,12 +74,31 @@ class Answer:
 
 
 @dataclass(slots=True)
+class TokensShown:
+    """How many tokens of a stream its vendor has shown one by one; it grows as they come.
+
+    Attributes:
+        input_tokens: 0: it showed none.
+        output_tokens: of all that came; of no meaning once some of that came without its tokens.
+        complete: all that came, came with its tokens.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    complete: bool = True
+
+
+@dataclass(slots=True)
 class Accepted:
-    """The vendor took the call: always the first event of a stream."""
+    """The vendor took the call: always the first event of a stream.
+
+    `shown`: what the stream will have shown of its tokens; None: it is not looked for.
+    """
 
     provider_model: str = ""
     provider_request_id: str = ""
     warnings: tuple[Warning, ...] = ()
+    shown: TokensShown | None = field(default=None, compare=False)
 
 
 MOST_FINISH_MESSAGE = 4096

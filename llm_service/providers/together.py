@@ -29,6 +29,7 @@ DIALECT = Dialect(
     top_k=True,
     logprobs=Logprobs.NUMBER,
     reasoning=reasoning.together,
+    shows_tokens=True,
     strict=False,
     parallel=False,
     thoughts=Thoughts.REASONING,

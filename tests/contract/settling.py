@@ -50,6 +50,7 @@ COUNTABLE = {
     "deepseek",
     "groq",
     "ollama",
+    "together",
 }
 
 

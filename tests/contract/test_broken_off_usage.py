@@ -33,8 +33,8 @@ TELLING = [
 ALL = {kind.label: kind for kind in (*KINDS.values(), CLAUDE, *TELLING)}
 every_kind = pytest.mark.parametrize("kind", ALL.values(), ids=list(ALL))
 
-# Who can be asked what an answer used that broke off, or says it on the way.
-TOLD = {"anthropic", "openrouter", "bedrock's Claude", "continuous"}
+# Who can be asked what an answer used that broke off, or says or shows it on the way.
+TOLD = {"anthropic", "openrouter", "fireworks", "bedrock's Claude", "continuous"}
 # Who can be asked what a text comes to, of a vocabulary of their own, and not what went in.
 MEASURED = {"xai", "vllm", "llama.cpp", "tgi"}
 # The others' vocabularies are their own and their counts come at the end alone: what breaks off is

@@ -1,6 +1,6 @@
 """The Chat Completions API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from llm_service import errors
@@ -8,7 +8,7 @@ from llm_service.domain import estimates
 from llm_service.domain.completion import ContentFilter, FilterStage
 from llm_service.domain.provider import Model
 from llm_service.providers.base import Call, Embeddings, EmbeddingsCall, TokenCount
-from llm_service.providers.chat import embedding, failures, models, request, structured
+from llm_service.providers.chat import embedding, failures, models, request, shown, structured
 from llm_service.providers.chat.decoder import ChatDecoder
 from llm_service.providers.chat.dialect import Dialect, Thoughts
 from llm_service.providers.vendor import EVENT_STREAM, JSON, Ask, Exchange
@@ -22,11 +22,14 @@ class ChatApi:
 
     def exchange(self, call: Call, *, stream: bool) -> Exchange:
         body, warnings = request.body(call, self._dialect, stream=stream)
+        decoder: Callable[..., ChatDecoder] = ChatDecoder
+        if stream and (self._dialect.shows_tokens or shown.is_asked(call)):
+            decoder = partial(shown.ShowingDecoder, reads_input=shown.is_text(call))
         return Exchange(
             "/chat/completions",
             body,
             partial(
-                ChatDecoder,
+                decoder,
                 self._dialect.kind,
                 marks_end=self._dialect.marks_end,
                 keeps_thoughts=self._dialect.thoughts is not Thoughts.DROPPED,

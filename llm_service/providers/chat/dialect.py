@@ -96,6 +96,8 @@ class Dialect:
             that ends after a reason to finish.
         include_usage: a stream tells usage only when asked; some vendors refuse to be asked.
         continuous_usage: a stream tells usage with every piece of it when asked.
+        shows_tokens: a stream may show its tokens, which are counted then.
+        return_token_ids: and lists them all when asked.
         json_schema: takes an answer's schema; else a forced tool brings it about.
         strict: knows `strict` of a function.
         parallel: knows `parallel_tool_calls`.
@@ -134,6 +136,8 @@ class Dialect:
     marks_end: bool = True
     include_usage: bool = True
     continuous_usage: bool = False
+    shows_tokens: bool = False
+    return_token_ids: bool = False
     json_schema: bool = True
     strict: bool = True
     parallel: bool = True

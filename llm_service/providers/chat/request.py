@@ -49,6 +49,8 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
             shaped["stream_options"] = {"include_usage": True}
             if dialect.continuous_usage:
                 shaped["stream_options"]["continuous_usage_stats"] = True
+        if dialect.return_token_ids:
+            shaped["return_token_ids"] = True
     shaped |= _options(call.options_json)
     return msgspec.json.encode(shaped), dropped.warnings()
 

@@ -1,7 +1,8 @@
 """The answers of Chat Completions as they lie on the wire, whole or in chunks.
 
 Only the structure is typed. Leaves are `Any`, for vendors differ in them (a `content` may be a
-list, an `index` may be missing); whoever reads a leaf checks it. Other fields are skipped unparsed.
+list, an `index` may be missing); whoever reads a leaf checks it. Other fields are skipped unparsed,
+and so are lists of tokens, which may be as long as what was asked.
 """
 
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import msgspec
 
 from llm_service.providers.vendor_json import parse
+
+_NOTHING = msgspec.Raw()
 
 
 class Function(msgspec.Struct, gc=False):
@@ -48,6 +51,7 @@ class Delta(msgspec.Struct, gc=False):
     audio: Any = None
     images: Any = None
     executed_tools: Any = None
+    token_id: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -62,6 +66,8 @@ class Choice(msgspec.Struct, gc=False):
     logprobs: Any = None
     usage: Any = None
     content_filter_results: Any = None
+    token_ids: msgspec.Raw = _NOTHING
+    prompt_token_ids: msgspec.Raw = _NOTHING
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -78,6 +84,7 @@ class Chunk(msgspec.Struct, gc=False):
     search_results: Any = None
     x_groq: Any = None
     prompt_filter_results: Any = None
+    prompt_token_ids: msgspec.Raw = _NOTHING
 
 
 _decode = msgspec.json.Decoder(Chunk).decode

@@ -76,7 +76,7 @@ VENDORS: dict[str, Rules] = {
         efforts=frozenset(("none", "low", "medium", "high", "xhigh")),
     ),
     "fireworks": Rules(
-        fields=_OPENAI | {"top_k", "min_p"},
+        fields=_OPENAI | {"top_k", "min_p", "return_token_ids"},
         assistant=_NO_REFUSAL | {"reasoning_content"},
         blocks=_SEEING,
     ),

@@ -1,6 +1,7 @@
 """What a vendor of Chat Completions says: answers whole and streamed, and errors."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -84,13 +85,22 @@ def stream(said: Said, asked: Asked, kind: str = "openai") -> Reply:
             chunks.append(_chunk(said, {"tool_calls": [grown]}))
     chunks.append(_chunk(said, {}, _FINISH[said.finish]))
     options = asked.json.get("stream_options") or {}
-    if options.get("continuous_usage_stats"):
-        _tell_as_it_goes(chunks, said)
+    _tell_on_the_way(chunks, said, asked.json, kind)
     if options.get("include_usage") or kind in ("mistral", "openrouter", "together"):
         told = {**_head(said, "chat.completion.chunk"), "choices": [], "usage": usage(said)}
         chunks.append(told)
     events = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
     return Reply(200, _EVENTS, [*events, b"data: [DONE]\n\n"])
+
+
+def _tell_on_the_way(chunks: list[dict[str, Any]], said: Said, asked: Any, kind: str) -> None:
+    """What a vendor tells of its tokens beside the text."""
+    if (asked.get("stream_options") or {}).get("continuous_usage_stats"):
+        _tell_as_it_goes(chunks, said)
+    if asked.get("return_token_ids"):
+        _show_tokens(chunks, said)
+    if kind == "together":
+        _show_each_token(chunks, said)
 
 
 def _tell_as_it_goes(chunks: list[dict[str, Any]], said: Said) -> None:
@@ -100,6 +110,34 @@ def _tell_as_it_goes(chunks: list[dict[str, Any]], said: Said) -> None:
         text += chunk["choices"][0]["delta"].get("content") or ""
         tokens = replace(said.tokens, output=own_tokens(text))
         chunk["usage"] = usage(replace(said, tokens=tokens))
+
+
+def _show_tokens(chunks: list[dict[str, Any]], said: Said) -> None:
+    """The tokens of each chunk, and of what went in, by a vocabulary of its own (Fireworks)."""
+    chunks[0]["prompt_token_ids"] = list(range(said.tokens.input))
+    text = ""
+    for chunk in chunks:
+        (choice,) = chunk["choices"]
+        before = own_tokens(text)
+        text += "".join(_says(choice["delta"]))
+        choice["token_ids"] = list(range(before, own_tokens(text)))
+
+
+def _show_each_token(chunks: list[dict[str, Any]], said: Said) -> None:
+    """The token that a chunk is, except where it is several, and one it had guessed (Together)."""
+    texts = 0
+    for number, chunk in enumerate(chunks):
+        delta = chunk["choices"][0]["delta"]
+        is_text = bool(delta.get("content"))
+        texts += is_text
+        delta["token_id"] = number if is_text and said.pieces == 0 and texts != 2 else None
+
+
+def _says(delta: dict[str, Any]) -> Iterator[str]:
+    for name in ("content", "reasoning_content", "refusal"):
+        yield delta.get(name) or ""
+    for call in delta.get("tool_calls", ()):
+        yield call["function"].get("arguments", "")
 
 
 def error(name: str) -> Reply | None:
