@@ -119,9 +119,8 @@ class Evidence:
         texts = list(self._texts)
         if self._final or self._seen or not texts:
             return
-        name = tokenizers.encoding_name(self._model)
+        name, own = tokenizers.vocabulary(self._kind, self._model)
         tokens = await asyncio.to_thread(tokenizers.count_named, name, "".join(texts))
-        own = tokenizers.is_own(self._kind, self._model)
         if not own and len(texts) <= tokens * _PIECES_PER_TOKEN:
             tokens = max(tokens, len(texts))
         self._weighed = len(texts), tokens

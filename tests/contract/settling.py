@@ -10,6 +10,7 @@ from fakes.said import Said, Tokens, own_tokens
 from vendor_server import Asked, Reply, Vendor, vendor_server
 
 from llm_service import providers
+from llm_service.catalog import tokenizers
 from llm_service.domain.completion import PartDelta, PartStarted, RoutingOptions
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError
@@ -40,7 +41,7 @@ WORDS = [
 ]
 SAID = Said(text=" ".join(WORDS), tokens=Tokens(input=11, output=len(WORDS)), pieces=0)
 
-# Whose vocabulary is one we have, who send a token at a time, or who say their count on the way.
+# Whose vocabulary is OpenAI's, who send a token at a time, or who say their count on the way.
 COUNTABLE = {
     "openai",
     "openai by Responses",
@@ -51,7 +52,10 @@ COUNTABLE = {
     "groq",
     "ollama",
     "together",
+    "bedrock's gpt-oss",
 }
+# Whose vocabulary is Mistral's.
+TEKKEN = {"mistral", "bedrock's Mistral"}
 
 
 def says(kind: Kind) -> Said:
@@ -61,7 +65,10 @@ def says(kind: Kind) -> Said:
 
 def size(kind: Kind, words: int) -> int:
     """How many tokens the first so many words are to the vendor."""
-    return words if kind.label in COUNTABLE else own_tokens(" ".join(WORDS[:words]))
+    text = " ".join(WORDS[:words])
+    if kind.label in TEKKEN:
+        return tokenizers.count_named(tokenizers.TEKKEN, text)
+    return words if kind.label in COUNTABLE else own_tokens(text)
 
 
 def events_of(kind: Kind, asked: Asked) -> list[bytes]:

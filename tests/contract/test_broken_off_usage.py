@@ -8,6 +8,7 @@ import pytest
 from every_vendor import KINDS
 from settling import (
     COUNTABLE,
+    TEKKEN,
     WORDS,
     cut_after,
     events_of,
@@ -26,11 +27,18 @@ COMPATIBLE = KINDS["openai-compatible"]
 CLAUDE = replace(
     KINDS["bedrock"], model="eu.anthropic.claude-sonnet-4-5-20250929-v1:0", label="bedrock's Claude"
 )
+OPEN = [
+    replace(KINDS["mistral"], model="mistral-large-2512"),
+    replace(KINDS["bedrock"], model="openai.gpt-oss-120b-1:0", label="bedrock's gpt-oss"),
+    replace(
+        KINDS["bedrock"], model="mistral.mistral-large-3-675b-instruct", label="bedrock's Mistral"
+    ),
+]
 TELLING = [
     replace(COMPATIBLE, settings={"token_counts": how}, label=how)
     for how in ("continuous", "vllm", "llama.cpp", "tgi")
 ]
-ALL = {kind.label: kind for kind in (*KINDS.values(), CLAUDE, *TELLING)}
+ALL = {kind.label: kind for kind in (*KINDS.values(), CLAUDE, *OPEN, *TELLING)}
 every_kind = pytest.mark.parametrize("kind", ALL.values(), ids=list(ALL))
 
 # Who can be asked what an answer used that broke off, or says or shows it on the way.
@@ -39,7 +47,7 @@ TOLD = {"anthropic", "openrouter", "fireworks", "bedrock's Claude", "continuous"
 MEASURED = {"xai", "vllm", "llama.cpp", "tgi"}
 # The others' vocabularies are their own and their counts come at the end alone: what breaks off is
 # an estimate of ours, by a vocabulary that is not theirs.
-NEAR = COUNTABLE | TOLD | MEASURED
+NEAR = COUNTABLE | TEKKEN | TOLD | MEASURED
 
 
 def is_near(told: int, made: int) -> bool:

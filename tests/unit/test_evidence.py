@@ -9,6 +9,7 @@ from llm_service.domain.usage import UsageSource
 from llm_service.gateway.evidence import Evidence
 
 TEXT = "The quick brown fox jumps over the lazy dog, 世界, again and again."
+FRENCH = "Le chêne un jour dit au roseau : « Vous avez bien sujet d'accuser la nature. »"
 TOKENS = tokenizers.count(tokenizers.load("o200k_base"), TEXT)
 
 
@@ -112,15 +113,58 @@ async def test_a_count_is_of_no_use_once_more_has_come():
 
 
 @pytest.mark.parametrize(
-    ("kind", "model", "own"),
+    ("kind", "model", "name"),
     [
-        ("openai", "anything", True),
-        ("azure", "my-deployment", True),
-        ("openrouter", "openai/gpt-5.1", True),
-        ("openai-compatible", "o3", True),
-        ("openai-compatible", "olmo-2", False),
-        ("anthropic", "claude-x", False),
+        ("openai", "anything", "o200k_base"),
+        ("azure", "my-deployment", "o200k_base"),
+        ("openrouter", "openai/gpt-5.1", "o200k_base"),
+        ("openrouter", "openai/gpt-3.5-turbo", "cl100k_base"),
+        ("openai-compatible", "o3", "o200k_base"),
+        ("groq", "openai/gpt-oss-120b", "o200k_base"),
+        ("fireworks", "accounts/fireworks/models/gpt-oss-20b", "o200k_base"),
+        ("ollama", "gpt-oss:20b", "o200k_base"),
+        ("bedrock", "openai.gpt-oss-120b-1:0", "o200k_base"),
+        ("bedrock", "us.openai.gpt-oss-20b-1:0", "o200k_base"),
+        ("mistral", "mistral-large-latest", "tekken"),
+        ("mistral", "mistral-small-2603", "tekken"),
+        ("mistral", "mistral-small-2409", "tekken"),
+        ("mistral", "codestral-2508", "tekken"),
+        ("mistral", "open-mistral-nemo", "tekken"),
+        ("bedrock", "mistral.mistral-large-3-675b-instruct", "tekken"),
+        ("bedrock", "mistral.ministral-3-8b-instruct", "tekken"),
+        ("together", "mistralai/Mistral-Small-24B-Instruct-2501", "tekken"),
+        ("ollama", "mistral-small3.2", "tekken"),
+        ("ollama", "devstral", "tekken"),
     ],
 )
-def test_whose_models_are_openais(kind, model, own):
-    assert tokenizers.is_own(kind, model) is own
+def test_a_model_is_counted_by_a_vocabulary_of_its_own_wherever_it_is(kind, model, name):
+    assert tokenizers.vocabulary(kind, model) == (name, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("openai-compatible", "olmo-2"),
+        ("anthropic", "claude-x"),
+        ("bedrock", "amazon.nova-pro-v1:0"),
+        ("bedrock", "mistral.mistral-large-2402-v1:0"),
+        ("bedrock", "us.mistral.pixtral-large-2502-v1:0"),
+        ("mistral", "mistral-large-2411"),
+        ("mistral", "mistral-medium-2312"),
+        ("mistral", "codestral-2405"),
+        ("mistral", "open-mixtral-8x22b"),
+        ("mistral", "zai-glm-5-2"),  # it serves others' models too
+        ("ollama", "mistral"),
+        ("openrouter", "some/mistral-large-merge"),
+    ],
+)
+def test_others_are_counted_by_one_that_is_near_at_best(kind, model):
+    assert tokenizers.vocabulary(kind, model) == ("o200k_base", False)
+
+
+async def test_a_mistral_models_text_is_counted_by_tekken():
+    evidence = heard(FRENCH, kind="mistral", model="mistral-large-2512")
+
+    await evidence.weigh()
+
+    assert evidence.usage() == TokenUsage(5, 22, estimated=True)

