@@ -204,9 +204,18 @@ async def test_a_tool_call_comes_in_pieces_of_any_size_whatever_came_before():
 async def test_a_models_options_may_have_any_server_show_them():
     asked = call(options_json='{"return_token_ids": true}')
     first = chunk("Hello", [1, 2, 3])
-    first["choices"][0]["prompt_token_ids"] = [1] * 7  # as SGLang has it; vLLM beside the choices
+    first["choices"][0]["prompt_token_ids"] = [1] * 7  # Fireworks names both places
 
     assert await shown(COMPATIBLE, first, asked=asked) == TokensShown(7, 3)
+
+
+async def test_counts_that_a_server_says_unasked_are_read_without_a_setting():
+    first = chunk("Hello", usage={"prompt_tokens": 9, "completion_tokens": 2})
+
+    usage, source = await settled(COMPATIBLE, first)
+
+    assert (usage.input_tokens, usage.output_tokens) == (9, 2)
+    assert source is UsageSource.PROGRESS
 
 
 async def test_a_vendor_that_counts_has_its_count_before_its_tokens():

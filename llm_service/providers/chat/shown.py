@@ -1,8 +1,8 @@
 """The tokens themselves, where a vendor shows them beside the text they make.
 
-Fireworks, vLLM and SGLang list those of each piece when asked (`return_token_ids`) and, once, those
-of what went in; pieces may hold several, and text may come later than its tokens. Together has one
-id in a piece that is a token.
+Fireworks and vLLM list those of each piece when asked (`return_token_ids`) and, once, those of what
+went in; a piece may hold several, and text may come later than its tokens. Together has one id in a
+piece that is a token.
 """
 
 from typing import Any
