@@ -3,6 +3,7 @@
 import asyncio
 import re
 import select
+import sys
 from collections.abc import Callable
 from typing import cast
 
@@ -32,6 +33,37 @@ class Connection(asyncio.Protocol):
 
     `on_closed` is told once it is gone. The parser calls the methods named `on_…`.
     """
+
+    # There is one for every open stream.
+    __slots__ = (
+        "_buffered",
+        "_busy",
+        "_deadline",
+        "_head_bytes",
+        "_interim",
+        "_keep_alive",
+        "_late",
+        "_loop",
+        "_on_closed",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_poll",
+        "_quiet_bytes",
+        "_surplus",
+        "_timer",
+        "_transport",
+        "_until_close",
+        "_waiter",
+        "complete",
+        "failure",
+        "head_complete",
+        "headers",
+        "lost",
+        "on_body",
+        "status",
+        "usable_until",
+    )
 
     _transport: asyncio.Transport
 
@@ -119,7 +151,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes += len(name) + len(value)
         if self.head_complete:  # a trailer
             return
-        key = name.decode("latin-1").lower()
+        key = sys.intern(name.decode("latin-1").lower())  # the same in every answer
         text = value.decode("latin-1")
         known = self.headers.get(key)
         self.headers[key] = text if known is None else f"{known}, {text}"

@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from importlib import metadata
 from ipaddress import ip_address
 
@@ -77,7 +77,7 @@ class Egress:
         self._resolve = resolve or _look_up
         self._user_agent = f"llm-service/{metadata.version('llm-service')}"
         self._idle: dict[Origin, deque[Connection]] = {}
-        self._live: set[Connection] = set()
+        self._live: dict[Connection, Origin] = {}
         self._empty = asyncio.Event()
         self._closed = False
 
@@ -144,9 +144,7 @@ class Egress:
             connection = await self._dial(endpoint, connect_timeout, by)
         if on_send is not None:
             on_send()
-        return await exchange(
-            connection, head, body, by, lambda connection: self._release(origin, connection)
-        )
+        return await exchange(connection, head, body, by, self._release)
 
     async def aclose(self) -> None:
         """Abort every connection, and let none be pooled any more."""
@@ -171,10 +169,10 @@ class Egress:
             connection.abort()
         return None
 
-    def _release(self, origin: Origin, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         if not connection.finish():
             return
-        idle = self._idle.setdefault(origin, deque())
+        idle = self._idle.setdefault(self._live[connection], deque())
         if self._closed or len(idle) >= MAX_IDLE_PER_ORIGIN:
             connection.abort()
             return
@@ -183,9 +181,9 @@ class Egress:
             idle.popleft().abort()
         idle.append(connection)
 
-    def _forget(self, origin: Origin, connection: Connection) -> None:
-        self._live.discard(connection)
-        idle = self._idle.get(origin)
+    def _forget(self, connection: Connection) -> None:
+        origin = self._live.pop(connection, None)
+        idle = self._idle.get(origin) if origin is not None else None
         if idle and connection in idle:
             idle.remove(connection)
         if not self._live:
@@ -251,13 +249,13 @@ class Egress:
         if secure and self._tls is None:
             self._tls = await asyncio.to_thread(_tls_context, self._ca_file)
         _, connection = await loop.create_connection(
-            lambda: Connection(loop, partial(self._forget, endpoint.origin)),
+            lambda: Connection(loop, self._forget),
             address,
             endpoint.port,
             ssl=self._tls if secure else None,
             server_hostname=endpoint.host if secure else None,
         )
-        self._live.add(connection)
+        self._live[connection] = endpoint.origin
         return connection
 
 
