@@ -1,6 +1,7 @@
 """The one door out: checking a target, dialling it, and the pool of open connections."""
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -255,6 +256,8 @@ class Egress:
             ssl=self._tls if secure else None,
             server_hostname=endpoint.host if secure else None,
         )
+        if connection.lost:  # before anybody could use it; nobody is told of it again
+            raise ConnectionResetError(errno.ECONNRESET, "the connection closed at once")
         self._live[connection] = endpoint.origin
         return connection
 

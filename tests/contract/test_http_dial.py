@@ -14,6 +14,8 @@ from cryptography.x509.oid import NameOID
 from scripted_peer import ScriptedPeer, sized
 
 from llm_service.errors import EgressDenied, ProviderTimeout, ProviderUnreachable
+from llm_service.providers import egress as module
+from llm_service.providers.connection import Connection
 from llm_service.providers.egress import Egress, _tls_context
 
 OK = sized(b"ok", b"connection: close")
@@ -316,3 +318,19 @@ async def test_tls_and_names_are_checked_by_default():
     assert tls.verify_mode is ssl.CERT_REQUIRED
     assert tls.check_hostname
     assert tls.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_connection_that_is_lost_at_once_was_never_used_and_is_not_kept(monkeypatch):
+    class Lost(Connection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.abort()
+
+    monkeypatch.setattr(module, "Connection", Lost)
+    egress = Egress([INNER])
+    async with ScriptedPeer([OK]) as peer, asyncio.timeout(5):
+        with pytest.raises(ProviderUnreachable) as failure:
+            await fetch(egress, f"http://{INNER}:{peer.port}")
+        await egress.aclose()
+
+    assert not failure.value.may_have_cost
