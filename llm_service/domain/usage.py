@@ -29,7 +29,9 @@ class UsageSource(StrEnum):
     PROVIDER = "provider"
     """The provider's own final counts."""
     PROGRESS = "progress"
-    """The provider's counts of a stream that did not end: on the way, or asked for afterwards."""
+    """The provider's counts of a stream that ended without one: said on the way, or asked for
+    afterwards, or the tokens it showed, counted.
+    """
     ESTIMATE = "estimate"
     """Our own count of what went over and came back, or of some of it."""
 

@@ -346,7 +346,7 @@ class Drains:
 
 
 class _Closing:
-    """What `Drains.closing` makes: of every attempt there is one, so it is no generator."""
+    """What `Drains.closing` makes: most attempts have one, so it is no generator."""
 
     __slots__ = ("_adapter", "_attempt", "_drains", "_lease")
 
@@ -372,7 +372,6 @@ class _Closing:
         try:
             await self._drains.count(self._attempt, self._adapter, self._lease)
         except BaseException as other:
-            leaving = other
+            self._attempt.broken_off(other)
             raise
-        finally:
-            self._attempt.broken_off(leaving)
+        self._attempt.broken_off(leaving)

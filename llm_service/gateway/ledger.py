@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
+import msgspec
+
 from llm_service.domain.access import as_service
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
@@ -158,7 +160,8 @@ class Uploads:
                 await self._store_some(min(self._at_once, mark - self._taken))
 
     async def _store_some(self, count: int) -> None:
-        batch = list(map(frames.record, islice(self._queue, count)))
+        taken = list(islice(self._queue, count))
+        batch = [record for one in taken if (record := _read(one)) is not None]
         try:
             # Whoever waits for it: the records are everybody's.
             with as_service():
@@ -168,8 +171,8 @@ class Uploads:
             self._at_once = _PROBE
             raise
         self._at_once = _BATCH
-        self._taken += len(batch)
-        for _ in batch:
+        self._taken += len(taken)
+        for _ in taken:
             self._queue.popleft()
         if self.holds is not None:
             self.holds.stored([record.attempt_id for record in batch])
@@ -183,6 +186,15 @@ class Uploads:
 
     def stored(self, records: Sequence[UsageRecord]) -> None:
         """Those are in the database."""
+
+
+def _read(settled: bytes) -> UsageRecord | None:
+    """None: it cannot be made out, which would be a bug of ours and must not hold up the others."""
+    try:
+        return frames.record(settled)
+    except msgspec.MsgspecError:
+        logger.critical("a usage record of %d bytes cannot be read", len(settled), exc_info=True)
+        return None
 
 
 def _in_order(records: Sequence[UsageRecord]) -> list[UsageRecord]:

@@ -214,8 +214,8 @@ class _Attempting:
 
     async def _dialled(self) -> base.Adapter:
         self._live.__enter__()
-        self._span.__enter__()
         try:
+            self._span.__enter__()
             await self._attempt.open()
             self._attempt.dialled(self._span)
             self._settling = self._upstream.settling(self._attempt, self._live)
@@ -230,27 +230,36 @@ class _Attempting:
         leaving: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # No name may keep what is raised here: its traceback has this frame, which has the call.
         try:
-            try:
-                await self._settling.__aexit__(kind, leaving, trace)
-            except BaseException as other:
-                leaving = other
-                raise
-            finally:
-                self._closed(leaving)
+            await self._ended(kind, leaving, trace)
             if leaving is None:
                 await self._upstream.succeeded(self._call, self._target)
         except BaseException as other:
-            leaving = other
+            self._over(other)
             raise
-        finally:
-            if leaving is not None:
-                self._over(leaving)
+        if leaving is not None:
+            self._over(leaving)
+
+    async def _ended(
+        self,
+        kind: type[BaseException] | None,
+        leaving: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._settling.__aexit__(kind, leaving, trace)
+        except BaseException as other:
+            self._closed(other)
+            raise
+        self._closed(leaving)
 
     def _closed(self, leaving: BaseException | None) -> None:
         # Settled before: the span ends with the reason it was given then.
-        self._span.__exit__(type(leaving) if leaving else None, leaving, None)
-        self._live.__exit__(None, None, None)
+        try:
+            self._span.__exit__(type(leaving) if leaving else None, leaving, None)
+        finally:
+            self._live.__exit__(None, None, None)
 
     def _over(self, leaving: BaseException) -> None:
         if not isinstance(leaving, GatewayError):

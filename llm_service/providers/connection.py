@@ -3,7 +3,6 @@
 import asyncio
 import re
 import select
-import sys
 from collections.abc import Callable
 from typing import cast
 
@@ -25,6 +24,20 @@ _NO_BODY = frozenset((204, 304))
 _CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 _OK = 200
+# Header names that many answers have: kept once, not with every open stream.
+_USUAL = {
+    name: name
+    for name in (
+        *("alt-svc", "cache-control", "cf-cache-status", "cf-ray", "connection"),
+        *("content-encoding", "content-length", "content-type", "date", "keep-alive"),
+        *("openai-organization", "openai-processing-ms", "openai-version", "request-id", "server"),
+        *("set-cookie", "strict-transport-security", "transfer-encoding", "vary", "via"),
+        *("x-content-type-options", "x-envoy-upstream-service-time", "x-request-id"),
+        *("x-ratelimit-limit-requests", "x-ratelimit-limit-tokens"),
+        *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"),
+        *("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"),
+    )
+}
 _KEEP_ALIVE_TIMEOUT = re.compile(r"timeout=([0-9]{1,6})")
 
 
@@ -151,7 +164,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes += len(name) + len(value)
         if self.head_complete:  # a trailer
             return
-        key = sys.intern(name.decode("latin-1").lower())  # the same in every answer
+        key = name.decode("latin-1").lower()
+        key = _USUAL.get(key, key)
         text = value.decode("latin-1")
         known = self.headers.get(key)
         self.headers[key] = text if known is None else f"{known}, {text}"
@@ -255,13 +269,18 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def is_closing(self) -> bool:
+        """Gone, or about to be: what is written would go nowhere."""
+        return self.lost or self._transport.is_closing()
+
+    @property
     def is_quiet(self) -> bool:
         """Open, and nothing waits to be read, not even the end.
 
         The event loop may not have come round to telling us; a request written now could be lost,
         and may not be sent again.
         """
-        if self.lost or self._transport.is_closing():
+        if self.is_closing:
             return False
         if self._poll is None:
             self._poll = select.poll()

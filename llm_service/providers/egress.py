@@ -256,7 +256,7 @@ class Egress:
             ssl=self._tls if secure else None,
             server_hostname=endpoint.host if secure else None,
         )
-        if connection.lost:  # before anybody could use it; nobody is told of it again
+        if connection.is_closing:  # before anybody could use it; nobody is told of it again
             raise ConnectionResetError(errno.ECONNRESET, "the connection closed at once")
         self._live[connection] = endpoint.origin
         return connection

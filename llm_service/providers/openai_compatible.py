@@ -41,7 +41,13 @@ KIND = ProviderKind(
 )
 
 # Not all of them send [DONE].
-_DIALECT = Dialect(kind=KIND.kind, marks_end=False, video=True, embeddings=EmbeddingRules())
+_DIALECT = Dialect(
+    kind=KIND.kind,
+    shows_tokens_if_asked=True,
+    marks_end=False,
+    video=True,
+    embeddings=EmbeddingRules(),
+)
 _RESPONSES = dialect.Dialect(
     kind=KIND.kind, allowed_tools=False, breakpoints=False, vocabulary=False
 )

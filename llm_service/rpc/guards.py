@@ -78,6 +78,9 @@ class Guards:
                 enter()
                 async with auditing(request, context):
                     caller = await callers.caller(method, context, metadata)
+                    del (
+                        metadata
+                    )  # the credential is in it, and this frame lives as long as a stream
                     token = CALLER.set(caller)
                     try:
                         admitted(caller)

@@ -10,10 +10,12 @@ from settling import gateway
 from vendor_server import Reply
 
 from llm_service import providers
-from llm_service.domain.content import Media, Modality, Part
+from llm_service.domain.completion import FinishReason
+from llm_service.domain.content import Media, Modality, Part, Text, ToolResult
 from llm_service.domain.usage import UsageSource
 from llm_service.errors import GatewayError
 from llm_service.providers.base import Accepted, Account, TokensShown
+from llm_service.providers.chat.shown import is_text
 from llm_service.providers.egress import Egress
 
 FIREWORKS = KINDS["fireworks"]
@@ -56,10 +58,10 @@ async def shown(kind, *chunks, asked=None) -> TokensShown:
     return accepted.shown
 
 
-def body_of(kind, *, stream: bool, **more) -> dict:
+def body_of(kind, *said, stream: bool, **more) -> dict:
     account = Account("http://127.0.0.1:1/v1", {}, "sk-0123456789abcdef")
     adapter = providers.connect(kind, account, Egress(allow=("127.0.0.1",)))
-    return json.loads(adapter._api.exchange(call(**more), stream=stream).body)
+    return json.loads(adapter._api.exchange(call(*said, **more), stream=stream).body)
 
 
 def test_fireworks_is_asked_for_the_tokens_of_a_stream():
@@ -147,10 +149,54 @@ async def test_strange_tokens_break_no_stream():
     ]
     for kind in (FIREWORKS, TOGETHER):
         async with gateway(kind) as gate:
-            gate.vendor.replies.append(cut([*chunks], cut=False))
+            whole = cut(chunks, cut=False)
+            whole.pieces.append(b"data: [DONE]\n\n")
+            gate.vendor.replies.append(whole)
             record = await gate.streamed()
-        assert record.error_reason in ("", "PROVIDER_PROTOCOL_ERROR")
+        assert (record.error_reason, record.finish_reason) == ("", FinishReason.STOP)
         assert record.attempt.usage.output_tokens < 10
+
+
+@pytest.mark.parametrize(
+    "unshown",
+    [
+        {"message": {"content": "word " * 200}},
+        {"delta": {"reasoning_details": [{"type": "reasoning.text", "text": "word " * 200}]}},
+    ],
+)
+async def test_content_that_came_without_its_tokens_is_estimated_however_it_came(unshown):
+    first = chunk(delta={"role": "assistant"}, prompt_token_ids=[1] * 300)
+    without = {"id": "c", "model": "m", "choices": [{"index": 0} | unshown]}
+
+    usage, source = await settled(FIREWORKS, first, without)
+
+    assert usage.output_tokens > 100
+    assert source is UsageSource.ESTIMATE
+
+
+async def test_a_piece_that_ends_in_an_error_is_counted_with_its_tokens():
+    broken = chunk(" and five more", [1] * 5)
+    broken["choices"][0]["error"] = {"message": "no", "code": 500}
+
+    assert await shown(FIREWORKS, chunk("Two", [1, 2]), broken) == TokensShown(0, 7)
+
+
+async def test_an_image_within_a_tool_s_answer_is_an_image():
+    image = Part(Media(Modality.IMAGE, uri="https://a.example/i.png"))
+
+    assert not is_text(call(user(Part(ToolResult("1", "look", (image,))))))
+
+
+def test_what_is_too_long_to_be_listed_is_not_asked_for():
+    long = user(Part(Text("word " * 400_000)))
+
+    assert "return_token_ids" not in body_of("fireworks", long, stream=True)
+
+
+async def test_openrouter_is_not_kept_from_its_own_record_by_what_it_may_show():
+    asked = call(options_json='{"return_token_ids": true}')
+
+    assert await shown(KINDS["openrouter"], chunk("Hello", [1, 2, 3]), asked=asked) is None
 
 
 async def test_lists_may_be_as_long_as_what_was_asked():

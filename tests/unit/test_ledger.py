@@ -195,3 +195,17 @@ async def test_a_full_ledger_refuses_new_calls_and_still_takes_what_was_begun():
     ledger.add(a_record(2))
 
     assert ledger.backlog == 2
+
+
+async def test_a_record_that_cannot_be_read_holds_up_no_other(caplog):
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    ledger.add(a_record(1))
+    ledger._queue.append(b"\xc1")
+    ledger.add(a_record(2))
+
+    await ledger.flush()
+
+    assert [record.completion_id for record in database.stored] == ["1", "2"]
+    assert ledger.backlog == 0
+    assert "1 bytes cannot be read" in caplog.text

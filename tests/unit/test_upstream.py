@@ -1,5 +1,10 @@
 """What the gateway adds to a vendor's failure, and what it learns from one."""
 
+import asyncio
+import gc
+import weakref
+from contextlib import suppress
+
 import pytest
 
 from llm_service.domain.completion import RoutingOptions
@@ -13,6 +18,7 @@ from tests.unit.two_providers import World
 
 ONE = a_provider("one")
 KEYS = {ONE.uid: tuple(a_credential(ONE, name, weight=w) for name, w in (("a", 1), ("b", 0)))}
+SPAN = {"operation": "chat", "provider_name": "openai", "model": "m", "stream": False}
 REJECTED = ProviderCredentialRejected("x", http_status=401)
 
 
@@ -82,3 +88,60 @@ async def test_other_failures_say_nothing_about_the_key():
 
     assert completion.served_by.provider == "providers/two"
     assert world.verdicts.heard == []
+
+
+class Failing(FakeAdapter):
+    async def complete(self, call):
+        raise ProviderUnavailable("x")  # kept in no name: this frame would be in its traceback
+
+
+@pytest.mark.parametrize("adapter", [FakeAdapter, Failing])
+async def test_who_leaves_while_the_end_is_written_down_leaves_nothing_in_memory(adapter):
+    world, begun, waited_for = World(adapter(an_answer())), [], asyncio.Event()
+    begin = world.completions._begin
+
+    async def noted(*asked):
+        call = await begin(*asked)
+        begun.append(weakref.ref(call))
+        return call
+
+    async def wait(*_):
+        waited_for.set()
+        await asyncio.Event().wait()
+
+    world.completions._begin = noted
+    world.ledger.settled = world.drains.count = wait
+    gc.collect()
+    gc.disable()  # which would find it later, and full collections are rare
+    try:
+        task = asyncio.create_task(world.complete())
+        await waited_for.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        del task
+        await asyncio.sleep(0)  # the loop still had the task's end in hand
+
+        assert begun[0]() is None
+    finally:
+        gc.enable()
+
+
+async def test_an_adapter_is_let_go_of_whatever_becomes_of_the_span(monkeypatch):
+    world = World(FakeAdapter(an_answer()))
+    upstream = world.completions._upstream
+
+    class Broken(type(world.telemetry.attempt(**SPAN))):
+        def __exit__(self, *_):
+            raise ZeroDivisionError
+
+    made = world.telemetry.attempt
+    monkeypatch.setattr(
+        upstream._telemetry,
+        "attempt",
+        lambda **named: Broken(made(**named)._metrics, made(**named)._labels, None),
+    )
+    with pytest.raises(ZeroDivisionError):
+        await world.complete()
+
+    assert [live.uses for live in upstream.manager._live.values()] == [0]

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import re
+import threading
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -41,14 +42,18 @@ _CL100K = re.compile(r"^(ft:)?(gpt-4(?![.o\d])|gpt-3\.?5|text-embedding-|davinci
 _OPENAIS = frozenset({"openai", "azure"})
 _OPENAI = re.compile(r"([a-z-]+\.)*(chatgpt-|gpt-|o\d(-|$))")
 
-# Mistral's since NeMo (July 2024), at any vendor; its own has all but what mistral-common lists
-# with SentencePiece, and models of others.
+# Mistral's since NeMo (July 2024), at any vendor; its own has all but those that had SentencePiece,
+# of which mistral-common lists most, and models of others.
 _TEKKENS = re.compile(
     r"ministral|magistral|devstral|voxtral|mistral-nemo|pixtral-12b"
     r"|mistral-small-?(24b|2409|2[5-9]|[3-9])|mistral-(medium|large)-(2[5-9]|[3-9])"
 )
 _MISTRALS = re.compile(r"mistral-(small|medium|large)|codestral")
-_BEFORE_TEKKEN = re.compile(r"(small|medium|large)-(23|240[2-7]|2411)|codestral-(2405|mamba)")
+_BEFORE_TEKKEN = re.compile(
+    r"(small|medium|large)-(v1|23|240[2-7]|2411|pixtral)|codestral-(2405|22b|mamba)|open-mistral-7b"
+)
+
+_building = threading.Lock()
 
 MAX_CHARACTERS = 2_000_000
 
@@ -78,8 +83,14 @@ def load(name: str) -> "Encoding":
     return tiktoken.get_encoding(name)
 
 
-@cache
 def _tekken() -> "Encoding":
+    # As tiktoken's registry does: what breaks off together asks for it in many threads at once.
+    with _building:
+        return _built_tekken()
+
+
+@cache
+def _built_tekken() -> "Encoding":
     import tiktoken
 
     ranks = _ranks(_TEKKEN_FILE, SHA256[_TEKKEN_FILE])

@@ -23,7 +23,7 @@ class ChatApi:
     def exchange(self, call: Call, *, stream: bool) -> Exchange:
         body, warnings = request.body(call, self._dialect, stream=stream)
         decoder: Callable[..., ChatDecoder] = ChatDecoder
-        if stream and (self._dialect.shows_tokens or shown.is_asked(call)):
+        if stream and shown.may_show(self._dialect, call):
             decoder = partial(shown.ShowingDecoder, reads_input=shown.is_text(call))
         return Exchange(
             "/chat/completions",

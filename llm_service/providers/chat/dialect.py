@@ -97,7 +97,8 @@ class Dialect:
         include_usage: a stream tells usage only when asked; some vendors refuse to be asked.
         continuous_usage: a stream tells usage with every piece of it when asked.
         shows_tokens: a stream may show its tokens, which are counted then.
-        return_token_ids: and lists them all when asked.
+        shows_tokens_if_asked: so may one whose model's options ask for it.
+        return_token_ids: it lists them all when asked, and is asked.
         json_schema: takes an answer's schema; else a forced tool brings it about.
         strict: knows `strict` of a function.
         parallel: knows `parallel_tool_calls`.
@@ -137,6 +138,7 @@ class Dialect:
     include_usage: bool = True
     continuous_usage: bool = False
     shows_tokens: bool = False
+    shows_tokens_if_asked: bool = False
     return_token_ids: bool = False
     json_schema: bool = True
     strict: bool = True

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_service.domain import estimates
 from llm_service.domain.completion import Warning
 from llm_service.domain.content import (
     FunctionTool,
@@ -22,6 +23,8 @@ from llm_service.providers.dropped import Dropped
 # What the options may not say: it is decided by the rest of the request.
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
 _UNSAID = ToolChoice()
+_MOST_LISTED = 250_000
+"""Tokens of what goes in, by our estimate, up to which it is listed: an event has 16 MiB."""
 
 
 def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Warning, ...]]:
@@ -49,7 +52,7 @@ def body(call: Call, dialect: Dialect, *, stream: bool) -> tuple[bytes, tuple[Wa
             shaped["stream_options"] = {"include_usage": True}
             if dialect.continuous_usage:
                 shaped["stream_options"]["continuous_usage_stats"] = True
-        if dialect.return_token_ids:
+        if dialect.return_token_ids and estimates.input_tokens(request) <= _MOST_LISTED:
             shaped["return_token_ids"] = True
     shaped |= _options(call.options_json)
     return msgspec.json.encode(shaped), dropped.warnings()

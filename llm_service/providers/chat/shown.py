@@ -5,16 +5,23 @@ went in; a piece may hold several, and text may come later than its tokens. Toge
 piece that is a token.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from llm_service.domain.content import Media
+from llm_service.domain.content import Media, Part, ToolResult
 from llm_service.providers.base import Accepted, Call, TokensShown
 from llm_service.providers.chat import wire
 from llm_service.providers.chat.decoder import ChatDecoder
+from llm_service.providers.chat.dialect import Dialect
 from llm_service.providers.vendor import Reply
 
+# What is not a token a piece, or is billed with what is not shown.
+_OF_ANY_SIZE = (
+    *("tool_calls", "function_call", "reasoning_details"),
+    *("annotations", "audio", "images", "executed_tools"),
+)
 _OF_NUMBERS = b"0123456789, \t\r\n"
 
 
@@ -49,16 +56,17 @@ class ShowingDecoder(ChatDecoder):
             self._shown.input_tokens = how_many(ids) or self._shown.input_tokens
 
     def _take_choice(self, choice: wire.Choice) -> None:
+        if self._choice is None or type(choice.index) is not int or choice.index == self._choice:
+            self._count_shown(choice)  # before it is read, which may end in the error it tells
         super()._take_choice(choice)
-        if type(choice.index) is int and choice.index != self._choice:
-            return
+
+    def _count_shown(self, choice: wire.Choice) -> None:
         if choice.prompt_token_ids:
             self._take_input(choice.prompt_token_ids)
-        if choice.delta is not None and self._shown.complete:
-            self._count_shown(choice, choice.delta)
-
-    def _count_shown(self, choice: wire.Choice, delta: wire.Delta) -> None:
         shown = self._shown
+        delta = choice.delta or (None if self.has_content else choice.message)
+        if delta is None or not shown.complete:
+            return
         tokens = how_many(choice.token_ids) if choice.token_ids else None
         if tokens is None:
             tokens = self._of_one(delta)
@@ -69,7 +77,7 @@ class ShowingDecoder(ChatDecoder):
 
     def _of_one(self, delta: wire.Delta) -> int | None:
         """The tokens of a piece without a list of them; None: it does not say."""
-        if delta.tool_calls or delta.function_call is not None:
+        if any(getattr(delta, name) for name in _OF_ANY_SIZE):
             return None
         if type(delta.token_id) is int and delta.token_id >= 0:
             self._one_each = True
@@ -88,12 +96,20 @@ def how_many(ids: msgspec.Raw) -> int | None:
     return said.count(b",") + 1 if said.strip(b"[] \t\r\n") else 0
 
 
-def is_asked(call: Call) -> bool:
-    """Whether the model's options may have its server list them: not all that can are of a kind."""
-    return "return_token_ids" in call.options_json
+def may_show(dialect: Dialect, call: Call) -> bool:
+    """Whether tokens are to be looked for: some servers of a kind have them, when asked."""
+    asked = dialect.shows_tokens_if_asked and "return_token_ids" in call.options_json
+    return dialect.shows_tokens or asked
 
 
 def is_text(call: Call) -> bool:
     """Whether what went in is text alone: what stands for media is not said to be what it costs."""
-    messages = call.request.messages
-    return not any(isinstance(part.content, Media) for said in messages for part in said.parts)
+    return not any(_has_media(said.parts) for said in call.request.messages)
+
+
+def _has_media(parts: Iterable[Part]) -> bool:
+    return any(
+        isinstance(part.content, Media)
+        or (isinstance(part.content, ToolResult) and _has_media(part.content.content))
+        for part in parts
+    )

@@ -323,8 +323,9 @@ class UsageRecord(_message.Message):
         USAGE_SOURCE_PROVIDER: UsageRecord._UsageSource.ValueType  # 1
         """The provider's own final counts."""
         USAGE_SOURCE_PROGRESS: UsageRecord._UsageSource.ValueType  # 2
-        """The provider's counts so far, from a stream that did not end: what it had
-        said on the way, or what it said when asked afterwards.
+        """The provider's counts so far, from a stream that ended without one: what
+        it had said on the way, or said when asked afterwards, or the tokens it
+        had shown, counted.
         """
         USAGE_SOURCE_ESTIMATE: UsageRecord._UsageSource.ValueType  # 3
         """This service's own count of what went over and came back, or of some of
@@ -338,8 +339,9 @@ class UsageRecord(_message.Message):
     USAGE_SOURCE_PROVIDER: UsageRecord.UsageSource.ValueType  # 1
     """The provider's own final counts."""
     USAGE_SOURCE_PROGRESS: UsageRecord.UsageSource.ValueType  # 2
-    """The provider's counts so far, from a stream that did not end: what it had
-    said on the way, or what it said when asked afterwards.
+    """The provider's counts so far, from a stream that ended without one: what
+    it had said on the way, or said when asked afterwards, or the tokens it
+    had shown, counted.
     """
     USAGE_SOURCE_ESTIMATE: UsageRecord.UsageSource.ValueType  # 3
     """This service's own count of what went over and came back, or of some of
