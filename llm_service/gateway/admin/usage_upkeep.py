@@ -11,6 +11,9 @@ from llm_service.storage.usage_months import earlier
 
 SWEEP_SECONDS = 600.0
 
+SETTLED = timedelta(hours=1)
+"""After a day most of its records are stored."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +33,7 @@ class UsageUpkeep:
     async def run(self, pause_seconds: float = SWEEP_SECONDS) -> None:
         """Sweep now and after each pause, until cancelled. What fails is tried again then."""
         while True:
-            for work in (self.prepare_months, self.sum_up, self.forget):
+            for work in (self.prepare_months, self.sum_up, self.divide, self.forget):
                 try:
                     await work()
                 except StorageUnavailable:
@@ -69,6 +72,18 @@ class UsageUpkeep:
             await tx.usage_days.set_summed_from(day)
         return True
 
+    async def divide(self) -> int:
+        """Sum up the parts of days that are over, and anew of those with late records; how many."""
+        until = (self._now() - SETTLED).date()
+        async with self._database.begin() as tx:
+            bounds = await tx.usage_days.horizons()
+            days = await tx.usage_day_parts.stale(max(bounds), until)
+        for day in days:
+            async with self._database.begin() as tx:
+                if await tx.usage_day_parts.stale(day, day + timedelta(days=1)):
+                    await tx.usage_day_parts.make(day)
+        return len(days)
+
     async def forget(self) -> int:
         """Drop months past their retention, and delete what is in none; how many those were.
 
@@ -99,6 +114,9 @@ class UsageUpkeep:
         async for day in self._recorded():
             async with self._database.begin() as tx:
                 await tx.usage_days.rebuild(day)
+            if day < (self._now() - SETTLED).date():
+                async with self._database.begin() as tx:
+                    await tx.usage_day_parts.make(day)
             yield day
 
     async def check(self) -> AsyncIterator[tuple[date, int]]:
@@ -107,6 +125,7 @@ class UsageUpkeep:
             async with self._database.begin() as tx:
                 summed_from, _ = await tx.usage_days.horizons()
                 wrong = await tx.usage_days.differences(day) if day >= summed_from else 0
+                wrong += await tx.usage_day_parts.differences(day)
             yield day, wrong
 
     async def _recorded(self) -> AsyncIterator[date]:

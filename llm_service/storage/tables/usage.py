@@ -1,6 +1,10 @@
 """What calls used."""
 
+from typing import Any
+
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -11,6 +15,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
 )
+from sqlalchemy.types import TypeEngine
 
 from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
 
@@ -102,6 +107,11 @@ SUMS = (
 
 _CELL = BigInteger().with_variant(Integer, "sqlite")
 
+
+def _list(of: type[Integer]) -> TypeEngine[Any]:
+    return ARRAY(of).with_variant(JSON(), "sqlite")  # where it stays empty
+
+
 # Kept by triggers on usage_records, within the transaction that inserts.
 usage_days = Table(
     "usage_days",
@@ -137,6 +147,29 @@ usage_day_durations = Table(
     Column("rounded_us", BigInteger, primary_key=True, autoincrement=False),
     Column("duration_count", BigInteger, nullable=False),
     Column("first_token_count", BigInteger, nullable=False),
+)
+
+PART_SUMS = (
+    *SUMS[:13],
+    # A call counts in the part of its first attempt of the day, and in that of its last.
+    *(f"{end}_{name}" for end in ("first", "last") for name in SUMS[13:]),
+)
+"""What is added up of a part of a day."""
+
+# Made in the background on PostgreSQL, of days that are over: see storage/part_sums.py.
+usage_day_parts = Table(
+    "usage_day_parts",
+    METADATA,
+    Column("tenant", string(ID), primary_key=True),  # "*": all of them together
+    Column("day", Date, primary_key=True),  # of create_time, in UTC
+    Column("minute", Integer, primary_key=True, autoincrement=False),  # at which the part begins
+    Column("provider", string(RESOURCE_NAME), primary_key=True),
+    Column("model", string(RESOURCE_NAME), primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in PART_SUMS),
+    # How many attempts that served took about so long, in three lists side by side.
+    Column("rounded_us", _list(BigInteger), nullable=False),
+    Column("duration_counts", _list(Integer), nullable=False),
+    Column("first_token_counts", _list(Integer), nullable=False),
 )
 
 # One row: from which day on all attempts are summed up, and all records are still there.
