@@ -88,8 +88,9 @@ def by_zone(draw):
 
 
 @given(asked=by_zone())
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_a_report_by_zone_is_the_sum_of_its_records(database, asked):
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_a_report_by_zone_is_the_sum_of_its_records(postgresql_database, asked):
+    database = postgresql_database
     records, query, early = asked
     everybodys = replace(query, tenant=None)
     for some in (records[:early], records[early:]):  # the latter are late
