@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("rounded_us", numbers(sa.BigInteger), nullable=False),
         sa.Column("duration_counts", numbers(sa.Integer), nullable=False),
         sa.Column("first_token_counts", numbers(sa.Integer), nullable=False),
+        sa.Column("nearby_count", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint(
             "tenant", "day", "minute", "provider", "model", name="pk_usage_day_parts"
         ),

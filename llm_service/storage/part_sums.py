@@ -1,8 +1,8 @@
 """Sums of parts of days, for days that begin at another time than in UTC. On PostgreSQL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
@@ -56,6 +56,14 @@ Part = tuple[int, date, int, int]
 
 Condition = ColumnElement[bool]
 
+
+class Counts(NamedTuple):
+    """How many attempts parts of a day know."""
+
+    own: int
+    nearby: int  # and of those before that its own may follow, counted when they were made
+
+
 _DIMENSIONS = ("provider", "model")
 _MOST_DAYS = 4  # of one piece: more only if there are no sums of days
 _DAY = timedelta(days=1)
@@ -67,7 +75,7 @@ _UNNESTED = (
 )
 
 
-async def divide(
+async def find(
     connection: AsyncConnection, query: UsageQuery, rest: Sequence[Piece], summed_from: date
 ) -> tuple[list[Part], list[Piece]]:
     """What of the rest there are sums of, and what must be read from records."""
@@ -120,26 +128,35 @@ def spread(query: UsageQuery, parts: Sequence[Part]) -> Select[Any]:
 
 async def attempts(
     connection: AsyncConnection, tenant: str | None, among: Callable[[Column[date]], Condition]
-) -> tuple[dict[date, int], dict[date, int]]:
-    """How many attempts the sums of each day know, and the sums of its parts.
-
-    The parts hold where both know the same: an attempt is never taken back.
-    """
-    of_tenant = [] if tenant is None else [days.c.tenant == tenant]
-    scopes = (
-        (days, of_tenant),
-        (table, [table.c.tenant == (EVERYBODY if tenant is None else tenant)]),
+) -> tuple[dict[date, int], dict[date, Counts]]:
+    """How many attempts the sums of each day know, and the sums of its parts."""
+    own = func.sum(days.c.attempt_count)
+    known = select(days.c.day, own).where(among(days.c.day)).group_by(days.c.day)
+    if tenant is not None:
+        known = known.where(days.c.tenant == tenant)
+    divided = (
+        select(table.c.day, func.sum(table.c.attempt_count), func.max(table.c.nearby_count))
+        .where(among(table.c.day), table.c.tenant == (EVERYBODY if tenant is None else tenant))
+        .group_by(table.c.day)
     )
-    found = [
-        await connection.execute(
-            select(of.c.day, func.sum(of.c.attempt_count))
-            .where(among(of.c.day), *scope)
-            .group_by(of.c.day)
-        )
-        for of, scope in scopes
-    ]
-    known, divided = ({day: int(count) for day, count in rows} for rows in found)
-    return known, divided
+    return (
+        {day: int(count) for day, count in await connection.execute(known)},
+        {
+            day: Counts(int(count), int(nearby))
+            for day, count, nearby in await connection.execute(divided)
+        },
+    )
+
+
+def nearby(day: date) -> list[date]:
+    """The day, and those before that its attempts may follow: a late one there tells of these."""
+    return [day - timedelta(days=n) for n in range(LONGEST_ATTEMPT.days + 1)]
+
+
+def counted(known: Mapping[date, int], day: date) -> Counts | None:
+    """What parts of the day know that hold, for an attempt is never taken back; None: nothing."""
+    near = sum(known.get(one, 0) for one in nearby(day))
+    return Counts(known[day], near) if day in known else None
 
 
 def _answers(query: UsageQuery) -> bool:
@@ -150,7 +167,7 @@ def _by_day(piece: Piece) -> list[Part]:
     """The parts of days that make it up; none, if it cannot be made up of such."""
     place, start, end = piece
     parts: list[Part] = []
-    while start < end and len(parts) <= _MOST_DAYS:
+    while start < end and len(parts) < _MOST_DAYS:
         begin = midnight(start.date())
         until = min(end, begin + _DAY)
         first, last = (_minute(moment - begin) for moment in (start, until))
@@ -175,20 +192,11 @@ def _piece(part: Part) -> Piece:
 async def _whole(
     connection: AsyncConnection, tenant: str | None, asked: set[date], summed_from: date
 ) -> set[date]:
-    """Those of the days whose parts hold.
-
-    Whether an attempt follows another, one before may tell that was stored late: it may be on a day
-    before, whose parts then do not hold.
-    """
-    before = range(LONGEST_ATTEMPT.days + 1)
-    near = {
-        day: [day - timedelta(days=n) for n in before]
-        for day in asked
-        if day - summed_from >= LONGEST_ATTEMPT
-    }
-    looked = sorted({one for some in near.values() for one in some})
+    """Those of the days whose parts hold."""
+    asked = {day for day in asked if day - summed_from >= LONGEST_ATTEMPT}
+    looked = sorted({one for day in asked for one in nearby(day)})
     known, divided = await attempts(connection, tenant, lambda day: day.in_(looked))
-    return {day for day, some in near.items() if all(known.get(n) == divided.get(n) for n in some)}
+    return {day for day in asked if divided.get(day) == counted(known, day)}
 
 
 def _named(query: UsageQuery) -> list[ColumnElement[str]]:

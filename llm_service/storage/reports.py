@@ -135,7 +135,7 @@ async def _sources(
             rest.append((place, start, end))
     parts: Sequence[Part] = []
     if known:
-        parts, rest = await part_sums.divide(connection, query, rest, summed_from)
+        parts, rest = await part_sums.find(connection, query, rest, summed_from)
     if any(start < midnight(kept_from) for _, start, _ in rest):
         raise InvalidField(
             Violation(

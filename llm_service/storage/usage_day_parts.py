@@ -31,11 +31,12 @@ from llm_service.storage import attempt_sums, part_sums
 from llm_service.storage.attempt_sums import LONGEST_ATTEMPT
 from llm_service.storage.day_sums import TOKENS
 from llm_service.storage.durations import rounded
+from llm_service.storage.expressions import Clamped
 from llm_service.storage.patience import patience
 from llm_service.storage.tables import usage_day_parts as table
 from llm_service.storage.tables import usage_days as days
 from llm_service.storage.tables import usage_records as records
-from llm_service.storage.tables.usage import PART_SUMS
+from llm_service.storage.tables.usage import PART_CALL_COUNTS, PART_SUMS
 from llm_service.storage.usage_days import LEVELS, SECONDS, allow_time, of_day
 
 _LOCK = 0x6C6C6D5F70617274  # "llm_part"
@@ -43,58 +44,69 @@ _KEY = ("minute", "provider", "model")
 _DAY = timedelta(days=1)
 _LISTS = ("rounded_us", "duration_counts", "first_token_counts")
 
+Values = tuple[object, ...]
+
 
 class UsageDayParts:
-    """For every tenant. On SQLite there are none."""
+    """For every tenant. On PostgreSQL; on SQLite there are none."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def stale(self, first: date, until: date) -> list[date]:
-        """The days that have no such sums, or had late records since; the oldest first."""
-        if not self._kept:
-            return []
-        with patience(SECONDS):
-            await allow_time(self._connection)
-            known, divided = await part_sums.attempts(
-                self._connection, None, lambda day: day.between(first, until - _DAY)
-            )
-        return sorted(day for day in known if known[day] != divided.get(day))
+        """The days that have no such sums, or had late records since; the newest first.
+
+        Not those that do not hold for all that: they would come to the same again.
+        """
+        known, divided = await self._counts(first, until)
+        made = {day: part_sums.counted(known, day) for day in known if day >= first}
+        return sorted(
+            (day for day, counts in made.items() if not _is_fresh(divided.get(day), counts)),
+            reverse=True,
+        )
+
+    async def turn(self) -> bool:
+        """Whether nobody else is making them; until the end of this transaction nobody will."""
+        free = await self._connection.execute(select(func.pg_try_advisory_xact_lock(_LOCK)))
+        return bool(free.scalar_one())
 
     async def make(self, day: date) -> None:
-        """Make those of a day anew, and of the days after, whose attempts may follow its own."""
-        if not self._kept:
-            return
+        """Make those of a day anew, once nobody else does. Whoever stores usage may meanwhile."""
         with patience(SECONDS):
-            await self._hold()
-            after = select(table.c.day).where(
-                table.c.day > day, table.c.day <= day + LONGEST_ATTEMPT
-            )
-            made = await self._connection.execute(after.distinct())
-            for one in (day, *made.scalars()):
-                await self._connection.execute(delete(table).where(table.c.day == one))
-                for parts in await self._parts(one):
-                    names = [column.name for column in parts.selected_columns]
-                    await self._connection.execute(insert(table).from_select(names, parts))
+            await allow_time(self._connection)
+            await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            await self._connection.execute(delete(table).where(table.c.day == day))
+            for parts in await self._parts(day):
+                names = [column.name for column in parts.selected_columns]
+                await self._connection.execute(insert(table).from_select(names, parts))
 
     async def differences(self, day: date) -> int:
-        """How many of the day's rows are not what its records add up to, if there are any."""
-        if not self._kept or await self.stale(day, day + _DAY):
+        """How many of the day's rows are not what its records add up to; 0 of a stale day.
+
+        One more if they do not hold: reports leave them out. Everything is read as of one time only
+        in a unit of work that reads.
+        """
+        known, divided = await self._counts(day, day + _DAY)
+        counts = part_sums.counted(known, day)
+        if not _is_fresh(divided.get(day), counts):
             return 0
         with patience(SECONDS):
-            await self._hold()
             kept = await self._rows(select(table).where(table.c.day == day))
-            made = {row for parts in await self._parts(day) for row in await self._rows(parts)}
-        return len(kept ^ made)
+            made: dict[Values, Values] = {}
+            for parts in await self._parts(day):
+                made |= await self._rows(parts)
+        wrong = sum(kept.get(key) != made.get(key) for key in kept.keys() | made.keys())
+        return wrong + (divided.get(day) != counts)
 
-    @property
-    def _kept(self) -> bool:
-        return self._connection.dialect.name == "postgresql"
-
-    async def _hold(self) -> None:
-        """Nobody else makes them until the end of this transaction. Whoever stores usage may."""
-        await allow_time(self._connection)
-        await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    async def _counts(
+        self, first: date, until: date
+    ) -> tuple[dict[date, int], dict[date, part_sums.Counts]]:
+        first = max(first, date.min + LONGEST_ATTEMPT) - LONGEST_ATTEMPT
+        with patience(SECONDS):
+            await allow_time(self._connection)
+            return await part_sums.attempts(
+                self._connection, None, lambda day: day.between(first, until - _DAY)
+            )
 
     async def _parts(self, day: date) -> list[Select[Any]]:
         """What the records of a day come to, as rows of the table."""
@@ -107,13 +119,21 @@ class UsageDayParts:
         tenants = dense.scalars().all()
         return [_parts(day, None), *([_parts(day, tenants)] if tenants else ())]
 
-    async def _rows(self, statement: Select[Any]) -> set[tuple[object, ...]]:
-        names = [column.name for column in table.c]
-        found = (await self._connection.execute(statement)).mappings()
-        return {
-            tuple(tuple(row[name]) if name in _LISTS else row[name] for name in names)
-            for row in found
-        }
+    async def _rows(self, statement: Select[Any]) -> dict[Values, Values]:
+        """What each row holds, by its key."""
+        found: dict[Values, Values] = {}
+        for row in (await self._connection.execute(statement)).mappings():
+            values = {
+                column.name: tuple(row[column.name]) if column.name in _LISTS else row[column.name]
+                for column in table.c
+            }
+            found[tuple(values[name] for name in ("tenant", *_KEY))] = tuple(values.values())
+        return found
+
+
+def _is_fresh(made: part_sums.Counts | None, counts: part_sums.Counts | None) -> bool:
+    """Whether they were made of all the records that there are now."""
+    return made is not None and counts is not None and made.nearby == counts.nearby
 
 
 def _parts(day: date, tenants: Sequence[str] | None) -> Select[Any]:
@@ -121,11 +141,28 @@ def _parts(day: date, tenants: Sequence[str] | None) -> Select[Any]:
     attempts = _attempts(day, tenants)
     sums, lists = _sums(attempts).subquery("sums"), _lists(attempts).subquery("lists")
     same = and_(*(sums.c[name] == lists.c[name] for name in ("tenant", *_KEY)))
-    return select(
-        literal(day, Date).label("day"),
-        *sums.c,
-        *(func.coalesce(lists.c[name], literal_column("'{}'")).label(name) for name in _LISTS),
-    ).outerjoin_from(sums, lists, same)
+    nearby = _nearby(day, tenants).subquery("nearby")
+    return (
+        select(
+            literal(day, Date).label("day"),
+            *sums.c,
+            *(func.coalesce(lists.c[name], literal_column("'{}'")).label(name) for name in _LISTS),
+            nearby.c.nearby_count,
+        )
+        .join_from(sums, nearby, nearby.c.tenant == sums.c.tenant)
+        .outerjoin(lists, same)
+    )
+
+
+def _nearby(day: date, tenants: Sequence[str] | None) -> Select[Any]:
+    """How many attempts there are now that decide what parts of the day hold."""
+    count = func.coalesce(func.sum(days.c.attempt_count), 0).label("nearby_count")
+    near = days.c.day.in_(part_sums.nearby(day))
+    if tenants is None:
+        return select(literal(part_sums.EVERYBODY, String).label("tenant"), count).where(near)
+    return (
+        select(days.c.tenant, count).where(near, days.c.tenant.in_(tenants)).group_by(days.c.tenant)
+    )
 
 
 def _attempts(day: date, tenants: Sequence[str] | None) -> CTE:
@@ -180,11 +217,13 @@ def _sums(attempts: CTE) -> Select[Any]:
         "reported_nano_usd": func.sum(func.coalesce(a.reported_nano_usd, 0)),
         "reported_difference_nano_usd": func.sum(a.difference),
     }
-    for name in PART_SUMS[len(sums) :]:
+    for name in PART_CALL_COUNTS:
         counts = [a[name] == 1, *([a.cost_incomplete] if "_unpriced_" in name else ())]
         sums[name] = func.count().filter(*counts)
     group = [a[name] for name in ("tenant", *_KEY)]
-    return select(*group, *(sums[name].label(name) for name in PART_SUMS)).group_by(*group)
+    # As in sums of days.
+    added = (Clamped(sums[name]).label(name) for name in PART_SUMS)
+    return select(*group, *added).group_by(*group)
 
 
 def _lists(attempts: CTE) -> Select[Any]:

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.storage import attempt_sums, day_sums
 from llm_service.storage.day_sums import TOKENS
 from llm_service.storage.durations import rounded
-from llm_service.storage.expressions import UtcDay
+from llm_service.storage.expressions import Clamped, UtcDay
 from llm_service.storage.patience import patience
 from llm_service.storage.tables import usage_bounds as bounds
 from llm_service.storage.tables import usage_day_durations as durations
@@ -135,13 +135,14 @@ async def allow_time(connection: AsyncConnection) -> None:
 
 
 def of_day(day: date) -> ColumnElement[bool]:
+    # A clock may be put back over midnight while an attempt goes on: it then ends before it starts.
     start = datetime.combine(day, time(), UTC)
     end = start + timedelta(days=1)
     return and_(
         records.c.create_time >= start,
         records.c.create_time < end,
         records.c.start_time >= start - attempt_sums.LONGEST_ATTEMPT,
-        records.c.start_time < end,
+        records.c.start_time < end + attempt_sums.LONGEST_ATTEMPT,
     )
 
 
@@ -168,7 +169,8 @@ def _cells(day: date) -> Select[Any]:
         },
     }
     cell = [steps[name] for name in _CELL]
-    return select(*cell, *(sums[name].label(name) for name in SUMS)).group_by(*cell)
+    # As the triggers do.
+    return select(*cell, *(Clamped(sums[name]).label(name) for name in SUMS)).group_by(*cell)
 
 
 def _attempts(day: date) -> Select[Any]:

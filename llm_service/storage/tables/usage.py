@@ -81,7 +81,7 @@ usage_records = Table(
     Index(None, "attempt_id", "start_time", unique=True),
 )
 
-SUMS = (
+ATTEMPT_SUMS = (
     "attempt_count",
     "error_count",
     "fallback_count",
@@ -95,6 +95,9 @@ SUMS = (
     "failed_attempt_nano_usd",
     "reported_nano_usd",
     "reported_difference_nano_usd",
+)
+
+CALL_COUNTS = (
     # Calls that had an attempt in the cell; by provider and in all, each is in one of its cells.
     "call_count",
     "provider_call_count",
@@ -103,6 +106,8 @@ SUMS = (
     "unpriced_provider_call_count",
     "unpriced_model_call_count",
 )
+
+SUMS = (*ATTEMPT_SUMS, *CALL_COUNTS)
 """What is added up of a day's attempts."""
 
 _CELL = BigInteger().with_variant(Integer, "sqlite")
@@ -149,11 +154,10 @@ usage_day_durations = Table(
     Column("first_token_count", BigInteger, nullable=False),
 )
 
-PART_SUMS = (
-    *SUMS[:13],
-    # A call counts in the part of its first attempt of the day, and in that of its last.
-    *(f"{end}_{name}" for end in ("first", "last") for name in SUMS[13:]),
-)
+# A call counts in the part of its first attempt of the day, and in that of its last.
+PART_CALL_COUNTS = tuple(f"{end}_{name}" for end in ("first", "last") for name in CALL_COUNTS)
+
+PART_SUMS = (*ATTEMPT_SUMS, *PART_CALL_COUNTS)
 """What is added up of a part of a day."""
 
 # Made in the background on PostgreSQL, of days that are over: see storage/part_sums.py.
@@ -170,6 +174,8 @@ usage_day_parts = Table(
     Column("rounded_us", _list(BigInteger), nullable=False),
     Column("duration_counts", _list(Integer), nullable=False),
     Column("first_token_counts", _list(Integer), nullable=False),
+    # Attempts of this day and of those before that these may follow, when the row was made.
+    Column("nearby_count", BigInteger, nullable=False),
 )
 
 # One row: from which day on all attempts are summed up, and all records are still there.
