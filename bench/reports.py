@@ -79,6 +79,22 @@ QUERIES = {
         "time_zone": "Europe/Berlin",
         "group_by": ("model",),
     },
+    "by day and model, in Kolkata": {
+        "time_bucket": TimeBucket.DAY,
+        "time_zone": "Asia/Kolkata",
+        "group_by": ("model",),
+    },
+    "by day and model, Los Angeles": {
+        "time_bucket": TimeBucket.DAY,
+        "time_zone": "America/Los_Angeles",
+        "group_by": ("model",),
+    },
+    "the same, one tenant": {
+        "tenant": "tenant-3",
+        "time_bucket": TimeBucket.DAY,
+        "time_zone": "America/Los_Angeles",
+        "group_by": ("model",),
+    },
     "by hour": {"time_bucket": TimeBucket.HOUR},
     "by day and outcome": {"time_bucket": TimeBucket.DAY, "group_by": ("outcome",)},
     "by session, one tenant": {"tenant": "tenant-3", "group_by": ("session",)},

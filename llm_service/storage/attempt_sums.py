@@ -1,7 +1,7 @@
 """Sums of usage made from its records, for what sums by day do not answer."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -207,6 +207,10 @@ def follows(pieces: Sequence[Piece]) -> ColumnElement[bool]:
         earlier.c.start_time >= first - 2 * LONGEST_ATTEMPT,
         earlier.c.start_time < last + LONGEST_ATTEMPT,
     )
+
+
+def midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _ends(pieces: Sequence[Piece]) -> tuple[datetime, datetime]:

@@ -55,6 +55,7 @@ from llm_service.storage.pulse import Pulse
 from llm_service.storage.sealed import SealedRows
 from llm_service.storage.tables import deployment
 from llm_service.storage.usage import UsageRecords
+from llm_service.storage.usage_day_parts import UsageDayParts
 from llm_service.storage.usage_days import UsageDays
 from llm_service.storage.usage_months import UsageMonths
 from llm_service.storage.webhooks import Webhooks
@@ -89,6 +90,7 @@ class Transaction:
         self.circuits = Circuits(connection)
         self.usage = UsageRecords(connection)
         self.usage_days = UsageDays(connection)
+        self.usage_day_parts = UsageDayParts(connection)
         self.usage_months = UsageMonths(connection)
         self.open_attempts = OpenAttempts(connection)
         self.client_keys = ClientKeys(connection, self.audit)

@@ -73,8 +73,8 @@ def answers(query: UsageQuery) -> bool:
 def cells(query: UsageQuery, days: Sequence[Days]) -> Select[Any]:
     """Metrics by bucket and dimension, several rows of each."""
     calendar, within_bucket = _calendar(days)
-    calls = _calls(query)
-    counts = {"request_count": calls, "unpriced_request_count": f"unpriced_{calls}"}
+    calls_ = calls(query)
+    counts = {"request_count": calls_, "unpriced_request_count": f"unpriced_{calls_}"}
     return (
         select(
             calendar.c.bucket,
@@ -123,7 +123,7 @@ def spread(query: UsageQuery, days: Sequence[Days], within: Cells | None) -> Sel
     return found if within is None else found.where(durations.c.cell.between(*within))
 
 
-def _calls(query: UsageQuery) -> str:
+def calls(query: UsageQuery) -> str:
     """A call may go to several providers and models: which count has it once in each group."""
     named = {*query.group_by, *query.filters}
     if "model" in named:

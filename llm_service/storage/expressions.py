@@ -3,10 +3,12 @@
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Boolean, Date, Integer, String
+from sqlalchemy import BigInteger, Boolean, Date, Integer, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+_MOST = 2**63 - 1
 
 
 class JsonMember(FunctionElement[str]):
@@ -54,6 +56,14 @@ class UtcDay(FunctionElement[date]):
 
     name = "utc_day"
     type = Date()
+    inherit_cache = True
+
+
+class Clamped(FunctionElement[int]):
+    """The nearest number of 64 bits. SQLite fails at a sum that is none."""
+
+    name = "clamped"
+    type = BigInteger()
     inherit_cache = True
 
 
@@ -138,3 +148,15 @@ def _sqlite_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:  # no
 def _postgresql_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     (instant,) = element.clauses
     return f"(({compiler.process(instant, **kw)}) AT TIME ZONE 'UTC')::date"
+
+
+@compiles(Clamped, "sqlite")
+def _sqlite_clamped(element: Clamped, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (number,) = element.clauses
+    return compiler.process(number, **kw)
+
+
+@compiles(Clamped, "postgresql")
+def _postgresql_clamped(element: Clamped, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (number,) = element.clauses
+    return f"greatest(least({compiler.process(number, **kw)}, {_MOST}), {-_MOST - 1})"

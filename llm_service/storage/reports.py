@@ -1,12 +1,13 @@
 """Usage reports: attempts added up by bucket and dimension.
 
-Whole days come from their sums where these know the dimensions, all else from the records.
+Whole days and parts of days come from their sums where these know the dimensions, all else from the
+records.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,10 +28,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageMetrics, UsageQuery, UsageRow
 from llm_service.errors import InvalidField, Violation
-from llm_service.storage import attempt_sums, buckets, day_sums
-from llm_service.storage.attempt_sums import Piece
+from llm_service.storage import attempt_sums, buckets, day_sums, part_sums
+from llm_service.storage.attempt_sums import Piece, midnight
 from llm_service.storage.buckets import Bucket
 from llm_service.storage.day_sums import METRICS, Cells, Days
+from llm_service.storage.part_sums import Part
 from llm_service.storage.patience import patience
 
 MAX_ROWS = 50_000
@@ -49,7 +51,13 @@ _MEASURES = ("duration", "first_token")
 _PERCENTS = (50, 95)
 _DURATIONS = tuple(f"{name}_p{percent}" for name in _MEASURES for percent in _PERCENTS)
 
-Sources = tuple[Sequence[Days], Sequence[Piece]]
+
+class Sources(NamedTuple):
+    """Where a report's numbers are from, bucket by bucket: nothing is in two of them."""
+
+    days: Sequence[Days]
+    parts: Sequence[Part]
+    rest: Sequence[Piece]
 
 
 async def run(
@@ -89,7 +97,7 @@ async def _rows(
     if len(found) > most:
         raise InvalidField(Violation("group_by", f"makes more than {MAX_ROWS} rows"))
     width = 1 + len(query.group_by)
-    span = await day_sums.span(connection, query, sources[0])
+    span = await day_sums.span(connection, query, sources.days)
     durations = {
         tuple(row[:width]): dict(zip(_DURATIONS, map(_seconds, row[width:]), strict=True))
         for row in await connection.execute(_percentiles(query, sources, span))
@@ -108,7 +116,7 @@ def _seconds(microseconds: int | None) -> float | None:
 async def _sources(
     connection: AsyncConnection, query: UsageQuery, cuts: Sequence[Bucket]
 ) -> Sources:
-    """The whole days of each bucket that there are sums of, and the rest of its time.
+    """The whole days of each bucket that there are sums of, parts of days, and the rest.
 
     Raises:
         InvalidField: of some of the rest there may be no records any more.
@@ -121,11 +129,14 @@ async def _sources(
         first, last = max((start + _DAY - _TICK).date(), summed_from), end.date()
         if known and first < last:
             days.append((place, first, last))
-            around = ((start, _midnight(first)), (_midnight(last), end))
+            around = ((start, midnight(first)), (midnight(last), end))
             rest += [(place, *piece) for piece in around if piece[0] < piece[1]]
         else:
             rest.append((place, start, end))
-    if any(start < _midnight(kept_from) for _, start, _ in rest):
+    parts: Sequence[Part] = []
+    if known:
+        parts, rest = await part_sums.find(connection, query, rest, summed_from)
+    if any(start < midnight(kept_from) for _, start, _ in rest):
         raise InvalidField(
             Violation(
                 "start_time",
@@ -133,20 +144,16 @@ async def _sources(
                 f"sums of whole days in UTC, by {', '.join(day_sums.DIMENSIONS)}",
             )
         )
-    return days, rest
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return Sources(days, parts, rest)
 
 
 def _metrics(query: UsageQuery, sources: Sources) -> Select[Any]:
-    days, rest = sources
-    parts = [
-        *([day_sums.cells(query, days)] if days else ()),
-        *([attempt_sums.cells(query, rest)] if rest else ()),
+    found = [
+        *([day_sums.cells(query, sources.days)] if sources.days else ()),
+        *([part_sums.cells(query, sources.parts)] if sources.parts else ()),
+        *([attempt_sums.cells(query, sources.rest)] if sources.rest else ()),
     ]
-    cells = union_all(*parts).subquery("cells")
+    cells = union_all(*found).subquery("cells")
     group = _group(query, cells)
     sums = (func.sum(cells.c[name]).label(name) for name in METRICS)
     return select(*group, *sums).group_by(*group).order_by(*group)
@@ -154,12 +161,12 @@ def _metrics(query: UsageQuery, sources: Sources) -> Select[Any]:
 
 def _percentiles(query: UsageQuery, sources: Sources, span: Cells | None) -> Select[Any]:
     """The nearest ranks: the least value that so many per cent of all values do not exceed."""
-    days, rest = sources
-    parts = [
-        *([day_sums.spread(query, days, span)] if days else ()),
-        *([attempt_sums.spread(query, rest)] if rest else ()),
+    found = [
+        *([day_sums.spread(query, sources.days, span)] if sources.days else ()),
+        *([part_sums.spread(query, sources.parts)] if sources.parts else ()),
+        *([attempt_sums.spread(query, sources.rest)] if sources.rest else ()),
     ]
-    united = _with_whole(query, union_all(*parts).subquery("parts"))
+    united = _with_whole(query, union_all(*found).subquery("parts"))
     steps = _ranked(query, united).subquery("ranked")
     group = _group(query, steps)
     return select(

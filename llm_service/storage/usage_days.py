@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.storage import attempt_sums, day_sums
 from llm_service.storage.day_sums import TOKENS
 from llm_service.storage.durations import rounded
-from llm_service.storage.expressions import UtcDay
+from llm_service.storage.expressions import Clamped, UtcDay
 from llm_service.storage.patience import patience
 from llm_service.storage.tables import usage_bounds as bounds
 from llm_service.storage.tables import usage_day_durations as durations
@@ -39,15 +39,15 @@ SECONDS = 120.0
 
 _LOCK = 0x6C6C6D5F73756D73  # that of the trigger
 _CELL = ("day", "tenant", "agent", "interaction", "operation", "provider", "model")
-_LEVELS: dict[str, tuple[str, ...]] = {
+LEVELS: dict[str, tuple[str, ...]] = {
     "call_count": (),
     "provider_call_count": ("provider",),
     "model_call_count": ("provider", "model"),
 }
 # Which of a call's attempts counts depends on the order they were stored in; that one does, not.
 _ACROSS = {
-    **{name: _CELL[:5] + level for name, level in _LEVELS.items()},
-    **{f"unpriced_{name}": _CELL[:5] + level for name, level in _LEVELS.items()},
+    **{name: _CELL[:5] + level for name, level in LEVELS.items()},
+    **{f"unpriced_{name}": _CELL[:5] + level for name, level in LEVELS.items()},
     "fallback_count": _CELL[:5],
 }
 
@@ -105,13 +105,7 @@ class UsageDays:
     async def _hold(self) -> None:
         """Nobody else changes sums until the end of this transaction."""
         if self._connection.dialect.name == "postgresql":
-            await self._connection.execute(
-                text(f"SET LOCAL statement_timeout = {SECONDS * 1000:.0f}")
-            )
-            await self._connection.execute(text("SET LOCAL work_mem = '64MB'"))
-            # There are no statistics yet of a day just written, and the planner would take it for a
-            # row.
-            await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
+            await allow_time(self._connection)
             await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         else:  # of a writer that does not sum up what it stores
             await self._connection.execute(text("DELETE FROM usage_records_unsummed"))
@@ -132,14 +126,23 @@ class UsageDays:
         return found
 
 
-def _of_day(day: date) -> ColumnElement[bool]:
+async def allow_time(connection: AsyncConnection) -> None:
+    """On PostgreSQL: for what takes in a whole day, in this transaction."""
+    await connection.execute(text(f"SET LOCAL statement_timeout = {SECONDS * 1000:.0f}"))
+    await connection.execute(text("SET LOCAL work_mem = '64MB'"))
+    # There are no statistics yet of a day just written, and the planner would take it for a row.
+    await connection.execute(text("SET LOCAL enable_nestloop = off"))
+
+
+def of_day(day: date) -> ColumnElement[bool]:
+    # A clock may be put back over midnight while an attempt goes on: it then ends before it starts.
     start = datetime.combine(day, time(), UTC)
     end = start + timedelta(days=1)
     return and_(
         records.c.create_time >= start,
         records.c.create_time < end,
         records.c.start_time >= start - attempt_sums.LONGEST_ATTEMPT,
-        records.c.start_time < end,
+        records.c.start_time < end + attempt_sums.LONGEST_ATTEMPT,
     )
 
 
@@ -157,23 +160,24 @@ def _cells(day: date) -> Select[Any]:
         "failed_attempt_nano_usd": func.sum(case((failed, cost), else_=0)),
         "reported_nano_usd": func.sum(func.coalesce(steps.reported_nano_usd, 0)),
         "reported_difference_nano_usd": func.sum(steps.difference),
-        **{name: func.count().filter(steps[name] == 1) for name in _LEVELS},
+        **{name: func.count().filter(steps[name] == 1) for name in LEVELS},
         **{
             f"unpriced_{name}": func.count().filter(
                 steps.cost_incomplete, steps[f"unpriced_{name}"] == 1
             )
-            for name in _LEVELS
+            for name in LEVELS
         },
     }
     cell = [steps[name] for name in _CELL]
-    return select(*cell, *(sums[name].label(name) for name in SUMS)).group_by(*cell)
+    # As the triggers do.
+    return select(*cell, *(Clamped(sums[name]).label(name) for name in SUMS)).group_by(*cell)
 
 
 def _attempts(day: date) -> Select[Any]:
     """The records of a day, each with its place among those of its call."""
     start = datetime.combine(day, time(), UTC)
     call = [records.c.tenant, records.c.completion_id]
-    places = {name: [*call, *(records.c[one] for one in level)] for name, level in _LEVELS.items()}
+    places = {name: [*call, *(records.c[one] for one in level)] for name, level in LEVELS.items()}
     places |= {f"unpriced_{name}": [*of, records.c.cost_incomplete] for name, of in places.items()}
     return select(
         UtcDay(records.c.create_time).label("day"),
@@ -187,7 +191,7 @@ def _attempts(day: date) -> Select[Any]:
             func.row_number().over(partition_by=of, order_by=records.c.record_id).label(name)
             for name, of in places.items()
         ),
-    ).where(_of_day(day))
+    ).where(of_day(day))
 
 
 def _spread(day: date) -> Select[Any]:
@@ -205,7 +209,7 @@ def _spread(day: date) -> Select[Any]:
             began.label("first_token_count"),
         )
         .join_from(records, table, and_(*(table.c[name] == records.c[name] for name in _CELL[1:])))
-        .where(_of_day(day), table.c.day == day, records.c.error_reason == "", us.is_not(None))
+        .where(of_day(day), table.c.day == day, records.c.error_reason == "", us.is_not(None))
         for us, lasted, began in lengths
     ]
     steps = both[0].union_all(both[1]).subquery("steps").c

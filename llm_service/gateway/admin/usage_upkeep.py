@@ -11,11 +11,20 @@ from llm_service.storage.usage_months import earlier
 
 SWEEP_SECONDS = 600.0
 
+SETTLED = timedelta(hours=1)
+"""So long after a day its parts are summed up: most of its records are stored by then."""
+
+RECENT = timedelta(days=4)
+"""Days that each sweep looks at for late records; at all days only the first one of a day does."""
+
 logger = logging.getLogger(__name__)
 
 
 class UsageUpkeep:
-    """Of several replicas one does the work. `retention_months` 0: records are kept for good."""
+    """Any replica does it, of parts of days one at a time.
+
+    `retention_months` 0: records are kept for good.
+    """
 
     def __init__(
         self,
@@ -26,11 +35,13 @@ class UsageUpkeep:
         self._database = database
         self._retention_months = retention_months
         self._now = now
+        self._looked_at_all: date | None = None  # when divide last did
+        self._left: set[date] = set()  # days that it found and could not make
 
     async def run(self, pause_seconds: float = SWEEP_SECONDS) -> None:
         """Sweep now and after each pause, until cancelled. What fails is tried again then."""
         while True:
-            for work in (self.prepare_months, self.sum_up, self.forget):
+            for work in (self.prepare_months, self.sum_up, self.divide, self.forget):
                 try:
                     await work()
                 except StorageUnavailable:
@@ -69,6 +80,56 @@ class UsageUpkeep:
             await tx.usage_days.set_summed_from(day)
         return True
 
+    async def divide(self) -> int:
+        """Sum up the parts of days that are over, and anew of those with late records; how many.
+
+        The newest first. A day that fails is left to the next sweep, and all are to whoever is at
+        it already.
+        """
+        if not self._divides:
+            return 0
+        today, until = self._now().date(), (self._now() - SETTLED).date()
+        async with self._database.read() as tx:
+            first = max(await tx.usage_days.horizons())
+            if self._looked_at_all == today:
+                first = max(first, until - RECENT)
+            self._left.update(await tx.usage_day_parts.stale(first, until))
+        self._looked_at_all = today
+        count = 0
+        for day in sorted(self._left, reverse=True):
+            made = await self._divide_or_tell(day)
+            if made is None:
+                break
+            count += made
+        return count
+
+    @property
+    def _divides(self) -> bool:
+        return self._database.dialect == "postgresql"
+
+    async def _divide_or_tell(self, day: date) -> bool | None:
+        """Whether it was done; None: somebody else is at it."""
+        try:
+            return await self._divide_one(day)
+        except StorageUnavailable:
+            await self._database.ping()  # else it is the day that takes too long
+            logger.warning("parts of %s were not summed up: it took too long", day)
+        except Exception:  # the other days must still be made
+            logger.exception("parts of %s were not summed up", day)
+        return False
+
+    async def _divide_one(self, day: date) -> bool | None:
+        async with self._database.begin() as tx:
+            if not await tx.usage_day_parts.turn():
+                return None
+            # Somebody may have made it since, or its records may be gone.
+            first = max(day, *await tx.usage_days.horizons())
+            stale = await tx.usage_day_parts.stale(first, day + timedelta(days=1))
+            if stale:
+                await tx.usage_day_parts.make(day)
+        self._left.discard(day)
+        return bool(stale)
+
     async def forget(self) -> int:
         """Drop months past their retention, and delete what is in none; how many those were.
 
@@ -99,6 +160,9 @@ class UsageUpkeep:
         async for day in self._recorded():
             async with self._database.begin() as tx:
                 await tx.usage_days.rebuild(day)
+            if self._divides and day < (self._now() - SETTLED).date():
+                async with self._database.begin() as tx:
+                    await tx.usage_day_parts.make(day)
             yield day
 
     async def check(self) -> AsyncIterator[tuple[date, int]]:
@@ -107,6 +171,9 @@ class UsageUpkeep:
             async with self._database.begin() as tx:
                 summed_from, _ = await tx.usage_days.horizons()
                 wrong = await tx.usage_days.differences(day) if day >= summed_from else 0
+            if self._divides:
+                async with self._database.read() as tx:  # in which nobody who stores usage waits
+                    wrong += await tx.usage_day_parts.differences(day)
             yield day, wrong
 
     async def _recorded(self) -> AsyncIterator[date]:

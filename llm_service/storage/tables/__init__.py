@@ -27,6 +27,7 @@ from llm_service.storage.tables.usage import (
     open_attempts,
     usage_bounds,
     usage_day_durations,
+    usage_day_parts,
     usage_days,
     usage_records,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "providers",
     "usage_bounds",
     "usage_day_durations",
+    "usage_day_parts",
     "usage_days",
     "usage_records",
     "webhook_deliveries",

@@ -1,6 +1,10 @@
 """What calls used."""
 
+from typing import Any
+
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -11,6 +15,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
 )
+from sqlalchemy.types import TypeEngine
 
 from llm_service.storage.tables.columns import ID, METADATA, RESOURCE_NAME, UUID, Json, Time, string
 
@@ -76,7 +81,7 @@ usage_records = Table(
     Index(None, "attempt_id", "start_time", unique=True),
 )
 
-SUMS = (
+ATTEMPT_SUMS = (
     "attempt_count",
     "error_count",
     "fallback_count",
@@ -90,6 +95,9 @@ SUMS = (
     "failed_attempt_nano_usd",
     "reported_nano_usd",
     "reported_difference_nano_usd",
+)
+
+CALL_COUNTS = (
     # Calls that had an attempt in the cell; by provider and in all, each is in one of its cells.
     "call_count",
     "provider_call_count",
@@ -98,9 +106,16 @@ SUMS = (
     "unpriced_provider_call_count",
     "unpriced_model_call_count",
 )
+
+SUMS = (*ATTEMPT_SUMS, *CALL_COUNTS)
 """What is added up of a day's attempts."""
 
 _CELL = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _list(of: type[Integer]) -> TypeEngine[Any]:
+    return ARRAY(of).with_variant(JSON(), "sqlite")  # where it stays empty
+
 
 # Kept by triggers on usage_records, within the transaction that inserts.
 usage_days = Table(
@@ -137,6 +152,30 @@ usage_day_durations = Table(
     Column("rounded_us", BigInteger, primary_key=True, autoincrement=False),
     Column("duration_count", BigInteger, nullable=False),
     Column("first_token_count", BigInteger, nullable=False),
+)
+
+# A call counts in the part of its first attempt of the day, and in that of its last.
+PART_CALL_COUNTS = tuple(f"{end}_{name}" for end in ("first", "last") for name in CALL_COUNTS)
+
+PART_SUMS = (*ATTEMPT_SUMS, *PART_CALL_COUNTS)
+"""What is added up of a part of a day."""
+
+# Made in the background on PostgreSQL, of days that are over: see storage/part_sums.py.
+usage_day_parts = Table(
+    "usage_day_parts",
+    METADATA,
+    Column("tenant", string(ID), primary_key=True),  # "*": all of them together
+    Column("day", Date, primary_key=True),  # of create_time, in UTC
+    Column("minute", Integer, primary_key=True, autoincrement=False),  # at which the part begins
+    Column("provider", string(RESOURCE_NAME), primary_key=True),
+    Column("model", string(RESOURCE_NAME), primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in PART_SUMS),
+    # How many attempts that served took about so long, in three lists side by side.
+    Column("rounded_us", _list(BigInteger), nullable=False),
+    Column("duration_counts", _list(Integer), nullable=False),
+    Column("first_token_counts", _list(Integer), nullable=False),
+    # Attempts of this day and of those before that these may follow, when the row was made.
+    Column("nearby_count", BigInteger, nullable=False),
 )
 
 # One row: from which day on all attempts are summed up, and all records are still there.
