@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo, available_timezones
 
 import psycopg
@@ -108,7 +109,7 @@ def some_parts_used(monkeypatch):
 
 
 @given(asked=by_zone())
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_report_by_zone_is_the_sum_of_its_records(
     postgresql_database, some_parts_used, asked
 ):
@@ -132,23 +133,30 @@ async def test_a_report_by_zone_is_the_sum_of_its_records(
     assert await report(database, everybodys) == of_all
 
 
-@pytest.mark.parametrize("day", DAYS)
-@pytest.mark.parametrize("zone", ZONES)
-async def test_the_days_of_a_zone_are_made_of_parts(database, day, zone):
+async def found_in_parts(database, zone, day):
+    """What is made of parts of the week around a day, in a zone, and what is not."""
     start, end = day - timedelta(days=3), day + timedelta(days=4)
     cuts = [
         (n, *cut) for n, cut in enumerate(buckets.cut(start, end, TimeBucket.DAY, ZoneInfo(zone)))
     ]
     query = replace(IN_BERLIN, time_zone=zone)
-
     async with database.read() as tx:
         found, rest = await part_sums.find(tx.usage._connection, query, cuts, date.min)
+    return found, rest, cuts
 
-    if tx.usage._connection.dialect.name == "sqlite":
-        assert rest == cuts
-    else:
-        assert rest == []
-        assert sum(until - first for *_, first, until in found) == 7 * part_sums.END
+
+async def test_the_days_of_every_zone_are_made_of_parts(postgresql_database):
+    for zone, day in product(ZONES, DAYS):
+        found, rest, _ = await found_in_parts(postgresql_database, zone, day)
+
+        assert rest == [], (zone, day)
+        assert sum(until - first for *_, first, until in found) == 7 * part_sums.END, (zone, day)
+
+
+async def test_sqlite_has_no_parts_of_days(any_database):
+    found, rest, cuts = await found_in_parts(any_database, ZONES[0], DAYS[0])
+
+    assert (found, rest) == ([], cuts)
 
 
 def test_parts_begin_wherever_a_zone_has_its_midnight_now():
