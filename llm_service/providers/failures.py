@@ -45,12 +45,12 @@ _MESSAGES: dict[type[errors.GatewayError], str] = {
 class VendorError:
     """An error as a vendor put it. `status` is HTTP's or the body's; 200: neither says.
 
-    `message` is the vendor's: match on it, never show it. `retry_delay` in seconds, where the body
-    names one; None: the headers may.
+    What it says is the vendor's: match on it, never show it. `retry_delay` in seconds, where the
+    body names one; None: the headers may.
     """
 
     status: int
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = field(default=(), repr=False)
     message: str = field(default="", repr=False)
     inner: Any = field(default=None, repr=False)
     retry_delay: float | None = None

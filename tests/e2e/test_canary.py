@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from llm_service.bootstrap import foundation
 from llm_service.providers.base import Account
+from llm_service.providers.failures import VendorError
 from llm_service.settings import Settings
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Keyring, Vault
@@ -211,7 +212,9 @@ def test_no_repr_of_what_holds_a_secret_has_it(tmp_path):
     ring = "nG5wVJpNqUe3XGzFqQ3bq0q6m8sT5xkV2lYv7H1cB4A="
     settings: Settings = settings_in(tmp_path, {"LLM_ENCRYPTION_KEY": ring, "OPENAI_API_KEY": KEY})
     keyring = Keyring.from_text(ring)
-    holders = [settings, keyring, Vault(keyring, "d"), Account("https://v.example", secret=KEY)]
+    said = VendorError(401, (KEY,), KEY, {"message": KEY})
+    account = Account("https://v.example", secret=KEY)
+    holders = [settings, keyring, Vault(keyring, "d"), account, said]
 
     shown = [f"{each!r} {each!s}" for each in [*holders, settings.database_url]]
 

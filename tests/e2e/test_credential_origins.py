@@ -1,8 +1,9 @@
 """E4: no credential is sent to an address it was not entered for."""
 
+import asyncio
 import json
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import grpc
 import pytest
@@ -137,26 +138,32 @@ async def test_e4_moving_back_makes_the_credential_usable_again(service, vendor,
     assert keys_of(vendor) == {f"Bearer {KEY}"}
 
 
+def forge(folder, name, base_uri, origin):
+    """Write to the database beside the service; `origin` None: only the address."""
+    with closing(sqlite3.connect(folder / "llm-service.db", timeout=20)) as database, database:
+        database.execute("BEGIN IMMEDIATE")  # one that reads first is not let wait for the service
+        database.execute(
+            "UPDATE providers SET base_uri = ?, version = version + 1 WHERE provider_id = ?",
+            (base_uri, name),
+        )
+        if origin is not None:
+            database.execute(
+                "UPDATE credentials SET origin = ? WHERE provider_uid = "
+                "(SELECT uid FROM providers WHERE provider_id = ?)",
+                (origin, name),
+            )
+
+
 @pytest.mark.parametrize("forged", ["address", "address and origin", "address and no origin"])
 async def test_e4_who_writes_to_the_database_sends_no_sealed_secret_elsewhere(
     service, vendor, listener, forged
 ):
     name = forged.replace(" ", "-")
     provider = await a_provider(service, name, vendor, "sealed")
-    with sqlite3.connect(service.folder / "llm-service.db", timeout=60) as database:
-        database.execute("BEGIN IMMEDIATE")  # one that reads first is not let wait for the service
-        database.execute(
-            "UPDATE providers SET base_uri = ?, version = version + 1 WHERE provider_id = ?",
-            (listener.base_uri, name),
-        )
-        origin = f"http://127.0.0.1:{listener.port}" if forged == "address and origin" else ""
-        if forged != "address":
-            database.execute(
-                "UPDATE credentials SET origin = ? WHERE provider_uid = "
-                "(SELECT uid FROM providers WHERE provider_id = ?)",
-                (origin, name),
-            )
-    database.close()
+    origin = f"http://127.0.0.1:{listener.port}" if forged == "address and origin" else ""
+    changed = None if forged == "address" else origin
+    # In a thread: while it waits for the service's own writer, that one must go on.
+    await asyncio.to_thread(forge, service.folder, name, listener.base_uri, changed)
     # Any change of the owner's makes the snapshot be read again.
     await service.add_provider(f"{name}-other", vendor.base_uri)
 
