@@ -41,6 +41,10 @@ async def at_once(webhooks) -> None:
     await webhooks.RedeliverWebhookDeliveries(again)
 
 
+def _named(asked) -> str:
+    return asked.json["data"]["name"]
+
+
 async def test_an_alert_survives_a_kill_before_its_delivery(tmp_path):
     settings = {
         "LLM_ALERT_UNAVAILABLE_ATTEMPTS": "3",
@@ -69,10 +73,12 @@ async def test_an_alert_survives_a_kill_before_its_delivery(tmp_path):
             change = webhook_pb.Webhook(name="webhooks/pager", target_uri=receiver.base_uri)
             await webhooks.UpdateWebhook(webhook_pb.UpdateWebhookRequest(webhook=change))
             await at_once(webhooks)
+            # Another one may come first: of the next window, if the attempts fell into both.
             async with asyncio.timeout(60):
-                await receiver.heard.wait()
+                while not (heard := [one for one in receiver.asked if _named(one) in names]):
+                    receiver.heard.clear()
+                    await receiver.heard.wait()
 
-    asked = receiver.asked[0]
-    assert asked.json["data"]["name"] in names
+    asked = heard[0]
     assert asked.json["type"] == "alert.provider_unavailable"
     assert accepts(made.secret, asked, wall_clock())
