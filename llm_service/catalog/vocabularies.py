@@ -89,8 +89,9 @@ def read(file: Path, kinds: Iterable[str]) -> Vocabularies:
 
 def _entries(file: Path) -> list[tuple[str, Any]]:
     """In their order, those that are there twice too."""
+    content = _content(file)
     try:
-        said = json.loads(_content(file), object_pairs_hook=_Pairs)
+        said = json.loads(content, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise BadVocabularies(f"{file}: is not JSON") from error
     if not isinstance(said, _Pairs):

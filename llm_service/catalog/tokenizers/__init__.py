@@ -124,7 +124,7 @@ def count_named(name: str, text: str) -> int:
 
 
 def count_bounded(vocabulary: Vocabulary, text: str) -> int:
-    """As `count`; beyond `MAX_CHARACTERS` length decides: the worst text takes 2 us a character."""
+    """As `count`. Beyond `MAX_CHARACTERS` length decides: the worst take a microsecond each."""
     counted, rest = text[:MAX_CHARACTERS], text[MAX_CHARACTERS:]
     return count(vocabulary, counted) + estimates.tokens_of(estimates.text_bytes(rest))
 
