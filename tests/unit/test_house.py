@@ -175,6 +175,12 @@ def test_the_lock_files_hold_what_the_project_asks_for():
     assert runtime.items() <= everything.items()
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_what_reads_vocabularies_is_locked_without_what_downloads_them(lock):
+    assert "tokenizers" in pins(lock)
+    assert "huggingface-hub" not in pins(lock)
+
+
 def pins(lock: str) -> dict[str, str]:
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (ROOT / lock).read_text(), re.M)
     return {canonicalize_name(name): version for name, version in found}
