@@ -190,9 +190,9 @@ format: $(DEV) ## Rewrite Python and proto files in the one format
 .PHONY: lock
 lock: $(DEV) ## Compile the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
-	  --no-annotate pyproject.toml -o requirements.lock
+	  --no-annotate --all-extras pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
-	  --no-annotate --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --no-annotate --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header \
 	  --no-annotate --group fuzz -o requirements-fuzz.lock
 

@@ -18,6 +18,7 @@ from llm_service.bootstrap.rate_limits import rate_limiter
 from llm_service.bootstrap.schema import migrate, prepare_schema
 from llm_service.bootstrap.services import services
 from llm_service.bootstrap.trouble import CannotStart
+from llm_service.bootstrap.vocabularies import vocabularies_of
 from llm_service.errors import GatewayError
 from llm_service.gateway import pricing
 from llm_service.gateway.admin.budgets import Budgets
@@ -161,8 +162,15 @@ async def _calling(
     budgets = budgets_of(database, configuration, ledger, router)
     await stack.enter_async_context(_running(verdicts.run(), *budgets.work))
     gates = (health.gate, limiter, budgets.gate)  # the last one may wait
+    vocabularies = await vocabularies_of(settings)
     upstream = Upstream(
-        base.manager, ledger, telemetry, verdicts, parts.call_limits(settings), gates
+        base.manager,
+        ledger,
+        telemetry,
+        verdicts,
+        parts.call_limits(settings),
+        gates,
+        vocabularies=vocabularies,
     )
     return Calling(configuration, upstream, router, limiter, health.intake, budgets.downgrades)
 

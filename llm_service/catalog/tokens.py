@@ -1,11 +1,12 @@
-"""How many tokens a request is to one of OpenAI's models, counted here with their vocabulary."""
+"""How many tokens a request is, counted here as for OpenAI's models, by default in their words."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from llm_service.catalog import tokenizers
+from llm_service.catalog.tokenizers import Vocabulary
 from llm_service.domain.completion import CompletionRequest
 from llm_service.domain.content import (
     Content,
@@ -23,9 +24,6 @@ from llm_service.domain.content import (
     ToolResult,
 )
 from llm_service.domain.estimates import BYTES_PER_TOKEN
-
-if TYPE_CHECKING:
-    from tiktoken import Encoding
 
 # What OpenAI's cookbook adds to the text ("How to count tokens with tiktoken", sections 6 and 7).
 _MESSAGE = 3
@@ -47,14 +45,17 @@ MAX_CHARACTERS = 2_000_000
 _MAX_DEPTH = 20
 
 
-def input_tokens(request: CompletionRequest, provider_model: str) -> int:
+def input_tokens(
+    request: CompletionRequest, provider_model: str, given: Vocabulary | None = None
+) -> int:
     """Count messages, tools and schemas as OpenAI documents it, which comes close and is no bill.
 
     Images count as one of middling size, sound and documents not at all. The first call of a
     vocabulary blocks for some 0.3 s and any call may take as long as its text: run it in a thread.
+    `given`: the words' in place of OpenAI's; what is around them still counts as there.
     """
     name = tokenizers.encoding_name(provider_model)
-    counter = _Counter(tokenizers.load(name))
+    counter = _Counter(given or tokenizers.load(name))
     tokens = _ANSWER + sum(_message(message, counter) for message in request.messages)
     if request.tools:
         own = _TOOL[name]
@@ -67,15 +68,15 @@ def input_tokens(request: CompletionRequest, provider_model: str) -> int:
 class _Counter:
     """Counts texts, by the vocabulary as long as it is worth the time."""
 
-    def __init__(self, encoding: "Encoding") -> None:
-        self._encoding = encoding
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self._left = MAX_CHARACTERS
 
     def of(self, text: str) -> int:
         counted, rest = text[: self._left], text[self._left :]
         self._left -= len(counted)
         by_length = -(-len(rest.encode()) // BYTES_PER_TOKEN)
-        return tokenizers.count(self._encoding, counted) + by_length
+        return tokenizers.count(self._vocabulary, counted) + by_length
 
 
 def _message(message: Message, counter: _Counter) -> int:

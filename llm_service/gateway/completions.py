@@ -6,6 +6,7 @@ from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from llm_service.catalog import tokens
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Completion,
@@ -204,7 +205,13 @@ class Completions:
     async def _count(self, call: CompletionCall, target: Target) -> base.TokenCount:
         live = await self._upstream.manager.open(target.provider, target.credential)
         with live as adapter:
-            return await adapter.count_tokens(self._asked(call, target))
+            count = await adapter.count_tokens(self._asked(call, target))
+        kind, model = target.provider.kind, target.model.provider_model
+        given = self._upstream.vocabularies.given(kind, model) if count.estimated else None
+        if given is None:
+            return count
+        counted = await asyncio.to_thread(tokens.input_tokens, call.request, model, given)
+        return base.TokenCount(counted, estimated=True)
 
     async def _estimate(
         self, call: CompletionCall, target: Target, expected_output_tokens: int | None

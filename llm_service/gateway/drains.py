@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from llm_service.catalog.vocabularies import PACKAGED, Vocabularies
 from llm_service.domain.provider import Model
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError, ProviderProtocolError, ProviderTimeout
@@ -194,10 +195,14 @@ class Drains:
     """What goes on for callers who are gone, bounded in number, time and size.
 
     Answers are read on, and vendors are asked what those used that broke off.
+    `vocabularies`: what is counted here is counted by.
     """
 
-    def __init__(self, limits: DrainLimits = DrainLimits()) -> None:
+    def __init__(
+        self, limits: DrainLimits = DrainLimits(), vocabularies: Vocabularies = PACKAGED
+    ) -> None:
         self._limits = limits
+        self._vocabularies = vocabularies
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -252,7 +257,7 @@ class Drains:
 
         The caller and the gates, which hold places and judge targets, have the estimate at once.
         """
-        await attempt.evidence.weigh()
+        await attempt.evidence.weigh(self._vocabularies)
         ask = None if self._full else inquiry(attempt, adapter, self._limits.ask_seconds)
         if ask is None:
             return
@@ -324,7 +329,7 @@ class Drains:
                 await reading.rest(self._hearing(attempt))
             except GatewayError as error:
                 failure = error
-            await attempt.evidence.weigh()
+            await attempt.evidence.weigh(self._vocabularies)
             if ask := inquiry(attempt, reading, self._limits.ask_seconds):
                 await reading.aclose()
                 await inquire(attempt, ask, self._limits.ask_seconds)

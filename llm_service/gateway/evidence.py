@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from llm_service.catalog import tokenizers
+from llm_service.catalog.vocabularies import PACKAGED, Vocabularies
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
     AudioDelta,
@@ -111,7 +111,7 @@ class Evidence:
             estimated=not shown.input_tokens,
         )
 
-    async def weigh(self) -> None:
+    async def weigh(self, vocabularies: Vocabularies = PACKAGED) -> None:
         """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
 
         Nothing to count, or the provider's final word is there: nothing happens.
@@ -119,8 +119,9 @@ class Evidence:
         texts = list(self._texts)
         if self._final or self._seen or not texts:
             return
-        name, own = tokenizers.vocabulary(self._kind, self._model)
-        tokens = await asyncio.to_thread(tokenizers.count_named, name, "".join(texts))
+        tokens, own = await asyncio.to_thread(
+            vocabularies.count, self._kind, self._model, "".join(texts)
+        )
         if not own and len(texts) <= tokens * _PIECES_PER_TOKEN:
             tokens = max(tokens, len(texts))
         self._weighed = len(texts), tokens

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from llm_service.catalog.vocabularies import PACKAGED, Vocabularies
 from llm_service.domain.provider import CancelPolicy, UpstreamTimeouts
 from llm_service.errors import (
     ContextLengthExceeded,
@@ -48,7 +49,7 @@ class CallLimits:
 class Upstream:
     """Makes attempts: each is priced, admitted, traced, and leaves exactly one record."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, by name
         self,
         manager: ProviderManager,
         ledger: Ledger,
@@ -56,9 +57,12 @@ class Upstream:
         verdicts: Verdicts,
         limits: CallLimits = CallLimits(),
         gates: Sequence[Gate] = (),
+        *,
+        vocabularies: Vocabularies = PACKAGED,
     ) -> None:
         self.manager = manager
-        self.drains = Drains(limits.drain)
+        self.vocabularies = vocabularies
+        self.drains = Drains(limits.drain, vocabularies)
         self.limits = limits
         self._ledger = ledger
         self._telemetry = telemetry

@@ -159,6 +159,9 @@ class Settings:
     default_model_variable: str = ""
     ollama_url: str = ""
 
+    # Vocabularies of models whose makers' are not in the package, to count tokens by.
+    vocabularies_file: Path | None = _setting("LLM_VOCABULARIES_FILE", values.path, None)
+
     # Tenants whose answers to calls with a request id are kept for a day, for repeats; "*": all.
     keep_answers: tuple[str, ...] = _setting("LLM_KEEP_ANSWERS", values.tenants, ())
 

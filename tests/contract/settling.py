@@ -2,15 +2,19 @@
 
 import asyncio
 import itertools
+import tempfile
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 from every_vendor import Kind
 from fakes.said import Said, Tokens, own_tokens
 from vendor_server import Asked, Reply, Vendor, vendor_server
 
 from llm_service import providers
-from llm_service.catalog import tokenizers
+from llm_service.catalog import tokenizers, vocabularies
+from llm_service.catalog.vocabularies import Vocabularies
 from llm_service.domain.completion import PartDelta, PartStarted, RoutingOptions
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import GatewayError
@@ -22,6 +26,7 @@ from llm_service.providers.egress import Egress
 from llm_service.telemetry import Telemetry
 from llm_service.vault import Vault
 from tests.fakes import FakeLedger, FakeVerdicts, a_model, a_provider, a_request
+from tests.vocabulary_files import given_in
 
 WORDS = [
     "the",
@@ -56,6 +61,15 @@ COUNTABLE = {
 }
 # Whose vocabulary is Mistral's.
 TEKKEN = {"mistral", "bedrock's Mistral"}
+# Whose vocabulary is that of the fakes' own words: the operator has it and gave it.
+GIVEN = {"bedrock's Llama", "a server's Qwen"}
+
+
+@cache
+def given() -> Vocabularies:
+    with tempfile.TemporaryDirectory() as folder:
+        file = given_in(Path(folder), "bedrock/*meta.llama*", "*/Qwen/*")
+        return vocabularies.read(file, providers.kinds())
 
 
 def says(kind: Kind) -> Said:
@@ -92,7 +106,7 @@ ONCE = RoutingOptions(disable_fallback=True)
 class Gateway:
     """One provider of one kind, and a ledger."""
 
-    def __init__(self, kind: Kind, vendor: Vendor, egress: Egress) -> None:
+    def __init__(self, kind: Kind, vendor: Vendor, egress: Egress, known: Vocabularies) -> None:
         self.vendor = vendor
         self.made = 0
         """Tokens, when the vendor is asked about an answer."""
@@ -107,7 +121,9 @@ class Gateway:
 
         manager = ProviderManager(Vault(None, "d"), egress, {}, connect)
         telemetry = Telemetry.start(service_version="test")
-        self._upstream = Upstream(manager, self.ledger, telemetry, FakeVerdicts(), CallLimits())
+        self._upstream = Upstream(
+            manager, self.ledger, telemetry, FakeVerdicts(), CallLimits(), vocabularies=known
+        )
         self._view = view
         self.completions = Completions(self, self._upstream)
 
@@ -168,11 +184,12 @@ def _text(event) -> str:
 
 
 @asynccontextmanager
-async def gateway(kind: Kind):
+async def gateway(kind: Kind, known: Vocabularies | None = None):
+    """`known`: the vocabularies it has, by default those given."""
     async with vendor_server() as vendor:
         egress = Egress(allow=("127.0.0.1",))
         try:
-            yield Gateway(kind, vendor, egress)
+            yield Gateway(kind, vendor, egress, known or given())
         finally:
             await egress.aclose()
 

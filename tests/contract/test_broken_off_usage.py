@@ -8,6 +8,7 @@ import pytest
 from every_vendor import KINDS
 from settling import (
     COUNTABLE,
+    GIVEN,
     TEKKEN,
     WORDS,
     cut_after,
@@ -20,6 +21,7 @@ from settling import (
 )
 
 from llm_service import providers
+from llm_service.catalog.vocabularies import PACKAGED
 from llm_service.domain.provider import CancelPolicy
 from llm_service.domain.usage import UsageSource
 
@@ -38,7 +40,11 @@ TELLING = [
     replace(COMPATIBLE, settings={"token_counts": how}, label=how)
     for how in ("continuous", "vllm", "llama.cpp", "tgi")
 ]
-ALL = {kind.label: kind for kind in (*KINDS.values(), CLAUDE, *OPEN, *TELLING)}
+OTHERS = [
+    replace(KINDS["bedrock"], model="us.meta.llama3-3-70b-instruct-v1:0", label="bedrock's Llama"),
+    replace(COMPATIBLE, model="Qwen/Qwen3-32B", label="a server's Qwen"),
+]
+ALL = {kind.label: kind for kind in (*KINDS.values(), CLAUDE, *OPEN, *OTHERS, *TELLING)}
 every_kind = pytest.mark.parametrize("kind", ALL.values(), ids=list(ALL))
 
 # Who can be asked what an answer used that broke off, or says or shows it on the way.
@@ -46,8 +52,8 @@ TOLD = {"anthropic", "openrouter", "fireworks", "bedrock's Claude", "continuous"
 # Who can be asked what a text comes to, of a vocabulary of their own, and not what went in.
 MEASURED = {"xai", "vllm", "llama.cpp", "tgi"}
 # The others' vocabularies are their own and their counts come at the end alone: what breaks off is
-# an estimate of ours, by a vocabulary that is not theirs.
-NEAR = COUNTABLE | TEKKEN | TOLD | MEASURED
+# an estimate of ours, by a vocabulary that is not theirs, unless the operator gave it.
+NEAR = COUNTABLE | TEKKEN | GIVEN | TOLD | MEASURED
 
 
 def is_near(told: int, made: int) -> bool:
@@ -123,6 +129,19 @@ async def test_left_after_any_event_it_leaves_one_row_near_what_was_billed(kind)
                 assert record.usage_source is UsageSource.PROVIDER
             else:
                 check(record, kind, gate.made)
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=[kind.label for kind in OTHERS])
+async def test_without_their_vocabulary_it_is_an_estimate_that_is_far_off(kind):
+    async with gateway(kind, PACKAGED) as gate:
+        events = await the_events(kind, gate)
+        gate.vendor.replies.append(cut_after(kind, len(events) // 2))
+
+        record = await gate.streamed()
+
+    made = size(kind, produced(events)[len(events) // 2])
+    assert record.usage_source is UsageSource.ESTIMATE
+    assert record.attempt.usage.output_tokens < 0.9 * made
 
 
 def test_the_page_says_of_every_kind_what_its_rows_are_settled_by():

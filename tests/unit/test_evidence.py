@@ -2,11 +2,12 @@
 
 import pytest
 
-from llm_service.catalog import tokenizers
+from llm_service.catalog import tokenizers, vocabularies
 from llm_service.domain.completion import PartStarted, TokenUsage
 from llm_service.domain.content import Part, Text, ToolCall
 from llm_service.domain.usage import UsageSource
 from llm_service.gateway.evidence import Evidence
+from tests.vocabulary_files import given_in
 
 TEXT = "The quick brown fox jumps over the lazy dog, 世界, again and again."
 FRENCH = "Le chêne un jour dit au roseau : « Vous avez bien sujet d'accuser la nature. »"
@@ -38,6 +39,16 @@ async def test_elsewhere_pieces_that_could_be_tokens_are(more, tokens):
     await evidence.weigh()
 
     assert evidence.usage().output_tokens == tokens
+
+
+async def test_pieces_do_not_correct_a_vocabulary_that_the_operator_gave(tmp_path):
+    given = vocabularies.read(given_in(tmp_path, "deepseek/*"), ["deepseek"])
+    evidence = heard("one", "two", "", "t", "hree", kind="deepseek", model="deepseek-chat")
+
+    await evidence.weigh(given)
+
+    assert evidence.usage() == TokenUsage(5, 4, estimated=True)
+    assert evidence.source is UsageSource.ESTIMATE
 
 
 async def test_what_came_after_the_providers_latest_count_is_added_to_it():

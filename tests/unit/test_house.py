@@ -164,6 +164,7 @@ def test_the_lock_files_hold_what_the_project_asks_for():
         line
         for lines, locked in (
             (project["project"]["dependencies"], runtime),
+            (project["project"]["optional-dependencies"]["tokenizers"], runtime),
             (project["dependency-groups"]["dev"], everything),
         )
         for line in lines
@@ -172,6 +173,12 @@ def test_the_lock_files_hold_what_the_project_asks_for():
 
     assert missed == []
     assert runtime.items() <= everything.items()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_what_reads_vocabularies_is_locked_without_what_downloads_them(lock):
+    assert "tokenizers" in pins(lock)
+    assert "huggingface-hub" not in pins(lock)
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -186,7 +193,7 @@ def satisfied(requirement: Requirement, locked: dict[str, str]) -> bool:
 
 def test_an_idle_server_carries_no_library_it_may_never_need():
     heavy = (
-        *("openai", "pydantic", "genai_prices", "alembic", "tiktoken", "jwt"),
+        *("openai", "pydantic", "genai_prices", "alembic", "tiktoken", "tokenizers", "jwt"),
         *("cryptography.x509", "difflib", "opentelemetry.sdk"),
     )
     program = (

@@ -72,6 +72,7 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
         ("LLM_CONFIG_POLL_SECONDS", "0.05", "config_poll_seconds", 0.05),
         ("LLM_EGRESS_CA_FILE", "ca.pem", "egress_ca_file", Path("ca.pem")),
         ("LLM_KEYRING_FILE", "keys", "keyring_file", Path("keys")),
+        ("LLM_VOCABULARIES_FILE", "v.json", "vocabularies_file", Path("v.json")),
         ("LLM_ENCRYPTION_KEY", "k", "encryption_key", "k"),
         ("ENCRYPTION_KEY", "k", "encryption_key", "k"),
         ("LLM_ALLOW_WORKLOAD_IDENTITY", "true", "allow_workload_identity", True),

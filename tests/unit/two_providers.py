@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 
+from llm_service.catalog.vocabularies import PACKAGED
 from llm_service.domain.completion import PartDelta, PartStarted
 from llm_service.domain.content import Part, Text
 from llm_service.domain.provider import Price, PriceItem
@@ -35,8 +36,8 @@ class World:
     """Two providers, one and two, that both serve "m"; each answers from its adapter's script.
 
     `model`: fields of both models. `credentials`: by provider uid. `configs`: everybody's.
-    `gates` and `drain`: of every attempt. `rate_limiter`: of every call, and the last of the gates.
-    The rest are the providers'.
+    `gates`, `drain` and `vocabularies`: of every attempt. `rate_limiter`: of every call, and the
+    last of the gates. The rest are the providers'.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -50,6 +51,7 @@ class World:
         gates=(),
         rate_limiter=None,
         drain=DRAIN_LIMITS,
+        vocabularies=PACKAGED,
         **changes,
     ):
         self.adapters = {"one": first, "two": second or FakeAdapter()}
@@ -79,6 +81,7 @@ class World:
             self.verdicts,
             CallLimits(total=30, drain=drain),
             gates,
+            vocabularies=vocabularies,
         )
         self.drains = upstream.drains
         configuration = FakeConfiguration(view)

@@ -4,11 +4,11 @@ import base64
 import gzip
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llm_service.domain import estimates
 
@@ -62,6 +62,14 @@ MAX_CHARACTERS = 2_000_000
 _SLICE = 4096
 
 
+class Vocabulary(Protocol):
+    """What cuts a text into tokens."""
+
+    def encode_ordinary(self, text: str) -> Sized:
+        """The tokens, where words like `<|endoftext|>` are text like any other."""
+        ...
+
+
 def encoding_name(provider_model: str) -> str:
     """The encoding of an OpenAI model or of a deployment named after one: o200k unless older."""
     return "cl100k_base" if _CL100K.match(provider_model.lower()) else "o200k_base"
@@ -111,15 +119,17 @@ def vocabulary(kind: str, provider_model: str) -> tuple[str, bool]:
 
 
 def count_named(name: str, text: str) -> int:
-    """How many tokens the text is in the encoding of that name; blocks as `load` and `count` do.
+    """How many tokens the text is in the encoding of that name; blocks as `load` and `count` do."""
+    return count_bounded(load(name), text)
 
-    Beyond `MAX_CHARACTERS` length decides: the worst text takes a microsecond a character.
-    """
+
+def count_bounded(vocabulary: Vocabulary, text: str) -> int:
+    """As `count`. Beyond `MAX_CHARACTERS` length decides: the worst take a microsecond each."""
     counted, rest = text[:MAX_CHARACTERS], text[MAX_CHARACTERS:]
-    return count(load(name), counted) + estimates.tokens_of(estimates.text_bytes(rest))
+    return count(vocabulary, counted) + estimates.tokens_of(estimates.text_bytes(rest))
 
 
-def count(encoding: "Encoding", text: str) -> int:
+def count(vocabulary: Vocabulary, text: str) -> int:
     """How many tokens the text is; words like `<|endoftext|>` are text like any other.
 
     Exact where a slice of 4,096 characters can be cut between two words, else a token or so too
@@ -128,7 +138,7 @@ def count(encoding: "Encoding", text: str) -> int:
     tokens = start = 0
     while start < len(text):
         end = _cut(text, start)
-        tokens += len(encoding.encode_ordinary(text[start:end]))
+        tokens += len(vocabulary.encode_ordinary(text[start:end]))
         start = end
     return tokens
 
