@@ -11,14 +11,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_service.catalog import tokenizers
+from llm_service.catalog import tokenizers, tokens
 from llm_service.catalog.tokenizers import Vocabulary
+from llm_service.domain.completion import CompletionRequest
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 # The last of these no vocabulary has a word for: those that cannot count such a thing show it.
 _PROBE = "A word, 字 \N{FAMILY} \ue000\n"
+
+_MOST_OF_AN_INPUT = 400_000  # characters; many may break off at once
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -51,6 +54,16 @@ class Vocabularies:
             return tokenizers.count_bounded(given, text), True
         name, own = tokenizers.vocabulary(kind, provider_model)
         return tokenizers.count_named(name, text), own
+
+    def input_tokens(self, kind: str, provider_model: str, request: CompletionRequest) -> int:
+        """What went in: as `tokens.input_tokens`, by the vocabulary that `count` would take.
+
+        Of a long one a part tells: 400,000 characters of prose take some 20 ms.
+        """
+        vocabulary = self.given(kind, provider_model)
+        if vocabulary is None:
+            vocabulary = tokenizers.load(tokenizers.vocabulary(kind, provider_model)[0])
+        return tokens.input_tokens(request, provider_model, vocabulary, _MOST_OF_AN_INPUT)
 
 
 PACKAGED = Vocabularies()

@@ -257,7 +257,7 @@ class Drains:
 
         The caller and the gates, which hold places and judge targets, have the estimate at once.
         """
-        await attempt.evidence.weigh(self._vocabularies)
+        await self._weigh(attempt)
         ask = None if self._full else inquiry(attempt, adapter, self._limits.ask_seconds)
         if ask is None:
             return
@@ -267,6 +267,10 @@ class Drains:
             self._start(self._file(attempt, record, ask, file), lease)
 
         attempt.file = later
+
+    async def _weigh(self, attempt: TrackedAttempt) -> None:
+        request = attempt.asked.request if attempt.asked is not None else None
+        await attempt.evidence.weigh(self._vocabularies, request)
 
     async def _file(
         self,
@@ -329,7 +333,7 @@ class Drains:
                 await reading.rest(self._hearing(attempt))
             except GatewayError as error:
                 failure = error
-            await attempt.evidence.weigh(self._vocabularies)
+            await self._weigh(attempt)
             if ask := inquiry(attempt, reading, self._limits.ask_seconds):
                 await reading.aclose()
                 await inquire(attempt, ask, self._limits.ask_seconds)

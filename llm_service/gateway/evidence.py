@@ -8,6 +8,7 @@ from llm_service.catalog.vocabularies import PACKAGED, Vocabularies
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
     AudioDelta,
+    CompletionRequest,
     PartDelta,
     PartStarted,
     StreamEvent,
@@ -54,6 +55,7 @@ class Evidence:
         self._other_bytes = 0
         self._audio_bytes = 0
         self._weighed: tuple[int, int] | None = None  # of so many texts, so many tokens
+        self._weighed_input: int | None = None
         self._content_bytes = 0  # from the beginning, without what `_text_bytes` has
 
     def broken_off(self, provider_request_id: str) -> BrokenOff | None:
@@ -62,7 +64,7 @@ class Evidence:
             return None
         return BrokenOff(
             provider_request_id,
-            self._said or TokenUsage(self._input_tokens(), estimated=True),
+            self._said or TokenUsage(self._input, estimated=True),
             "".join(self._texts),
             self._is_text,
             self._counted + estimates.tokens_of(self._beside),
@@ -91,7 +93,7 @@ class Evidence:
 
     def usage(self) -> TokenUsage:
         if self._said is None:
-            return self._seen or TokenUsage(self._input_tokens(), self._rest, estimated=True)
+            return self._seen or TokenUsage(self._input, self._rest, estimated=True)
         if self._final or not self._rest:
             return self._said
         output = max(self._said.output_tokens, self._counted + self._rest)
@@ -106,18 +108,26 @@ class Evidence:
         if not shown.input_tokens and not shown.output_tokens:
             return None
         return TokenUsage(
-            min(shown.input_tokens, MOST_TOKENS) or self._input_tokens(),
+            min(shown.input_tokens, MOST_TOKENS) or self._input,
             min(shown.output_tokens, MOST_TOKENS),
             estimated=not shown.input_tokens,
         )
 
-    async def weigh(self, vocabularies: Vocabularies = PACKAGED) -> None:
-        """Count the text that came by a vocabulary, in a thread: the model's, or else a like one.
+    async def weigh(
+        self, vocabularies: Vocabularies = PACKAGED, request: CompletionRequest | None = None
+    ) -> None:
+        """Count by a vocabulary, in a thread, what came and what went in: the model's, or a like.
 
-        Nothing to count, or the provider's final word is there: nothing happens.
+        Nothing came, or the provider's final word is there: nothing happens.
         """
         texts = list(self._texts)
-        if self._final or self._seen or not texts:
+        if self._final or not texts:
+            return
+        if request is not None and not self._knows_input:
+            self._weighed_input = await asyncio.to_thread(
+                vocabularies.input_tokens, self._kind, self._model, request
+            )
+        if self._seen:
             return
         tokens, own = await asyncio.to_thread(
             vocabularies.count, self._kind, self._model, "".join(texts)
@@ -125,6 +135,17 @@ class Evidence:
         if not own and len(texts) <= tokens * _PIECES_PER_TOKEN:
             tokens = max(tokens, len(texts))
         self._weighed = len(texts), tokens
+
+    @property
+    def _knows_input(self) -> bool:
+        """The provider has said or shown what went in."""
+        shown = self.shown
+        return self._said is not None or bool(shown and shown.complete and shown.input_tokens)
+
+    @property
+    def _input(self) -> int:
+        """Our estimate of what went in."""
+        return self._weighed_input or self._input_tokens()
 
     @property
     def _rest(self) -> int:

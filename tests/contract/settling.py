@@ -44,7 +44,10 @@ WORDS = [
     "old",
     "house",
 ]
-SAID = Said(text=" ".join(WORDS), tokens=Tokens(input=11, output=len(WORDS)), pieces=0)
+ONCE = RoutingOptions(disable_fallback=True)
+ASKED = a_request(routing=ONCE, text="a b c d")
+INPUT = 3 + 3 + 1 + 4  # OpenAI's, for an answer, for a message, for its role, for its text
+SAID = Said(text=" ".join(WORDS), tokens=Tokens(INPUT, output=len(WORDS)), pieces=0)
 
 # Whose vocabulary is OpenAI's, who send a token at a time, or who say their count on the way.
 COUNTABLE = {
@@ -74,7 +77,7 @@ def given() -> Vocabularies:
 
 def says(kind: Kind) -> Said:
     """What the vendor says, a word at a time; those who have words of their own count so."""
-    return replace(SAID, tokens=Tokens(input=11, output=size(kind, len(WORDS))))
+    return replace(SAID, tokens=Tokens(INPUT, output=size(kind, len(WORDS))))
 
 
 def size(kind: Kind, words: int) -> int:
@@ -98,9 +101,6 @@ def produced(events: list[bytes]) -> list[int]:
 
 def _holds(event: bytes, word: str) -> bool:
     return f'"{word}"'.encode() in event or f'" {word}"'.encode() in event
-
-
-ONCE = RoutingOptions(disable_fallback=True)
 
 
 class Gateway:
@@ -131,14 +131,14 @@ class Gateway:
         return self._view
 
     async def whole(self) -> UsageRecord:
-        await self.completions.complete(a_request(routing=ONCE), None)
+        await self.completions.complete(ASKED, None)
         return self.ledger.records[-1]
 
     async def streamed(self) -> UsageRecord:
         """Its record, however it ends."""
         before = len(self.ledger.records)
         with suppress(GatewayError):
-            async for _ in self.completions.stream(a_request(routing=ONCE), None):
+            async for _ in self.completions.stream(ASKED, None):
                 pass
         await self._quiet()
         return self._settled(before)
@@ -148,7 +148,7 @@ class Gateway:
         before = len(self.ledger.records)
         self.vendor.heard.clear()
         has_come = asyncio.Event()
-        stream = self.completions.stream(a_request(routing=ONCE), None)
+        stream = self.completions.stream(ASKED, None)
 
         async def read() -> None:
             text = ""

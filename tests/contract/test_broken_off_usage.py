@@ -9,6 +9,7 @@ from every_vendor import KINDS
 from settling import (
     COUNTABLE,
     GIVEN,
+    INPUT,
     TEKKEN,
     WORDS,
     cut_after,
@@ -82,6 +83,8 @@ def check(record, kind, made: int) -> None:
     assert usage.estimated == (source is UsageSource.ESTIMATE)
     if kind.label in NEAR:
         assert is_near(usage.output_tokens, made), (usage.output_tokens, made)
+    if made and kind.label in COUNTABLE | TEKKEN | MEASURED:
+        assert is_near(usage.input_tokens, INPUT), usage.input_tokens
     if made == size(kind, len(WORDS)):  # the vendor's own counts may have been there
         return
     if kind.label in TOLD and made:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from llm_service.catalog import tokenizers, vocabularies
+from llm_service.catalog import tokenizers, tokens, vocabularies
 from llm_service.domain.completion import PartStarted, TokenUsage
 from llm_service.domain.content import Part, Text, ToolCall
 from llm_service.domain.usage import UsageSource
 from llm_service.gateway.evidence import Evidence
+from tests.fakes import a_request
 from tests.vocabulary_files import given_in
 
 TEXT = "The quick brown fox jumps over the lazy dog, 世界, again and again."
@@ -30,15 +31,36 @@ async def test_an_openai_models_text_is_counted_by_its_vocabulary_however_it_was
     assert evidence.source is UsageSource.ESTIMATE
 
 
-@pytest.mark.parametrize(("more", "tokens"), [(1, TOKENS + 1), (TOKENS, TOKENS)])
-async def test_elsewhere_pieces_that_could_be_tokens_are(more, tokens):
+async def test_what_went_in_is_counted_by_the_same_vocabulary_unless_the_provider_said_it():
+    asked = a_request(text=FRENCH)
+    evidence = heard(TEXT)
+
+    await evidence.weigh(request=asked)
+
+    assert evidence.usage().input_tokens == tokens.input_tokens(asked, "gpt-4o")
+    evidence.so_far(TokenUsage(30, 7))
+    assert evidence.usage().input_tokens == 30
+
+
+async def test_of_a_long_request_a_part_tells():
+    asked = a_request(text=FRENCH * 6_000)
+    evidence = heard(TEXT)
+
+    await evidence.weigh(request=asked)
+
+    whole = tokens.input_tokens(asked, "gpt-4o")
+    assert evidence.usage().input_tokens == pytest.approx(whole, rel=0.01)
+
+
+@pytest.mark.parametrize(("more", "expected"), [(1, TOKENS + 1), (TOKENS, TOKENS)])
+async def test_elsewhere_pieces_that_could_be_tokens_are(more, expected):
     pieces = TOKENS + more
     texts = [TEXT[n : n + 1] for n in range(pieces - 1)] + [TEXT[pieces - 1 :]]
     evidence = heard(*texts, kind="deepseek", model="deepseek-chat")
 
     await evidence.weigh()
 
-    assert evidence.usage().output_tokens == tokens
+    assert evidence.usage().output_tokens == expected
 
 
 async def test_pieces_do_not_correct_a_vocabulary_that_the_operator_gave(tmp_path):
