@@ -192,7 +192,8 @@ def _matching(query: UsageQuery, pieces: Sequence[Piece]) -> list[ColumnElement[
         table.c.create_time >= first,
         table.c.create_time < last,
         table.c.start_time >= first - LONGEST_ATTEMPT,
-        table.c.start_time < last,
+        # A clock may be put back while an attempt goes on: it then ends before it starts.
+        table.c.start_time < last + LONGEST_ATTEMPT,
     ]
 
 

@@ -47,6 +47,8 @@ FILTERS = [
 ]
 TARGETS = [("p", "p/m"), ("p", "p/n"), ("q", "q/m")]
 SECONDS = st.integers(0, 40).map(lambda tenths: tenths / 10)
+# By a clock that may be put back while an attempt goes on.
+TAKEN = st.sampled_from([timedelta(), timedelta(minutes=9), -timedelta(hours=30)])
 
 
 @st.composite
@@ -67,7 +69,7 @@ def records_and_queries(draw):
             ),
             attempt=an_attempt(
                 target=ServedBy(*draw(st.sampled_from(TARGETS))),
-                start_time=create_time,
+                start_time=create_time - draw(TAKEN),
                 duration=draw(SECONDS),
                 usage=draw(USAGES),
                 cost=draw(COSTS),

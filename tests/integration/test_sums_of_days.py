@@ -1,6 +1,6 @@
 """Sums by day take in any number, in any order, and no record is lost for a sum."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import accumulate
 
 import pytest
@@ -165,3 +165,16 @@ async def test_a_record_that_is_stored_twice_moves_no_sum(database, record):
     await store(database, [records[record]])
 
     assert await by_day(database, "acme") == before
+
+
+@pytest.mark.parametrize("group_by", [("agent",), ("session",)])
+async def test_an_attempt_that_ends_before_it_starts_is_in_every_report_of_its_day(
+    database, group_by
+):
+    late = datetime.combine(DAY, time(23, 59), UTC)
+    ahead = an_attempt(start_time=late + timedelta(hours=30), cost=Cost(7))
+    await store(database, [a_record(1, create_time=late, attempt=ahead)])
+
+    rows = await by_day(database, "acme", end_time=late + timedelta(minutes=1), group_by=group_by)
+
+    assert [row.metrics.cost_nano_usd for row in rows] == [7]
