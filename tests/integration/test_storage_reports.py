@@ -44,11 +44,9 @@ def label(instant, bucket, zone):
 
 @given(asked=records_and_queries(), places=st.permutations(range(MOST_RECORDS)))
 @on_a_database
-async def test_a_report_is_the_sum_of_its_records_in_whatever_order_they_come(
-    database, asked, places
-):
+async def test_a_report_is_the_sum_of_its_records(database, asked, places):
     records, query = asked
-    records = [records[place] for place in places if place < len(records)]
+    records = [records[place] for place in places if place < len(records)]  # as they come
     half = len(records) // 2
     for some in (records[:half], records[half:], records):  # the last are all there already
         async with database.begin() as tx:

@@ -86,7 +86,7 @@ async def by_day(database, tenant, **query):
 @example(batches=[[(Cost(2**62, reported_nano_usd=0), "")] * 3])
 @example(batches=[[(Cost(-(2**62), reported_nano_usd=0), "")] for _ in range(3)])
 @example(batches=[[(Cost(MOST, reported_nano_usd=-2), ""), (Cost(1), "PROVIDER_TIMEOUT")]])
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whatever_attempts_cost_they_are_stored_and_summed_up(database, batches):
     tenant, number = f"tenant-{next(NUMBERS)}", iter(range(99))
     every = [amounts(*one) for batch in batches for one in batch]
@@ -124,7 +124,7 @@ def attempts_of_a_call(tenant="acme"):
 
 
 @given(order=st.permutations(range(3)), cuts=st.sets(st.integers(1, 2)))
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_an_attempt_counts_as_a_fallback_on_its_own_day_in_whatever_order_they_come(
     database, order, cuts
 ):
