@@ -10,7 +10,9 @@ RUNTIME := .venv/.installed-runtime
 DEV := .venv/.installed-dev
 # One more than two processors: a quarter of the tests' time is waiting, for processes and for time.
 WORKERS ?= 3
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
+# An event loop may swallow the exception that ends a test past its time: then the process ends, and says where it stood.
+HUNG := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal $(HUNG)
 BUF = BUF_CACHE_DIR=.venv/.cache/buf $(BIN)/buf
 RELEASED := proto/released.binpb
 

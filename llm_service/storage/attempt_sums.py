@@ -28,7 +28,7 @@ from llm_service.domain.usage import UsageQuery
 from llm_service.errors import InvalidField, Violation
 from llm_service.storage.day_sums import METRICS, TOKENS
 from llm_service.storage.durations import rounded
-from llm_service.storage.expressions import JsonMember, UtcDay
+from llm_service.storage.expressions import Difference, JsonMember, Total, UtcDay
 from llm_service.storage.tables import Time
 from llm_service.storage.tables import usage_records as table
 
@@ -58,7 +58,7 @@ _DIMENSIONS: dict[str, ColumnElement[str]] = {
 
 DIFFERENCE = case(
     (table.c.cost_incomplete, 0),
-    else_=func.coalesce(table.c.reported_nano_usd - table.c.cost_nano_usd, 0),
+    else_=func.coalesce(Difference(table.c.reported_nano_usd, table.c.cost_nano_usd), 0),
 )
 """As of `Cost`: 0 where one of the two is not known in full."""
 
@@ -79,7 +79,7 @@ def cells(query: UsageQuery, pieces: Sequence[Piece]) -> Select[Any]:
         *group,
         func.count().label("request_count"),
         func.count().filter(calls.c.unpriced_attempts > 0).label("unpriced_request_count"),
-        *(func.sum(calls.c[name]).label(name) for name in METRICS[2:]),
+        *(Total(calls.c[name]).label(name) for name in METRICS[2:]),
     ).group_by(*group)
 
 
@@ -99,11 +99,11 @@ def _calls(query: UsageQuery, pieces: Sequence[Piece]) -> Select[Any]:
             func.count().filter(table.c.cost_incomplete).label("unpriced_attempts"),
             func.count().filter(failed).label("error_count"),
             func.count().filter(table.c.record_id > several.c.first).label("fallback_count"),
-            *(func.sum(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
-            func.sum(cost).label("cost_nano_usd"),
-            func.sum(case((failed, cost), else_=0)).label("failed_attempt_nano_usd"),
-            func.sum(func.coalesce(table.c.reported_nano_usd, 0)).label("reported_nano_usd"),
-            func.sum(DIFFERENCE).label("reported_difference_nano_usd"),
+            *(Total(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
+            Total(cost).label("cost_nano_usd"),
+            Total(case((failed, cost), else_=0)).label("failed_attempt_nano_usd"),
+            Total(func.coalesce(table.c.reported_nano_usd, 0)).label("reported_nano_usd"),
+            Total(DIFFERENCE).label("reported_difference_nano_usd"),
         )
         .join_from(calendar, table, _within(calendar))
         .outerjoin(several, same_call)
@@ -192,7 +192,8 @@ def _matching(query: UsageQuery, pieces: Sequence[Piece]) -> list[ColumnElement[
         table.c.create_time >= first,
         table.c.create_time < last,
         table.c.start_time >= first - LONGEST_ATTEMPT,
-        table.c.start_time < last,
+        # A clock may be put back while an attempt goes on: it then ends before it starts.
+        table.c.start_time < last + LONGEST_ATTEMPT,
     ]
 
 

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.domain.budget import BudgetUnit
 from llm_service.domain.listing import Filter
 from llm_service.storage import rows
+from llm_service.storage.expressions import Total
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.tables import budget_holders as holders
 from llm_service.storage.tables import budget_leases as leases
@@ -191,7 +192,7 @@ class BudgetAccounts:
                 charged < window.end_time,
                 usage.c.create_time < window.end_time + _SETTLING,
             ]
-        total = select(func.coalesce(func.sum(_AMOUNTS[unit]), 0)).where(*conditions)
+        total = select(func.coalesce(Total(_AMOUNTS[unit]), 0)).where(*conditions)
         return int((await self._connection.execute(total)).scalar_one())
 
     async def forget(self, budget_uid: str) -> None:

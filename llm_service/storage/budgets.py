@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.domain.budget import Budget, BudgetPeriod, BudgetUnit
 from llm_service.domain.listing import Listing, Page
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import reading, rows
+from llm_service.storage import caps, reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.sqlite_driver import Driver
@@ -89,6 +89,10 @@ class Budgets:
         key = and_(table.c.tenant == budget.tenant, table.c.uid == budget.uid)
         await rows.remove(self._connection, table, key, expected_version)
         self._audit.changed(budget, None)
+
+    async def count_alone(self, tenant: str) -> int:
+        """How many budgets a tenant has; others who ask wait until this transaction ends."""
+        return await caps.count_alone(self._connection, table, tenant)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[Budget]:
         """One page of a tenant's own budgets ("": everybody's together; None: all there are).

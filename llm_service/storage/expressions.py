@@ -9,6 +9,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 _MOST = 2**63 - 1
+_LEAST = -(2**63)
+_LOW = 2**32 - 1
 
 
 class JsonMember(FunctionElement[str]):
@@ -59,8 +61,24 @@ class UtcDay(FunctionElement[date]):
     inherit_cache = True
 
 
+class Total(FunctionElement[int]):
+    """The sum of a group's whole numbers; on SQLite, whose own fails beyond it, within 64 bits."""
+
+    name = "total_of"
+    type = BigInteger()
+    inherit_cache = True
+
+
+class Difference(FunctionElement[int]):
+    """One number of 64 bits less another; where that is none, the nearest that is."""
+
+    name = "difference_of"
+    type = BigInteger()
+    inherit_cache = True
+
+
 class Clamped(FunctionElement[int]):
-    """The nearest number of 64 bits. SQLite fails at a sum that is none."""
+    """The nearest number of 64 bits to a total."""
 
     name = "clamped"
     type = BigInteger()
@@ -150,6 +168,36 @@ def _postgresql_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:  
     return f"(({compiler.process(instant, **kw)}) AT TIME ZONE 'UTC')::date"
 
 
+@compiles(Total, "sqlite")
+def _sqlite_total(element: Total, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (clause,) = element.clauses
+    number = compiler.process(clause, **kw)
+    upper, lower = f"sum(({number}) >> 32)", f"sum(({number}) & {_LOW})"
+    # A cast of what is beyond 64 bits, and so no whole number any more, ends at the nearest.
+    return f"CAST(({upper} + ({lower} >> 32)) * {_LOW + 1} + ({lower} & {_LOW}) AS INTEGER)"
+
+
+@compiles(Total, "postgresql")
+def _postgresql_total(element: Total, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    (clause,) = element.clauses
+    return f"sum({compiler.process(clause, **kw)})"
+
+
+@compiles(Difference, "sqlite")
+def _sqlite_difference(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    first, second = _arguments(element, compiler, **kw)
+    return f"CAST({first} - {second} AS INTEGER)"
+
+
+@compiles(Difference, "postgresql")
+def _postgresql_difference(element: Difference, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    first, second = _arguments(element, compiler, **kw)
+    # Of two signs only can it be too large; all others are not to pay for that.
+    exact = _within_64_bits(f"{first}::numeric - {second}")
+    unlike = f"({first} < 0) <> ({second} < 0)"
+    return f"CASE WHEN {unlike} THEN {exact}::bigint ELSE {first} - {second} END"
+
+
 @compiles(Clamped, "sqlite")
 def _sqlite_clamped(element: Clamped, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     (number,) = element.clauses
@@ -159,4 +207,8 @@ def _sqlite_clamped(element: Clamped, compiler: SQLCompiler, **kw: Any) -> str: 
 @compiles(Clamped, "postgresql")
 def _postgresql_clamped(element: Clamped, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     (number,) = element.clauses
-    return f"greatest(least({compiler.process(number, **kw)}, {_MOST}), {-_MOST - 1})"
+    return _within_64_bits(compiler.process(number, **kw))
+
+
+def _within_64_bits(number: str) -> str:
+    return f"greatest(least({number}, {_MOST}), {_LEAST})"

@@ -32,12 +32,14 @@ from llm_service.storage import attempt_sums, buckets, day_sums, part_sums
 from llm_service.storage.attempt_sums import Piece, midnight
 from llm_service.storage.buckets import Bucket
 from llm_service.storage.day_sums import METRICS, Cells, Days
+from llm_service.storage.expressions import Total
 from llm_service.storage.part_sums import Part
 from llm_service.storage.patience import patience
 
 MAX_ROWS = 50_000
 """Rows of one report. It is held in memory."""
 
+_MOST, _LEAST = 2**63 - 1, -(2**63)  # what the contract holds
 _WHOLE = -1  # the place of all buckets together
 _BUCKETS_A_STATEMENT = 1_000  # up to nine bound values each; SQLite takes 32,766
 _SECONDS = 30.0
@@ -155,7 +157,7 @@ def _metrics(query: UsageQuery, sources: Sources) -> Select[Any]:
     ]
     cells = union_all(*found).subquery("cells")
     group = _group(query, cells)
-    sums = (func.sum(cells.c[name]).label(name) for name in METRICS)
+    sums = (Total(cells.c[name]).label(name) for name in METRICS)
     return select(*group, *sums).group_by(*group).order_by(*group)
 
 
@@ -224,5 +226,5 @@ def _to_row(
 ) -> UsageRow:
     start, end = cuts[row.bucket]
     dimensions: dict[str, str] = dict(zip(query.group_by, row[1:], strict=False))
-    counts = {name: int(getattr(row, name)) for name in METRICS}
+    counts = {name: min(max(int(getattr(row, name)), _LEAST), _MOST) for name in METRICS}
     return UsageRow(start, end, dimensions, UsageMetrics(**{**durations, **counts}))

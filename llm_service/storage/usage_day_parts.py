@@ -31,7 +31,7 @@ from llm_service.storage import attempt_sums, part_sums
 from llm_service.storage.attempt_sums import LONGEST_ATTEMPT
 from llm_service.storage.day_sums import TOKENS
 from llm_service.storage.durations import rounded
-from llm_service.storage.expressions import Clamped
+from llm_service.storage.expressions import Clamped, Total
 from llm_service.storage.patience import patience
 from llm_service.storage.tables import usage_day_parts as table
 from llm_service.storage.tables import usage_days as days
@@ -211,11 +211,11 @@ def _sums(attempts: CTE) -> Select[Any]:
         "attempt_count": func.count(),
         "error_count": func.count().filter(failed),
         "fallback_count": func.count().filter(a.follows),
-        **{name: func.sum(func.coalesce(a[name], 0)) for name in TOKENS},
-        "cost_nano_usd": func.sum(cost),
-        "failed_attempt_nano_usd": func.sum(case((failed, cost), else_=0)),
-        "reported_nano_usd": func.sum(func.coalesce(a.reported_nano_usd, 0)),
-        "reported_difference_nano_usd": func.sum(a.difference),
+        **{name: Total(func.coalesce(a[name], 0)) for name in TOKENS},
+        "cost_nano_usd": Total(cost),
+        "failed_attempt_nano_usd": Total(case((failed, cost), else_=0)),
+        "reported_nano_usd": Total(func.coalesce(a.reported_nano_usd, 0)),
+        "reported_difference_nano_usd": Total(a.difference),
     }
     for name in PART_CALL_COUNTS:
         counts = [a[name] == 1, *([a.cost_incomplete] if "_unpriced_" in name else ())]

@@ -1,6 +1,6 @@
 """The sums of a day made anew from its records, or held against them.
 
-Otherwise triggers keep them, whoever inserts a record. See the migrations 0019 and 0020.
+Otherwise triggers keep them, whoever inserts a record. See the migrations 0020 and 0022.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.storage import attempt_sums, day_sums
 from llm_service.storage.day_sums import TOKENS
 from llm_service.storage.durations import rounded
-from llm_service.storage.expressions import Clamped, UtcDay
+from llm_service.storage.expressions import Clamped, Total, UtcDay
 from llm_service.storage.patience import patience
 from llm_service.storage.tables import usage_bounds as bounds
 from llm_service.storage.tables import usage_day_durations as durations
@@ -48,7 +48,6 @@ LEVELS: dict[str, tuple[str, ...]] = {
 _ACROSS = {
     **{name: _CELL[:5] + level for name, level in LEVELS.items()},
     **{f"unpriced_{name}": _CELL[:5] + level for name, level in LEVELS.items()},
-    "fallback_count": _CELL[:5],
 }
 
 Figures = Counter[tuple[object, ...]]
@@ -155,11 +154,11 @@ def _cells(day: date) -> Select[Any]:
         "attempt_count": func.count(),
         "error_count": func.count().filter(failed),
         "fallback_count": func.count().filter(steps.follows),
-        **{name: func.sum(func.coalesce(steps[name], 0)) for name in TOKENS},
-        "cost_nano_usd": func.sum(cost),
-        "failed_attempt_nano_usd": func.sum(case((failed, cost), else_=0)),
-        "reported_nano_usd": func.sum(func.coalesce(steps.reported_nano_usd, 0)),
-        "reported_difference_nano_usd": func.sum(steps.difference),
+        **{name: Total(func.coalesce(steps[name], 0)) for name in TOKENS},
+        "cost_nano_usd": Total(cost),
+        "failed_attempt_nano_usd": Total(case((failed, cost), else_=0)),
+        "reported_nano_usd": Total(func.coalesce(steps.reported_nano_usd, 0)),
+        "reported_difference_nano_usd": Total(steps.difference),
         **{name: func.count().filter(steps[name] == 1) for name in LEVELS},
         **{
             f"unpriced_{name}": func.count().filter(

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.webhook import Webhook
 from llm_service.errors import ResourceNotFound
-from llm_service.storage import reading, rows
+from llm_service.storage import caps, reading, rows
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.listing import Field, Kind, Listed
 from llm_service.storage.sealed import WEBHOOK_SECRETS, kept
@@ -94,10 +94,9 @@ class Webhooks:
         await rows.remove(self._connection, table, key, expected_version)
         self._audit.changed(before and to_webhook(before), None)
 
-    async def count(self, tenant: str) -> int:
-        """How many webhooks a tenant has."""
-        statement = select(func.count()).select_from(table).where(table.c.tenant == tenant)
-        return int((await self._connection.execute(statement)).scalar_one())
+    async def count_alone(self, tenant: str) -> int:
+        """How many webhooks a tenant has; others who ask wait until this transaction ends."""
+        return await caps.count_alone(self._connection, table, tenant)
 
     async def list(self, tenant: str | None, listing: Listing) -> Page[Webhook]:
         """One page of a tenant's webhooks ("": those of no one tenant; None: everybody's).

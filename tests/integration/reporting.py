@@ -38,6 +38,7 @@ COSTS = st.sampled_from(
 TOKENS = st.integers(0, 2**31 - 1)
 USAGES = st.none() | st.builds(TokenUsage, *[TOKENS] * 5, cache_write_1h_input_tokens=TOKENS)
 NOON = timedelta(hours=12)
+MOST_RECORDS = 8
 FILTERS = [
     {},
     {"agent": "a"},
@@ -47,6 +48,8 @@ FILTERS = [
 ]
 TARGETS = [("p", "p/m"), ("p", "p/n"), ("q", "q/m")]
 SECONDS = st.integers(0, 40).map(lambda tenths: tenths / 10)
+# By a clock that may be put back while an attempt goes on; starts of a call are within two days.
+TAKEN = st.sampled_from([timedelta(), timedelta(minutes=9), -timedelta(hours=20)])
 
 
 @st.composite
@@ -67,7 +70,7 @@ def records_and_queries(draw):
             ),
             attempt=an_attempt(
                 target=ServedBy(*draw(st.sampled_from(TARGETS))),
-                start_time=create_time,
+                start_time=create_time - draw(TAKEN),
                 duration=draw(SECONDS),
                 usage=draw(USAGES),
                 cost=draw(COSTS),
@@ -75,7 +78,7 @@ def records_and_queries(draw):
             error_reason=draw(st.sampled_from(["", "", "PROVIDER_TIMEOUT"])),
             first_token=draw(st.none() | SECONDS),
         )
-        for number in range(draw(st.integers(0, 8)))
+        for number in range(draw(st.integers(0, MOST_RECORDS)))
     ]
     query = UsageQuery(
         tenant=tenant,

@@ -157,21 +157,20 @@ async def test_late_records_of_recent_days_are_summed_up_soon_of_others_the_next
 
 async def test_a_day_of_numbers_too_large_to_add_up_is_divided(database):
     attempt = an_attempt(start_time=MARCH, cost=Cost(2**62, reported_nano_usd=0))
-    large = [a_record(n, "rival", create_time=MARCH, attempt=attempt) for n in range(2)]
-    no_report = replace(attempt, cost=Cost(2**62))
-    large += [a_record(n, create_time=MARCH, attempt=no_report) for n in range(3)]
-    large.append(a_record(9, "third", create_time=MARCH, attempt=attempt))
+    large = [a_record(n, "rival", create_time=MARCH, attempt=attempt) for n in range(3)]
+    below = replace(attempt, cost=Cost(MOST, reported_nano_usd=-2))
+    large += [a_record(n, create_time=MARCH, attempt=below) for n in range(3)]
     await store(database, *large, a_record(4, create_time=MARCH + DAY))
-    exact = await report(database)
+    from_records = await report(database)
 
     assert await upkeep(database).divide() == 2
 
-    found = await report(database)
-    assert [row.metrics.cost_nano_usd for row in (exact[0], found[0])] == [3 * 2**62, MOST]
-    assert found[1] == exact[1]
-    assert [day async for day in upkeep(database).rebuild()] == dates(0, 1)
-    assert await report(database) == found
+    sums = from_records[0].metrics
+    assert (sums.cost_nano_usd, sums.reported_difference_nano_usd) == (MOST, -MOST - 1)
+    assert await report(database) == from_records
     assert await wrong_days(database) == []
+    assert [day async for day in upkeep(database).rebuild()] == dates(0, 1)
+    assert await report(database) == from_records
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), StorageUnavailable("away")])

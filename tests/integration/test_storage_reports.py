@@ -12,7 +12,13 @@ from llm_service.domain.completion import Attribution
 from llm_service.domain.usage import TimeBucket, UsageQuery
 from llm_service.errors import InvalidField
 from llm_service.storage import buckets, day_sums, reports
-from tests.integration.reporting import DAYS, ZONES, expected, records_and_queries
+from tests.integration.reporting import (
+    DAYS,
+    MOST_RECORDS,
+    ZONES,
+    expected,
+    records_and_queries,
+)
 from tests.integration.samples import NOW, a_record
 
 on_a_database = settings(
@@ -36,10 +42,11 @@ def label(instant, bucket, zone):
             return local.year, local.month
 
 
-@given(asked=records_and_queries())
+@given(asked=records_and_queries(), places=st.permutations(range(MOST_RECORDS)))
 @on_a_database
-async def test_a_report_is_the_sum_of_its_records(database, asked):
+async def test_a_report_is_the_sum_of_its_records(database, asked, places):
     records, query = asked
+    records = [records[place] for place in places if place < len(records)]  # as they come
     half = len(records) // 2
     for some in (records[:half], records[half:], records):  # the last are all there already
         async with database.begin() as tx:

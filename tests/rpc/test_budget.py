@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from llm_service.domain.alert import AlertKind
+from llm_service.gateway.admin import budgets
 from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.rpc.stubs import budget_service_pb2 as pb
 from tests.integration.alerting import an_alert
@@ -125,6 +126,18 @@ async def test_a_repeated_creation_is_answered_as_before(service):
 
     assert (await created(service, request_id=request_id)).name == first.name
     assert (await refusal(created(service))).reason == "ALREADY_EXISTS"
+
+
+async def test_a_tenant_has_no_more_budgets_than_it_may(service, monkeypatch):
+    monkeypatch.setattr(budgets, "MAX_BUDGETS", 1)
+    await created(service)
+
+    refused = await refusal(created(service, "c"))
+    others = await created(service, parent="tenants/umbra")
+
+    assert (refused.code, refused.reason) == (CODE.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert "may have 1 budgets" in refused.text
+    assert others.name == "tenants/umbra/budgets/b"
 
 
 @pytest.mark.parametrize(

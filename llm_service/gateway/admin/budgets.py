@@ -19,6 +19,8 @@ from llm_service.storage import buckets
 from llm_service.storage.budget_accounts import Account, Window
 from llm_service.storage.database import Database, Transaction
 
+MAX_BUDGETS = 100
+"""Of one tenant: every attempt of its calls looks at each."""
 MAX_RULES = 16
 MAX_PERCENT = 1000
 MAX_MODEL = 512
@@ -81,6 +83,7 @@ class Budgets:
         Raises:
             InvalidField: names all that is wrong with it.
             AlreadyExists: the id is taken.
+            RateLimited: the tenant has `MAX_BUDGETS` already.
         """
         rules.done(violations(draft))
         now = self._now()
@@ -88,6 +91,8 @@ class Budgets:
         async with self._database.begin() as tx:
             await once.begin(tx, now)
             await tx.budgets.add(budget)
+            if await tx.budgets.count_alone(tenant) > MAX_BUDGETS:
+                raise rules.too_many(tenant, "budgets", MAX_BUDGETS)
             await tx.config.bump(tenant)
             await once.end(tx, (await _with_status(tx, [budget]))[0])
         return await self._counted(budget)

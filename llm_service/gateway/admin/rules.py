@@ -15,7 +15,7 @@ from llm_service.domain.provider import (
     RateLimits,
     UpstreamTimeouts,
 )
-from llm_service.errors import EgressDenied, InvalidField, Violation
+from llm_service.errors import EgressDenied, InvalidField, Quota, RateLimited, Violation
 from llm_service.gateway.admin.drafts import CredentialDraft, ProviderDraft
 from llm_service.providers.egress import Egress
 
@@ -50,6 +50,13 @@ def done(violations: Iterable[Violation]) -> None:
     """
     if found := tuple(violations):
         raise InvalidField(*found)
+
+
+def too_many(tenant: str, what: str, most: int) -> RateLimited:
+    """A tenant ("": no one) has all it may have of something."""
+    owner = f"tenants/{tenant}" if tenant else "the deployment"
+    quota = Quota(owner, what, most)
+    return RateLimited(f"{owner} may have {most} {what}", quota, retriable=False)
 
 
 def provider(draft: ProviderDraft, kind: ProviderKind, egress: Egress) -> Iterator[Violation]:

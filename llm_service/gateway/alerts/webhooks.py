@@ -7,14 +7,7 @@ from datetime import UTC, datetime
 from llm_service.domain.alert import AlertKind
 from llm_service.domain.listing import Listing, Page
 from llm_service.domain.webhook import Webhook, WebhookDelivery
-from llm_service.errors import (
-    EgressDenied,
-    EtagMismatch,
-    Quota,
-    RateLimited,
-    ResourceNotFound,
-    Violation,
-)
+from llm_service.errors import EgressDenied, EtagMismatch, ResourceNotFound, Violation
 from llm_service.gateway.admin import rules
 from llm_service.gateway.admin.once import NOT_REPEATED, Once
 from llm_service.gateway.alerts import signing
@@ -97,8 +90,8 @@ class Webhooks:
         async with self._database.begin() as tx:
             await once.begin(tx, now)
             await tx.webhooks.add(webhook)
-            if await tx.webhooks.count(tenant) > MAX_WEBHOOKS:
-                raise _too_many(tenant)
+            if await tx.webhooks.count_alone(tenant) > MAX_WEBHOOKS:
+                raise rules.too_many(tenant, "webhooks", MAX_WEBHOOKS)
             await once.end(tx, (webhook, secret))
         return webhook, secret
 
@@ -231,15 +224,6 @@ def binding(webhook: Webhook) -> Binding:
         provider_uid="",
         row_uid=webhook.uid,
         secret_version=webhook.secret_version,
-    )
-
-
-def _too_many(tenant: str) -> RateLimited:
-    owner = f"tenants/{tenant}" if tenant else "the deployment"
-    return RateLimited(
-        f"{owner} may have {MAX_WEBHOOKS} webhooks",
-        Quota(owner, "webhooks", MAX_WEBHOOKS),
-        retriable=False,
     )
 
 

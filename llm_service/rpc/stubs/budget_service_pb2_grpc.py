@@ -102,7 +102,8 @@ class BudgetServiceServicer:
 
     def CreateBudget(self, request, context):
         """Stores a budget. What its current window has used already is counted. Errors:
-        INVALID_FIELD; ALREADY_EXISTS if the id is taken.
+        INVALID_FIELD; ALREADY_EXISTS if the id is taken; RATE_LIMITED (of one
+        tenant there are at most 100; QuotaFailure says so).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

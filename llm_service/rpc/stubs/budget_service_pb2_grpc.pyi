@@ -48,7 +48,8 @@ class BudgetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> BudgetServiceAsyncStub: ...
     CreateBudget: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.CreateBudgetRequest, _budget_service_pb2.CreateBudgetResponse]
     """Stores a budget. What its current window has used already is counted. Errors:
-    INVALID_FIELD; ALREADY_EXISTS if the id is taken.
+    INVALID_FIELD; ALREADY_EXISTS if the id is taken; RATE_LIMITED (of one
+    tenant there are at most 100; QuotaFailure says so).
     """
     GetBudget: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.GetBudgetRequest, _budget_service_pb2.GetBudgetResponse]
     """One budget. Errors: RESOURCE_NOT_FOUND."""
@@ -92,7 +93,8 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateBudget: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.CreateBudgetRequest, _budget_service_pb2.CreateBudgetResponse]  # type: ignore[assignment]
     """Stores a budget. What its current window has used already is counted. Errors:
-    INVALID_FIELD; ALREADY_EXISTS if the id is taken.
+    INVALID_FIELD; ALREADY_EXISTS if the id is taken; RATE_LIMITED (of one
+    tenant there are at most 100; QuotaFailure says so).
     """
     GetBudget: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.GetBudgetRequest, _budget_service_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """One budget. Errors: RESOURCE_NOT_FOUND."""
@@ -139,7 +141,8 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_budget_service_pb2.CreateBudgetResponse, _abc.Awaitable[_budget_service_pb2.CreateBudgetResponse]]:
         """Stores a budget. What its current window has used already is counted. Errors:
-        INVALID_FIELD; ALREADY_EXISTS if the id is taken.
+        INVALID_FIELD; ALREADY_EXISTS if the id is taken; RATE_LIMITED (of one
+        tenant there are at most 100; QuotaFailure says so).
         """
 
     @_abc_1.abstractmethod
