@@ -136,7 +136,8 @@ async def test_a_caller_who_leaves_mid_stream_is_charged_for_what_it_got():
 
     (record,) = world.ledger.records
     assert record.error_reason == "CANCELLED"
-    assert record.attempt.usage == TokenUsage(2, 2, estimated=True)  # "hello", " wor"
+    # "a prompt" in a message of a role, and what an answer begins with; "hello", " wor"
+    assert record.attempt.usage == TokenUsage(2 + 3 + 1 + 3, 2, estimated=True)
     assert record.attempt.cost.total_nano_usd > 0
     assert world.adapters["one"].streams_closed == 1
 
