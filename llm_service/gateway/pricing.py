@@ -1,6 +1,7 @@
 """What a call costs: prices in integer nano-USD per million units, rounded once per attempt."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -208,8 +209,8 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Cost:
     """
     quantities = _buckets(usage)
     if price is None:
-        said = usage.reported_nano_usd
-        return Cost(0, estimated=usage.estimated, incomplete=True, reported_nano_usd=said)
+        unknown = Cost(0, estimated=usage.estimated, incomplete=True)
+        return replace(unknown, reported_nano_usd=usage.reported_nano_usd)
     rates = _rates(price, usage.input_tokens)
     charged: dict[str, int] = {}
     incomplete = False

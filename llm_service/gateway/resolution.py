@@ -194,10 +194,10 @@ def _choices(
 ) -> Iterator[Choice]:
     stored = _stored(matched)
     if asked.model:
-        known = next((one for one in stored if one.spec.model == asked.model), None)
-        chosen = Choice(TargetSpec(asked.model), origin=REQUEST)
-        yield replace(known, origin=REQUEST) if known is not None else chosen
-        rest = tuple(one for one in stored if one is not known)
+        known = (one for one in stored if one.spec.model == asked.model)
+        first = next(known, Choice(TargetSpec(asked.model)))
+        yield replace(first, origin=REQUEST)
+        rest = tuple(one for one in stored if one is not first)
     elif stored:
         yield stored[0]
         rest = stored[1:]

@@ -29,5 +29,7 @@ def count(said: Any) -> int | None:  # noqa: ANN401
 
 def subset(total: int, said: Any) -> int:  # noqa: ANN401
     """A part of `total`; one larger than the total was not meant."""
-    number = (count(said) or 0) if said else 0
+    if said is None:
+        return 0
+    number = count(said) or 0
     return number if number <= total else 0

@@ -5,7 +5,6 @@ payload length (4 bytes) | CRC-32 of the rest (4) | kind (1) | attempt id (36) |
 
 import struct
 import zlib
-from collections.abc import Iterable
 from enum import IntEnum
 
 from llm_service.domain.value import value
@@ -39,21 +38,17 @@ class Frame:
     payload: bytes = b""
 
 
-def encoded(frames: Iterable[Frame]) -> bytes:
-    """The frames' bytes, one behind the other.
+def encoded(frame: Frame) -> bytes:
+    """The frame's bytes.
 
     Raises:
-        ValueError: one is larger than a frame may be.
+        ValueError: it is larger than a frame may be.
     """
-    pieces: list[bytes] = []
-    for frame in frames:
-        attempt_id, payload = frame.attempt_id.encode(), frame.payload
-        if len(attempt_id) > ATTEMPT_ID_BYTES or len(payload) > MAX_FRAME_BYTES:
-            raise ValueError("a frame is out of bounds")
-        checked = _CHECKED.pack(frame.kind, attempt_id)
-        checksum = zlib.crc32(payload, zlib.crc32(checked))
-        pieces += (_UNCHECKED.pack(len(payload), checksum), checked, payload)
-    return b"".join(pieces)
+    attempt_id = frame.attempt_id.encode()
+    if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
+        raise ValueError("a frame is out of bounds")
+    checked = _CHECKED.pack(frame.kind, attempt_id) + frame.payload
+    return _UNCHECKED.pack(len(frame.payload), zlib.crc32(checked)) + checked
 
 
 def decoded(data: bytes, position: int) -> tuple[Frame | None, int]:

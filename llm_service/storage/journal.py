@@ -117,7 +117,7 @@ class Journal:
         """
         if self._closed:
             raise JournalFull("the usage journal is closed")
-        data = encoded(frames)
+        data = b"".join(map(encoded, frames))
         if self._bytes + len(data) > self._most_bytes:
             raise JournalFull("the usage journal is full")
         if self._spoiled or self._segments[-1].size + len(data) > self._segment_bytes:

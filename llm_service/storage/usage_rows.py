@@ -129,11 +129,11 @@ def _texts(record: UsageRecord) -> tuple[str, ...]:
         error.message if error is not None else "",
         error.provider_code if error is not None else "",
         record.trace_id,
-        record.operation._value_,  # `value` is two functions, and this is done for each row
+        record.operation.value,
         cost.price_version if cost is not None else "",
-        record.finish_reason._value_ if record.finish_reason is not None else "",
+        record.finish_reason.value if record.finish_reason is not None else "",
         error.reason if error is not None else "",
-        record.usage_source._value_ if record.usage_source is not None else "",
+        record.usage_source.value if record.usage_source is not None else "",
         record.attempt_id,
     )
 

@@ -102,7 +102,9 @@ class Telemetry:
             attributes[names.SERVER_PORT] = server_port
         return AttemptSpan(self._metrics, labels, spans.attempt_span(self._tracer, attributes))
 
-    trace_id = staticmethod(spans.trace_id)
+    def trace_id(self) -> str:
+        """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""
+        return spans.trace_id()
 
     def note_reason(self, reason: str) -> None:
         """The current call is about to fail with `reason`, an `ErrorReason` name."""

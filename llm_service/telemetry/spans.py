@@ -63,8 +63,7 @@ class ServerCall:
         carrier = _carrier(metadata)
         self._span: Span | None = None
         if tracer is None:
-            inherited = _inherited(carrier) if carrier else 0
-            number = inherited or random.getrandbits(128) or 1  # as the SDK makes them
+            number = _inherited(carrier) or _new_trace_id()
         else:
             self._span = tracer.start_span(
                 self._method,
@@ -214,7 +213,7 @@ def attempt_span(tracer: Tracer, attributes: Mapping[str, str | bool | int]) -> 
 
 
 def trace_id() -> str:
-    """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""
+    """The current call's trace id; 32 zeros outside a call."""
     call = current_call.get()
     return call.trace_id if call else _NO_TRACE
 
@@ -225,8 +224,15 @@ def _carrier(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     }
 
 
+def _new_trace_id() -> int:
+    """128 random bits, never all zero; as the SDK makes them."""
+    return random.getrandbits(128) or 1
+
+
 def _inherited(carrier: dict[str, str]) -> int:
     """The caller's trace id; 0: it names none."""
+    if not carrier:
+        return 0
     parent = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
     return parent.trace_id if parent.is_valid else 0
 

@@ -228,7 +228,7 @@ class ChatDecoder:
 
     def _count(self, said: Any, data: bytes = b"") -> None:  # noqa: ANN401 - as it lies on the wire
         usage = token_usage(said, data)
-        if usage is not None and (self._usage is None or usage != self._usage):
+        if usage is not None and usage != self._usage:
             self._usage = usage
             self._usage_is_news = True
 

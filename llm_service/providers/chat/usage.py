@@ -17,9 +17,6 @@ _MODALITIES = (
 )
 
 
-# What many say, and no more.
-_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
-
 # What some say beside their objects of counts: xAI's live search by its sources, Perplexity.
 _COUNTS = (("num_sources_used", "search-source"), ("num_search_queries", "web-search"))
 # OpenAI's models that search the web whatever they are asked.
@@ -37,8 +34,6 @@ def token_usage(said: Any, data: bytes = b"") -> TokenUsage | None:  # noqa: ANN
     completion = count(said.get("completion_tokens"))
     if prompt is None or completion is None:
         return None
-    if _PLAIN.issuperset(said):
-        return TokenUsage(prompt, completion)
     asked = _details(said, "prompt_tokens_details")
     answered = _details(said, "completion_tokens_details")
     reasoning = count(answered.get("reasoning_tokens")) or 0
@@ -140,9 +135,8 @@ def _modalities(
 ) -> tuple[ModalityTokens, ...]:
     if not asked and not answered:
         return ()
-    counts = [
+    counts = (
         (modality, subset(prompt, asked.get(name)), subset(completion, answered.get(name)))
         for name, modality in _MODALITIES
-        if asked.get(name) or answered.get(name)
-    ]
+    )
     return tuple(ModalityTokens(*tokens) for tokens in counts if tokens[1] or tokens[2])
