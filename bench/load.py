@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, pairwise
-from typing import TypeVar
 
 import grpc
 import httptools
@@ -27,9 +26,6 @@ _PROMPT = (
 
 
 _PHASE = random.Random()  # noqa: S311 - spreads starts, keeps no secret
-
-
-T = TypeVar("T")
 
 
 class Void(Exception):
@@ -150,33 +146,17 @@ async def unary_at_rate(client: Client, shape: Shape, rate: float, seconds: floa
     )
 
 
-async def unary_in_turns(
-    client: Client, shape: Shape, callers: int, seconds: float
-) -> list[Answer]:
-    """Closed loop: so many callers, each with its next call once it has the answer to the last."""
-    request = body(shape)
-    end = time.monotonic_ns() + int(seconds * 1e9)
-    answers: list[Answer] = []
-
-    async def one() -> None:
-        while (now := time.monotonic_ns()) < end:
-            answers.append(await client.complete(request, now))
-
-    await _all(one() for _ in range(callers))
-    return answers
-
-
-async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """What all of them come to, once none is under way any more.
+async def _all(calls: Iterable[Awaitable[Answer]]) -> list[Answer]:
+    """Every answer, once none is under way any more.
 
     Raises:
         Void: a call failed.
     """
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    failures = [one for one in ended if isinstance(one, BaseException)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
     if failures:
-        raise Void(f"{len(failures)} of {len(ended)} failed: {failures[0]!r}")
-    return [one for one in ended if not isinstance(one, BaseException)]
+        raise Void(f"{len(failures)} of {len(answers)} calls failed: {failures[0]!r}")
+    return [answer for answer in answers if isinstance(answer, Answer)]
 
 
 async def one_by_one(client: Client | Direct, shape: Shape, calls: int) -> list[Answer]:

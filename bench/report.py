@@ -18,15 +18,13 @@ LONG_CHUNKS, SHORT_CHUNKS = 200, 20
 QUIET = 0.03
 RIG_BOUND = 0.8
 ENOUGH_SLICES = 40
-# What an echo took on the core for which the bars on accounting were set (bench/README.md).
-ECHO_CALL_US, ECHO_CHUNK_US = 141, 35
 BARS = {
     "CPU per chunk / echo": 2.3,
     "CPU per unary call / echo": 3.0,
     "KiB per open stream": 45.0,
     "idle worker, MB": 90.0,
-    f"accounting, us per call where an echo takes {ECHO_CALL_US}": 120.0,
-    f"accounting, us per chunk where an echo's takes {ECHO_CHUNK_US}": 6.0,
+    "accounting, us per call over bare": 120.0,
+    "accounting, us per chunk over bare": 6.0,
 }
 
 
@@ -96,11 +94,6 @@ def stream_us(loads: dict[str, Any], streams: int = 20) -> float:
 
 def unary_us(loads: dict[str, Any]) -> float:
     return loads["U200"]["cpu_seconds"] / loads["U200"]["work"] * 1e6
-
-
-def turns_us(loads: dict[str, Any]) -> float:
-    """Of a unary call, 25 at once."""
-    return loads["C25"]["cpu_seconds"] / loads["C25"]["work"] * 1e6
 
 
 def chunk_us_at_300(loads: dict[str, Any]) -> float:
@@ -174,8 +167,8 @@ def bars(result: Result) -> Iterator[tuple[str, float | None, float]]:
         _judged(result, unary_us, "U200") if comparable else None,
         memory.get("kib_per_stream"),
         memory.get("idle_mb"),
-        _accounted(result, turns_us, ECHO_CALL_US),
-        _accounted(result, chunk_us, ECHO_CHUNK_US),
+        _over_bare(result, unary_us),
+        _over_bare(result, chunk_us),
     )
     for (what, limit), value in zip(BARS.items(), measured, strict=True):
         yield what, value, limit
@@ -188,28 +181,14 @@ def _judged(result: Result, figure: Callable[[dict[str, Any]], float], load: str
     return undisturbed_ratio(result, "service", load) if fewest >= ENOUGH_SLICES else None
 
 
-def accounting(result: Result, figure: Callable[[dict[str, Any]], float]) -> list[float]:
-    """CPU us that the service uses more than without accounting; by rounds."""
+def _over_bare(result: Result, figure: Callable[[dict[str, Any]], float]) -> float | None:
+    """CPU us that the service uses more than the same service without accounting; by rounds."""
     if not {"service", "bare"} <= set(result.systems):
-        return []
+        return None
     pairs = zip(
         per_round(result, "service", figure), per_round(result, "bare", figure), strict=True
     )
-    return [service - bare for service, bare in pairs]
-
-
-def accounting_in_echoes(result: Result, figure: Callable[[dict[str, Any]], float]) -> list[float]:
-    if "echo" not in result.systems:
-        return []
-    echoes = per_round(result, "echo", figure)
-    return [us / echo for us, echo in zip(accounting(result, figure), echoes, strict=False)]
-
-
-def _accounted(
-    result: Result, figure: Callable[[dict[str, Any]], float], echo_us: float
-) -> float | None:
-    echoes = accounting_in_echoes(result, figure)
-    return statistics.median(echoes) * echo_us if echoes else None
+    return statistics.median(service - bare for service, bare in pairs)
 
 
 def passed(result: Result) -> bool:
@@ -253,7 +232,6 @@ def _table(result: Result) -> Iterator[str]:
         ("CPU us per chunk (P20)", lambda s: per_round(result, s, chunk_us)),
         ("CPU us per stream, besides", lambda s: per_round(result, s, stream_us)),
         ("CPU us per unary call (200/s)", lambda s: per_round(result, s, unary_us)),
-        ("CPU us per unary call (25 at once)", lambda s: per_round(result, s, turns_us)),
         ("upstream events per message", lambda s: _joined(result, s)),
         ("transit of a chunk p50, ms", lambda s: _latency(result, s, "P20-long", "p50")),
         ("transit of a chunk p99, ms", lambda s: _latency(result, s, "P20-long", "p99")),
@@ -299,22 +277,6 @@ def _ratios(result: Result) -> Iterator[str]:
                 name = f"{system} / echo, per {title}"
                 yield f"{name:34}{statistics.median(values):5.2f} x   rounds: {each}"
                 yield f"{'  in undisturbed slices':34}{quiet:5.2f} x"
-    yield from _accounting(result)
-
-
-def _accounting(result: Result) -> Iterator[str]:
-    for title, figure in (
-        ("call, 25 at once", turns_us),
-        ("call, 200/s", unary_us),
-        ("chunk", chunk_us),
-    ):
-        values = accounting_in_echoes(result, figure)
-        if values:
-            each = "  ".join(f"{value:.2f}" for value in values)
-            here = statistics.median(accounting(result, figure))
-            name = f"accounting / echo, per {title}"
-            yield f"{name:42}{statistics.median(values):5.2f} x   rounds: {each}"
-            yield f"{'  on this machine':42}{here:5.0f} us"
 
 
 def _bars(result: Result) -> Iterator[str]:
@@ -376,7 +338,6 @@ def as_json(result: Result) -> dict[str, Any]:
             "chunk_us": per_round(result, system, chunk_us),
             "stream_us": per_round(result, system, stream_us),
             "unary_us": per_round(result, system, unary_us),
-            "turns_us": per_round(result, system, turns_us),
             "added_first_token_ms": added_first_token(result, system),
         }
         for system in result.systems

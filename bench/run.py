@@ -39,7 +39,6 @@ ONE = Shape(chunks=1, interval_ms=0)
 IDLE = Shape(chunks=2, interval_ms=3_600_000)
 SHAPES = (LONG, SHORT, UNARY, ONE, IDLE)
 RATE = 200
-CALLERS = 25
 SETTLE_SECONDS = 0.5
 ATTEMPTS = 3
 HOPELESS = 0.2  # a machine this noisy will not be quiet a few seconds later
@@ -165,7 +164,6 @@ class Bench:
             await self._streams(streams, LONG, points.setdefault(f"P{streams}-long", Point()))
             await self._streams(streams, SHORT, points.setdefault(f"P{streams}-short", Point()))
         await self._unary(points.setdefault("U200", Point()))
-        await self._in_turns(points.setdefault("C25", Point()))
 
     async def _streams(self, streams: int, shape: Shape, point: Point) -> None:
         waves = self.plan.waves if streams == 20 else 1
@@ -186,14 +184,6 @@ class Bench:
             point,
         )
         point.slices.append(slices.of_unaries(measured.window.samples, measured.answers, RATE))
-
-    async def _in_turns(self, point: Point) -> None:
-        seconds = self.plan.unary_seconds
-        await self._quietest(
-            lambda: load.unary_in_turns(self.client, UNARY, CALLERS, seconds),
-            lambda answers: load.check_unaries(answers, UNARY),
-            point,
-        )
 
     async def _quietest(
         self,
