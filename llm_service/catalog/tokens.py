@@ -23,7 +23,7 @@ from llm_service.domain.content import (
     ToolCall,
     ToolResult,
 )
-from llm_service.domain.estimates import text_bytes, tokens_of
+from llm_service.domain.estimates import BYTES_PER_TOKEN
 
 # What OpenAI's cookbook adds to the text ("How to count tokens with tiktoken", sections 6 and 7).
 _MESSAGE = 3
@@ -46,20 +46,16 @@ _MAX_DEPTH = 20
 
 
 def input_tokens(
-    request: CompletionRequest,
-    provider_model: str,
-    given: Vocabulary | None = None,
-    most: int = MAX_CHARACTERS,
+    request: CompletionRequest, provider_model: str, given: Vocabulary | None = None
 ) -> int:
     """Count messages, tools and schemas as OpenAI documents it, which comes close and is no bill.
 
     Images count as one of middling size, sound and documents not at all. The first call of a
     vocabulary blocks for some 0.3 s and any call may take as long as its text: run it in a thread.
     `given`: the words' in place of OpenAI's; what is around them still counts as there.
-    `most`: characters that are counted; the rest is taken to be as dense as they are.
     """
     name = tokenizers.encoding_name(provider_model)
-    counter = _Counter(given or tokenizers.load(name), most)
+    counter = _Counter(given or tokenizers.load(name))
     tokens = _ANSWER + sum(_message(message, counter) for message in request.messages)
     if request.tools:
         own = _TOOL[name]
@@ -72,23 +68,15 @@ def input_tokens(
 class _Counter:
     """Counts texts, by the vocabulary as long as it is worth the time."""
 
-    def __init__(self, vocabulary: Vocabulary, most: int) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._left = most
-        self._tokens = self._bytes = 0  # of what was counted
+        self._left = MAX_CHARACTERS
 
     def of(self, text: str) -> int:
         counted, rest = text[: self._left], text[self._left :]
         self._left -= len(counted)
-        tokens = tokenizers.count(self._vocabulary, counted)
-        self._tokens += tokens
-        self._bytes += text_bytes(counted)
-        return tokens + self._by_length(rest)
-
-    def _by_length(self, rest: str) -> int:
-        if not self._bytes:
-            return tokens_of(text_bytes(rest))
-        return -(-text_bytes(rest) * self._tokens // self._bytes)
+        by_length = -(-len(rest.encode()) // BYTES_PER_TOKEN)
+        return tokenizers.count(self._vocabulary, counted) + by_length
 
 
 def _message(message: Message, counter: _Counter) -> int:

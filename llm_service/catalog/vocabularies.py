@@ -5,7 +5,7 @@ Nothing is ever fetched: what is read are files here.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 # The last of these no vocabulary has a word for: those that cannot count such a thing show it.
-_PROBE = "A word, 字 \N{FAMILY} \ue000\n"
-
-_MOST_OF_AN_INPUT = 400_000  # characters; many may break off at once
+_PROBE = "A word, 字 да نعم नमः 한 \N{FAMILY} \ue000\n"
 
 _WILD = re.compile(r"[*?\[]")
 
 
 class BadVocabularies(ValueError):
     """Why what the operator gave cannot be used, in one line."""
+
+
+class Uncountable(Exception):
+    """A vocabulary failed at a text: by an error of such a type. Nothing is told of either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +50,43 @@ class Vocabularies:
         """How many tokens the text is, and whether by a vocabulary of the model's own.
 
         Blocks as `tokenizers.load` and `tokenizers.count` do.
+
+        Raises:
+            Uncountable: nobody knows.
         """
         given = self.given(kind, provider_model)
         if given is not None:
-            return tokenizers.count_bounded(given, text), True
+            return _counted(lambda: tokenizers.count_bounded(given, text)), True
         name, own = tokenizers.vocabulary(kind, provider_model)
-        return tokenizers.count_named(name, text), own
+        return _counted(lambda: tokenizers.count_named(name, text)), own
 
     def input_tokens(self, kind: str, provider_model: str, request: CompletionRequest) -> int:
         """What went in: as `tokens.input_tokens`, by the vocabulary that `count` would take.
 
-        Of a long one a part tells: 400,000 characters of prose take some 20 ms.
+        Raises:
+            Uncountable: nobody knows.
         """
         vocabulary = self.given(kind, provider_model)
         if vocabulary is None:
             vocabulary = tokenizers.load(tokenizers.vocabulary(kind, provider_model)[0])
-        return tokens.input_tokens(request, provider_model, vocabulary, _MOST_OF_AN_INPUT)
+        return _counted(lambda: tokens.input_tokens(request, provider_model, vocabulary))
 
 
 PACKAGED = Vocabularies()
 """None was given."""
 
 
-def read(file: Path, kinds: Iterable[str]) -> Vocabularies:
+def _counted(count: Callable[[], int]) -> int:
+    try:
+        return count()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - Rust's panics are no `Exception`, and quote
+        failed = type(error).__name__
+    raise Uncountable(failed)
+
+
+def read(file: Path, kinds: Collection[str]) -> Vocabularies:
     """Those of a JSON object: patterns, and with each a `tokenizer.json`, relative to the object's.
 
     Builds them all: that holds up every thread for some 0.3 s each, so it is for before calls come.
@@ -116,8 +132,10 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it is written."""
 
 
-def _may_match(pattern: str, kinds: Iterable[str]) -> bool:
+def _may_match(pattern: str, kinds: Collection[str]) -> bool:
     """Whether a model of one of the kinds could be meant."""
+    if "/" not in pattern and "*" not in pattern:
+        return False
     fixed = _WILD.split(pattern, maxsplit=1)[0]
     return any(f"{kind}/".startswith(fixed) or fixed.startswith(f"{kind}/") for kind in kinds)
 
@@ -127,6 +145,8 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise BadVocabularies(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # NUL characters, half a surrogate pair
+        raise BadVocabularies(f"{str(file)!r} is no name of a file") from error
 
 
 def _build(file: Path) -> Vocabulary:
@@ -138,14 +158,19 @@ def _build(file: Path) -> Vocabulary:
         raise BadVocabularies(
             "vocabularies are read with what is not installed: pip install llm-service[tokenizers]"
         ) from error
+    built: list[Vocabulary] = []
+
+    def probed() -> int:
+        built.append(_Given(Tokenizer.from_buffer(content)))
+        return tokenizers.count(built[0], _PROBE)
+
     try:
-        vocabulary = _Given(Tokenizer.from_buffer(content))
-        counts = tokenizers.count(vocabulary, _PROBE) > 0
-    except Exception as error:  # the library has no other
-        raise BadVocabularies(f"{file}: is no tokenizer.json that counts: {error}") from error
-    if not counts:
+        tokens_found = _counted(probed)
+    except Uncountable as error:
+        raise BadVocabularies(f"{file}: is no tokenizer.json that counts ({error})") from error
+    if not tokens_found:
         raise BadVocabularies(f"{file}: is a tokenizer.json without a word")
-    return vocabulary
+    return built[0]
 
 
 class _Given:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from llm_service.catalog import tokens
+from llm_service.catalog.vocabularies import Uncountable
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
     Completion,
@@ -207,11 +207,14 @@ class Completions:
         with live as adapter:
             count = await adapter.count_tokens(self._asked(call, target))
         kind, model = target.provider.kind, target.model.provider_model
-        given = self._upstream.vocabularies.given(kind, model) if count.estimated else None
-        if given is None:
-            return count
-        counted = await asyncio.to_thread(tokens.input_tokens, call.request, model, given)
-        return base.TokenCount(counted, estimated=True)
+        vocabularies = self._upstream.vocabularies
+        if count.estimated and vocabularies.given(kind, model) is not None:
+            with suppress(Uncountable):
+                by_it = await asyncio.to_thread(
+                    vocabularies.input_tokens, kind, model, call.request
+                )
+                return base.TokenCount(by_it, estimated=True)
+        return count
 
     async def _estimate(
         self, call: CompletionCall, target: Target, expected_output_tokens: int | None

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Asked = TypeVar("_Asked", Call, EmbeddingsCall)
+_MOST_INPUTS_AT_ONCE = 8
 _TOO_LATE = "the provider did not answer in time"
 _Heard = Sequence[AdapterEvent] | Answer | Embeddings
 Lease = AbstractContextManager[Adapter]
@@ -205,6 +206,7 @@ class Drains:
         self._vocabularies = vocabularies
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._weighing = 0
 
     @property
     def running(self) -> int:
@@ -269,8 +271,14 @@ class Drains:
         attempt.file = later
 
     async def _weigh(self, attempt: TrackedAttempt) -> None:
-        request = attempt.asked.request if attempt.asked is not None else None
-        await attempt.evidence.weigh(self._vocabularies, request)
+        # Its caller waits for this. Where many break off at once, the length of inputs tells.
+        asked = attempt.asked if self._weighing < _MOST_INPUTS_AT_ONCE else None
+        request = asked.request if asked is not None else None
+        self._weighing += 1
+        try:
+            await attempt.evidence.weigh(self._vocabularies, request)
+        finally:
+            self._weighing -= 1
 
     async def _file(
         self,

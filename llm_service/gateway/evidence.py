@@ -1,10 +1,11 @@
 """What an attempt used, by the best account there is of it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from llm_service.catalog.vocabularies import PACKAGED, Vocabularies
+from llm_service.catalog.vocabularies import PACKAGED, Uncountable, Vocabularies
 from llm_service.domain import estimates
 from llm_service.domain.completion import (
     AudioDelta,
@@ -20,6 +21,8 @@ from llm_service.domain.usage import UsageSource
 from llm_service.providers.base import Accepted, AdapterEvent, BrokenOff, Ended, TokensShown
 from llm_service.providers.lenient import MOST_TOKENS
 
+logger = logging.getLogger(__name__)
+
 # Sound of a second, 48,000 bytes as vendors send it, is some 190 tokens: rough, and never nothing.
 _AUDIO_BYTES_PER_TEXT_BYTE = 64
 
@@ -27,6 +30,9 @@ _AUDIO_BYTES_PER_TEXT_BYTE = 64
 # Of vendors that send a token at a time, pieces may be more than our count by a few per cent:
 # DeepSeek 400 to 397, Groq 661 to 657 (recorded streams). Much more, and pieces are no tokens.
 _PIECES_PER_TOKEN = 1.1
+
+# Of an input, by its length: 100 KB take 5 ms in prose.
+_MOST_WEIGHED = 25_000
 
 
 class Evidence:
@@ -118,29 +124,35 @@ class Evidence:
     ) -> None:
         """Count by a vocabulary, in a thread, what came and what went in: the model's, or a like.
 
-        Nothing came, or the provider's final word is there: nothing happens.
+        No text came, or the provider's final word is there: nothing happens.
         """
         texts = list(self._texts)
         if self._final or not texts:
             return
-        if request is not None and not self._knows_input:
-            self._weighed_input = await asyncio.to_thread(
-                vocabularies.input_tokens, self._kind, self._model, request
-            )
-        if self._seen:
-            return
+        try:
+            if not self._seen:
+                self._weighed = len(texts), await self._weight(texts, vocabularies)
+            if request is not None and self._wants_input:
+                self._weighed_input = await asyncio.to_thread(
+                    vocabularies.input_tokens, self._kind, self._model, request
+                )
+        except Uncountable as error:
+            logger.error("a vocabulary failed at a text, whose length tells: %s", error)
+
+    async def _weight(self, texts: list[str], vocabularies: Vocabularies) -> int:
         tokens, own = await asyncio.to_thread(
             vocabularies.count, self._kind, self._model, "".join(texts)
         )
         if not own and len(texts) <= tokens * _PIECES_PER_TOKEN:
-            tokens = max(tokens, len(texts))
-        self._weighed = len(texts), tokens
+            return max(tokens, len(texts))
+        return tokens
 
     @property
-    def _knows_input(self) -> bool:
-        """The provider has said or shown what went in."""
+    def _wants_input(self) -> bool:
+        """The provider has not said or shown what went in, and it is not too long to be counted."""
         shown = self.shown
-        return self._said is not None or bool(shown and shown.complete and shown.input_tokens)
+        told = self._said is not None or (shown and shown.complete and shown.input_tokens)
+        return not told and self._input_tokens() <= _MOST_WEIGHED
 
     @property
     def _input(self) -> int:

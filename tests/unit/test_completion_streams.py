@@ -23,6 +23,7 @@ from llm_service.domain.completion import (
 )
 from llm_service.domain.content import Media, Modality, Part, Text, ToolCall
 from llm_service.errors import ProviderProtocolError, ProviderUnavailable, StreamInterrupted
+from llm_service.gateway import drains
 from llm_service.providers.base import Accepted, Ended
 from llm_service.providers.fold import fold
 from tests.fakes import USAGE, FakeAdapter, a_request, a_stream
@@ -140,6 +141,17 @@ async def test_a_caller_who_leaves_mid_stream_is_charged_for_what_it_got():
     assert record.attempt.usage == TokenUsage(2 + 3 + 1 + 3, 2, estimated=True)
     assert record.attempt.cost.total_nano_usd > 0
     assert world.adapters["one"].streams_closed == 1
+
+
+async def test_where_many_break_off_at_once_the_length_of_what_went_in_tells(monkeypatch):
+    monkeypatch.setattr(drains, "_MOST_INPUTS_AT_ONCE", 0)
+    world = World(FakeAdapter([*BEGUN, [PartDelta(0, DeltaKind.TEXT, "hello wor")]]))
+
+    with pytest.raises(StreamInterrupted):
+        await world.stream(text="a prompt", routing=RoutingOptions(disable_fallback=True))
+
+    (record,) = world.ledger.records
+    assert record.attempt.usage == TokenUsage(2, 2, estimated=True)
 
 
 async def test_whole_or_in_pieces_an_answer_nobody_counted_is_estimated_alike():

@@ -3,6 +3,7 @@
 import pytest
 
 from llm_service.catalog import tokenizers, tokens, vocabularies
+from llm_service.catalog.vocabularies import Uncountable, Vocabularies
 from llm_service.domain.completion import PartStarted, TokenUsage
 from llm_service.domain.content import Part, Text, ToolCall
 from llm_service.domain.usage import UsageSource
@@ -42,14 +43,26 @@ async def test_what_went_in_is_counted_by_the_same_vocabulary_unless_the_provide
     assert evidence.usage().input_tokens == 30
 
 
-async def test_of_a_long_request_a_part_tells():
-    asked = a_request(text=FRENCH * 6_000)
+async def test_of_a_long_request_its_length_tells():
+    evidence = Evidence(lambda: 25_001, "openai", "gpt-4o")
+    evidence.text(TEXT)
+
+    await evidence.weigh(request=a_request(text=FRENCH))
+
+    assert evidence.usage() == TokenUsage(25_001, TOKENS, estimated=True)
+
+
+async def test_where_a_vocabulary_fails_the_length_tells(caplog):
+    class Failing(Vocabularies):
+        def count(self, *_):
+            raise Uncountable("PanicException")
+
     evidence = heard(TEXT)
 
-    await evidence.weigh(request=asked)
+    await evidence.weigh(Failing(), a_request(text=FRENCH))
 
-    whole = tokens.input_tokens(asked, "gpt-4o")
-    assert evidence.usage().input_tokens == pytest.approx(whole, rel=0.01)
+    assert evidence.usage() == TokenUsage(5, -(-len(TEXT.encode()) // 4), estimated=True)
+    assert TEXT not in caplog.text
 
 
 @pytest.mark.parametrize(("more", "expected"), [(1, TOKENS + 1), (TOKENS, TOKENS)])

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_service.catalog import tokenizers, vocabularies
-from llm_service.catalog.vocabularies import PACKAGED, BadVocabularies, Vocabularies
+from llm_service.catalog.vocabularies import PACKAGED, BadVocabularies, Uncountable, Vocabularies
 from llm_service.providers.base import TokenCount
 from tests.fakes import FakeAdapter, a_request
 from tests.unit.two_providers import World
@@ -175,6 +175,10 @@ NO_STRANGERS = {
 }
 
 
+# Cuts texts into pieces of no length.
+PANIC = {**THREE_LETTERS, "pre_tokenizer": {"type": "FixedLength", "length": 0}}
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
@@ -189,10 +193,16 @@ NO_STRANGERS = {
         ('{"llama3*": "three.json"}', '"llama3.*" begins with no kind'),
         ('{"grok/*": "three.json"}', '"grok/.*" begins with no kind'),
         ('{"": "three.json"}, ', "is not JSON"),
-        ('{"groq": "three.json", "GROQ": "three.json"}', '"GROQ" is there twice'),
+        ('{"groq": "three.json"}', '"groq" begins with no kind'),
+        ('{"g?oq": "three.json"}', '"g.oq" begins with no kind'),
+        ('{"": "three.json"}', '"" begins with no kind'),
+        ('{"groq/a": "three.json", "GROQ/A": "three.json"}', '"GROQ/A" is there twice'),
         ('{"groq/*": "three.json", "groq/*": "three.json"}', "is there twice"),
         ('{"groq/*": "away.json"}', "away.json: No such file"),
         ('{"groq/*": "."}', "Is a directory"),
+        ('{"groq/*": "a\\u0000b"}', "is no name of a file"),
+        ('{"groq/*": "quoting.json"}', r"is no tokenizer.json that counts \(ValueError\)$"),
+        ('{"groq/*": "panic.json"}', r"panic.json: is no tokenizer.json that counts \(PanicEx"),
         ('{"groq/*": "v.json"}', r"v.json: is no tokenizer.json that counts"),
         ('{"groq/*": "no-strangers.json"}', r"no-strangers.json: is no tokenizer.json that counts"),
         ('{"groq/*": "no-words.json"}', "no-words.json: is a tokenizer.json without a word"),
@@ -202,6 +212,8 @@ def test_what_cannot_be_used_is_refused_with_the_file_and_the_reason(tmp_path, s
     given_in(tmp_path)
     (tmp_path / "no-words.json").write_text(json.dumps(NO_WORDS))
     (tmp_path / "no-strangers.json").write_text(json.dumps(NO_STRANGERS))
+    (tmp_path / "quoting.json").write_text('"sk-0123456789abcdef"')
+    (tmp_path / "panic.json").write_text(json.dumps(PANIC))
     (tmp_path / "v.json").write_text(said, encoding="latin-1")
 
     with pytest.raises(BadVocabularies, match=why) as refused:
@@ -220,6 +232,61 @@ def test_where_the_library_is_not_installed_it_says_what_to_install(tmp_path, mo
 
     with pytest.raises(BadVocabularies, match=r"pip install llm-service\[tokenizers\]"):
         read(given_in(tmp_path, "groq/*"))
+
+
+def test_marks_that_a_file_puts_around_texts_are_not_of_the_text(tmp_path):
+    from tokenizers import processors
+
+    made = trained().from_str(trained().to_str())
+    begin = ("<|eot_id|>", made.token_to_id("<|eot_id|>"))
+    made.post_processor = processors.TemplateProcessing("<|eot_id|> $A", special_tokens=[begin])
+
+    assert given_a(made.to_str(), tmp_path).count("groq", "m", "word") == given_a(
+        trained().to_str(), tmp_path
+    ).count("groq", "m", "word")
+
+
+def test_what_went_in_is_counted_by_the_vocabulary_given(tmp_path):
+    known = read(given_in(tmp_path, "groq/*"))
+    asked = a_request(text=TEXT)
+
+    assert known.input_tokens("groq", "m", asked) == 3 + 3 + 2 + TOKENS  # "user" is two
+    assert known.input_tokens("openai", "m", asked) == 3 + 3 + 1 + 6
+
+
+class Fails:
+    def encode_ordinary(self, text):
+        raise self.error(text)
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+
+class Panic(BaseException):
+    """As Rust's is one."""
+
+
+@pytest.mark.parametrize("error", [ValueError, Panic])
+def test_a_vocabulary_that_fails_at_a_text_tells_nothing_of_it(error):
+    known = Vocabularies((("*", Fails(error)),))
+
+    with pytest.raises(Uncountable) as failed:
+        known.count("groq", "m", "a secret")
+    with pytest.raises(Uncountable):
+        known.input_tokens("groq", "m", a_request(text="a secret"))
+
+    assert str(failed.value) == error.__name__
+    assert failed.value.__context__ is None
+
+
+async def test_a_vocabulary_that_fails_leaves_the_count_as_it_was():
+    world = World(FakeAdapter(), vocabularies=Vocabularies((("*", Fails(Panic)),)))
+    plain = World(FakeAdapter())
+
+    asked = a_request(text="eight words")
+    count = await world.completions.count_tokens(asked, None)
+
+    assert count == await plain.completions.count_tokens(asked, None)
 
 
 def test_neither_reading_nor_counting_dials_anyone(tmp_path):
