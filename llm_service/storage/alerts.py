@@ -65,11 +65,6 @@ class Alerts:
         self.added.append(alert)
         return True
 
-    async def stored(self, alert_ids: Collection[str]) -> frozenset[str]:
-        """Which of them there are."""
-        found = select(table.c.alert_id).where(table.c.alert_id.in_(alert_ids))
-        return frozenset((await self._connection.execute(found)).scalars())
-
     async def list(self, tenant: str | None, listing: Listing) -> Page[Alert]:
         """One page of alerts, oldest first unless `order_by` says otherwise.
 

@@ -67,9 +67,6 @@ logger = logging.getLogger(__name__)
 
 PING_SECONDS = 2.0
 
-UNANSWERED_SECONDS = 60.0
-"""How long an alert is looked for whose commit nobody answered: it may still come about."""
-
 Follower = Callable[[], Awaitable[None]]
 Witness = Callable[["Transaction"], Awaitable[None]]
 Hearer = Callable[[Alert], None]
@@ -116,7 +113,6 @@ class Database:
         self._followers: list[Follower] = []
         self._witnesses: list[Witness] = []
         self._hearers: list[Hearer] = []
-        self._unanswered: dict[str, tuple[float, Alert]] = {}
         self._pulse: tuple[float, Pulse] | None = None
         self._listener: changes.Listener | None = None
         if writer.dialect.name == "postgresql":
@@ -149,23 +145,14 @@ class Database:
 
         Never await a provider inside the block.
         """
-        alerts: Sequence[Alert] = ()
-        try:
-            with _unavailability():
-                async with self._writing() as connection:
-                    await _confine(connection)
-                    transaction = Transaction(connection)
-                    yield transaction
-                    for witness in self._witnesses:
-                        await witness(transaction)
-                    alerts = transaction.alerts.added
-        except BaseException:  # of the commit: it may have come about for all that
-            until = time.monotonic() + UNANSWERED_SECONDS
-            self._unanswered.update({one.alert_id: (until, one) for one in alerts})
-            raise
-        self._tell_of(alerts)
-        if self._unanswered:
-            await self._tell_of_unanswered()
+        with _unavailability():
+            async with self._writing() as connection:
+                await _confine(connection)
+                transaction = Transaction(connection)
+                yield transaction
+                for witness in self._witnesses:
+                    await witness(transaction)
+        self._tell_of(transaction.alerts.added)
         if transaction.config.bumped:
             self._local.announce()
             for follower in self._followers:
@@ -277,18 +264,6 @@ class Database:
                     hearer(alert)
                 except Exception:  # it is stored: whoever stored it has not failed
                     logger.exception("an alert was stored and not told of")
-
-    async def _tell_of_unanswered(self) -> None:
-        """Of those that are stored after all."""
-        with suppress(StorageUnavailable), as_service():
-            async with self.read() as tx:
-                stored = await tx.alerts.stored([*self._unanswered])
-            now = time.monotonic()
-            for alert_id, (until, alert) in [*self._unanswered.items()]:
-                if alert_id in stored or until <= now:
-                    del self._unanswered[alert_id]
-                if alert_id in stored:
-                    self._tell_of([alert])
 
     def _writing(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return self._writer.begin()

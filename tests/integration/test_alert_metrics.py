@@ -1,19 +1,14 @@
 """What metrics tell of alerts."""
 
-from contextlib import asynccontextmanager, contextmanager
-
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from llm_service.domain.alert import AlertAction
 from llm_service.domain.budget import BudgetRule
-from llm_service.errors import StorageUnavailable
 from llm_service.gateway.alerts.alarm import Alarm
 from llm_service.gateway.alerts.delivery import Deliverer
 from llm_service.gateway.alerts.webhooks import WebhookDraft, Webhooks
 from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.providers.egress import Egress
-from llm_service.storage import database as database_
 from llm_service.storage.deliveries import TRIED
 from tests.integration.alerting import Clock, an_alert
 from tests.integration.budgeting import a_budget, a_use
@@ -94,59 +89,6 @@ async def test_an_alert_that_was_not_stored_in_the_end_is_not_counted(any_databa
         await fail()
 
     assert "llm_service.alerts" not in collected.metrics()
-
-
-@pytest.fixture
-def unanswered(database, monkeypatch):
-    """`unanswered(commits)`: a commit that nobody hears of, whether it came about or not."""
-    writing = database._writing
-
-    @asynccontextmanager
-    async def cut_off(commits):
-        async with writing() as connection:
-            yield connection
-            if not commits:
-                await connection.rollback()
-        raise OperationalError("COMMIT", None, Exception("the connection is lost"))
-
-    @contextmanager
-    def lost(*, commits):
-        with monkeypatch.context() as patched:
-            patched.setattr(database, "_writing", lambda: cut_off(commits))
-            yield
-
-    return lost
-
-
-@pytest.mark.parametrize("commits", [True, False])
-async def test_an_alert_whose_commit_was_not_answered_is_counted_if_it_is_stored(
-    database, unanswered, commits
-):
-    collected = Collected()
-    alarm = Alarm(database, collected.telemetry)
-
-    with unanswered(commits=commits), pytest.raises(StorageUnavailable):
-        await alarm.sound([an_alert(1)])
-    before = collected.metrics().get("llm_service.alerts")
-    for _ in range(2):
-        await alarm.sound([an_alert(2)])
-
-    [counted] = collected.metrics()["llm_service.alerts"]
-    assert before is None
-    assert counted.value == 1 + commits
-
-
-async def test_an_alert_is_looked_for_no_longer_than_its_commit_may_come(
-    database, unanswered, monkeypatch
-):
-    monkeypatch.setattr(database_, "UNANSWERED_SECONDS", 0)
-    alarm = Alarm(database, Collected().telemetry)
-
-    with unanswered(commits=False), pytest.raises(StorageUnavailable):
-        await alarm.sound([an_alert(1)])
-    await alarm.sound([an_alert(2)])
-
-    assert not database._unanswered
 
 
 async def test_the_log_names_what_an_alert_is_about_but_not_in_a_callers_words(
