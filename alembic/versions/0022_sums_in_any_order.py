@@ -43,6 +43,12 @@ def downgrade() -> None:
     else:
         before = script.get_revision("0019").module.POSTGRESQL_FUNCTION
         op.execute(before.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
+    # What stands at the lower end, which the former takes no more from: a record would be refused.
+    least = -(2**62)
+    op.execute(
+        f"UPDATE usage_days SET reported_difference_nano_usd = {least}"  # noqa: S608 - our words
+        f" WHERE reported_difference_nano_usd < {least}"
+    )
 
 
 def rounded(us: str) -> str:
@@ -218,8 +224,11 @@ BEGIN
     SELECT {cell(DAY)}, {named(gains(DIFFERENCE))},
       i.record_id, i.completion_id, i.start_time, b.earlier, b.followed
     FROM inserted i CROSS JOIN LATERAL (
-      SELECT {counted(DAY, STORED_BEFORE)}
-      FROM usage_records s WHERE {OF_CALL} AND s.record_id <> i.record_id
+      SELECT {counted(DAY, "s.stored_before")} FROM (
+        -- OFFSET: once for each, not in every sum, for it looks at all that are stored together.
+        SELECT s.*, {STORED_BEFORE} AS stored_before
+        FROM usage_records s WHERE {OF_CALL} AND s.record_id <> i.record_id OFFSET 0
+      ) s
     ) b
   ), gains AS (
     SELECT {", ".join((*CELL, *SUMS))} FROM gained

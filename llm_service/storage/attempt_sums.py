@@ -99,7 +99,8 @@ def _calls(query: UsageQuery, pieces: Sequence[Piece]) -> Select[Any]:
             func.count().filter(table.c.cost_incomplete).label("unpriced_attempts"),
             func.count().filter(failed).label("error_count"),
             func.count().filter(table.c.record_id > several.c.first).label("fallback_count"),
-            *(Total(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
+            # Of one call, and vendors' counts end at 31 bits.
+            *(func.sum(func.coalesce(table.c[name], 0)).label(name) for name in TOKENS),
             Total(cost).label("cost_nano_usd"),
             Total(case((failed, cost), else_=0)).label("failed_attempt_nano_usd"),
             Total(func.coalesce(table.c.reported_nano_usd, 0)).label("reported_nano_usd"),

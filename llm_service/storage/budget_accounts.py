@@ -152,7 +152,7 @@ class BudgetAccounts:
     async def charge(self, window: Window, amount: int) -> int:
         """Add to what is spent; what that was before. The account is locked."""
         before = (await self.open(window)).spent
-        spent = min(before + amount, MOST_SPENT)
+        spent = _bounded(before + amount)
         statement = update(windows).where(_of(windows, window))
         await self._connection.execute(statement.values(spent=spent))
         return before
@@ -161,7 +161,7 @@ class BudgetAccounts:
         """Replace what is spent, and forget that calls were refused. The account is locked."""
         statement = update(windows).where(_of(windows, window))
         await self._connection.execute(
-            statement.values(spent=min(spent, MOST_SPENT), refuse_time=None)
+            statement.values(spent=_bounded(spent), refuse_time=None)
         )
 
     async def refuse(self, window: Window, now: datetime) -> None:
@@ -300,3 +300,7 @@ def _place(window: Window) -> tuple[str, datetime]:
 
 def _in_order(parts: Sequence[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: _place(part.window))
+
+
+def _bounded(spent: int) -> int:
+    return max(-MOST_SPENT, min(spent, MOST_SPENT))
