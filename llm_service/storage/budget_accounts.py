@@ -160,9 +160,7 @@ class BudgetAccounts:
     async def set_spent(self, window: Window, spent: int) -> None:
         """Replace what is spent, and forget that calls were refused. The account is locked."""
         statement = update(windows).where(_of(windows, window))
-        await self._connection.execute(
-            statement.values(spent=_bounded(spent), refuse_time=None)
-        )
+        await self._connection.execute(statement.values(spent=_bounded(spent), refuse_time=None))
 
     async def refuse(self, window: Window, now: datetime) -> None:
         """Note that a call was refused. The account is locked."""
