@@ -3,6 +3,7 @@
 Alembic is imported only while it is used: a server that is up does not carry it in memory.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ LOCK_SECONDS = 2.0
 
 PAUSE_SECONDS = 1.0
 """Between two attempts to get a table's lock."""
+
+_POLL_SECONDS = 0.05
 
 _LOCK_NOT_AVAILABLE = "55P03"
 _ADVISORY_LOCK = 0x6C6C6D5F73766331  # "llm_svc1"
@@ -158,9 +161,26 @@ def _on_sqlite(target: URL) -> Iterator[Connection]:
         hide_parameters=True,
         poolclass=NullPool,
     )
+    event.listen(engine, "connect", _write_ahead)
     event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.begin() as connection:
         yield connection
+
+
+def _write_ahead(connection: sqlite3.Connection, _record: object) -> None:
+    """Put the file into the mode that all connections want, before there are several.
+
+    SQLite has nobody wait for the lock that this takes, not even for its own time-out.
+    """
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_POLL_SECONDS)  # noqa: TID251 - a migration blocks
 
 
 @contextmanager

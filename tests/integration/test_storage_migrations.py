@@ -1,5 +1,7 @@
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,12 @@ def test_a_table_that_differs_from_the_migrations_is_noticed(empty_url):
 
     with pytest.raises(SchemaError):
         migrations.check(empty_url)
+
+
+def test_a_file_is_written_ahead_before_several_connections_want_to_be_the_first(sqlite_url):
+    """Of three that ask a file for it at the same time one in ten is told that it is locked."""
+    with closing(sqlite3.connect(make_url(sqlite_url).database)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_two_processes_may_upgrade_at_once(empty_url):
