@@ -66,10 +66,11 @@ class Vocabularies:
         Raises:
             Uncountable: nobody knows.
         """
-        vocabulary = self.given(kind, provider_model)
-        if vocabulary is None:
-            vocabulary = tokenizers.load(tokenizers.vocabulary(kind, provider_model)[0])
-        return _counted(lambda: tokens.input_tokens(request, provider_model, vocabulary))
+        given = self.given(kind, provider_model)
+        name, _ = tokenizers.vocabulary(kind, provider_model)
+        return _counted(
+            lambda: tokens.input_tokens(request, provider_model, given or tokenizers.load(name))
+        )
 
 
 PACKAGED = Vocabularies()

@@ -279,6 +279,15 @@ def test_a_vocabulary_that_fails_at_a_text_tells_nothing_of_it(error):
     assert failed.value.__context__ is None
 
 
+def test_so_does_one_of_the_package_that_cannot_be_loaded(monkeypatch):
+    monkeypatch.setattr(tokenizers, "load", Fails(ValueError).encode_ordinary)
+
+    with pytest.raises(Uncountable):
+        PACKAGED.count("groq", "m", "a secret")
+    with pytest.raises(Uncountable):
+        PACKAGED.input_tokens("groq", "m", a_request(text="a secret"))
+
+
 async def test_a_vocabulary_that_fails_leaves_the_count_as_it_was():
     world = World(FakeAdapter(), vocabularies=Vocabularies((("*", Fails(Panic)),)))
     plain = World(FakeAdapter())
