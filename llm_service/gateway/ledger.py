@@ -18,7 +18,7 @@ from llm_service.gateway.budgets.accounting import UNALERTED
 from llm_service.gateway.ids import first_id, new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database, Transaction
-from llm_service.storage.framing import Frame
+from llm_service.storage.framing import FrameKind, encoded
 from llm_service.storage.journal import Journal, JournalFull
 
 logger = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ class Uploads:
     def add(self, record: UsageRecord) -> None:
         self._keep(frames.settled(record))
 
-    def _keep(self, settled: Frame) -> None:
-        self._queue.append(settled.payload)
+    def _keep(self, settled: bytes) -> None:
+        self._queue.append(settled)
         self._arrived.set()
 
     async def run(self) -> None:
@@ -229,25 +229,27 @@ class JournalledLedger(Uploads):
             raise Overloaded("the usage journal is nearly full; new calls wait for the database")
 
     async def open(self, attempt: OpenedAttempt) -> None:
-        opened, dialled = frames.opened(attempt), frames.dialled(attempt.attempt_id)
+        attempt_id = attempt.attempt_id
+        opened = encoded(FrameKind.OPENED, attempt_id, frames.opened(attempt))
+        dialled = encoded(FrameKind.DIALLED, attempt_id)
         try:
             if self._journal.syncs_behind:
-                self._journal.append(opened, dialled)
+                self._journal.append(attempt_id, opened + dialled)
             else:
-                self._journal.append(opened)
+                self._journal.append(attempt_id, opened)
                 await self._journal.synced()
                 # Not before: whoever dies or leaves while it waits has used nothing.
-                self._journal.append(dialled)
+                self._journal.append(attempt_id, dialled)
         except (JournalFull, OSError) as error:
             self._journal.forget([attempt.attempt_id])
             raise Overloaded("the call cannot be recorded") from error
 
     def progress(self, attempt_id: str, so_far: AttemptProgress) -> None:
-        self._append(frames.progress(attempt_id, so_far))
+        self._append(FrameKind.PROGRESS, attempt_id, frames.progress(so_far))
 
     def record(self, record: UsageRecord) -> None:
         settled = frames.settled(record)
-        self._append(settled)
+        self._append(FrameKind.SETTLED, record.attempt_id, settled)
         self._keep(settled)
 
     async def settled(self) -> None:
@@ -256,10 +258,10 @@ class JournalledLedger(Uploads):
     def stored(self, records: Sequence[UsageRecord]) -> None:
         self._journal.forget(record.attempt_id for record in records)
 
-    def _append(self, frame: Frame) -> None:
+    def _append(self, kind: FrameKind, attempt_id: str, payload: bytes) -> None:
         """Memory and the database still have it, unless the process dies before it is stored."""
         try:
-            self._journal.append(frame)
+            self._journal.append(attempt_id, encoded(kind, attempt_id, payload))
         except JournalFull:
             if not self._failing:
                 logger.critical("the usage journal cannot be written", exc_info=True)

@@ -84,7 +84,7 @@ class Settings:
     journal_max_bytes: int = _setting(
         "LLM_JOURNAL_MAX_BYTES", values.integer(1 << 20, 1 << 40), 256 << 20
     )
-    journal_sync_ms: int = _setting("LLM_JOURNAL_SYNC_MS", values.integer(0, 1000), 20)
+    journal_sync_ms: int = _setting("LLM_JOURNAL_SYNC_MS", values.integer(0, 1000), 100)
 
     # For how many whole months, beside the current one, usage records are kept; 0: for good. Sums
     # by day stay.

@@ -1,6 +1,6 @@
-"""What the journal holds of an attempt, as frames, and attempts again from frames."""
+"""What the journal holds of an attempt, as frames' payloads, and attempts again from frames."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -8,7 +8,10 @@ import msgspec
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.storage.framing import Frame, FrameKind
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+opened: Callable[[OpenedAttempt], bytes] = _encoder.encode
+progress: Callable[[AttemptProgress], bytes] = _encoder.encode
+settled: Callable[[UsageRecord], bytes] = _encoder.encode
 _opened = msgspec.msgpack.Decoder(OpenedAttempt)
 _progress = msgspec.msgpack.Decoder(AttemptProgress)
 _settled = msgspec.msgpack.Decoder(UsageRecord)
@@ -30,22 +33,6 @@ class Replayed:
     settled: tuple[UsageRecord, ...]
     unsettled: tuple[Unsettled, ...]
     unreadable: int
-
-
-def opened(attempt: OpenedAttempt) -> Frame:
-    return Frame(FrameKind.OPENED, attempt.attempt_id, _encode(attempt))
-
-
-def dialled(attempt_id: str) -> Frame:
-    return Frame(FrameKind.DIALLED, attempt_id)
-
-
-def progress(attempt_id: str, so_far: AttemptProgress) -> Frame:
-    return Frame(FrameKind.PROGRESS, attempt_id, _encode(so_far))
-
-
-def settled(record: UsageRecord) -> Frame:
-    return Frame(FrameKind.SETTLED, record.attempt_id, _encode(record))
 
 
 def record(settled_payload: bytes) -> UsageRecord:

@@ -38,17 +38,17 @@ class Frame:
     payload: bytes = b""
 
 
-def encoded(frame: Frame) -> bytes:
-    """The frame's bytes.
+def encoded(kind: FrameKind, attempt_id: str, payload: bytes = b"") -> bytes:
+    """A frame's bytes.
 
     Raises:
         ValueError: it is larger than a frame may be.
     """
-    attempt_id = frame.attempt_id.encode()
-    if len(attempt_id) > ATTEMPT_ID_BYTES or len(frame.payload) > MAX_FRAME_BYTES:
+    whose = attempt_id.encode()
+    if len(whose) > ATTEMPT_ID_BYTES or len(payload) > MAX_FRAME_BYTES:
         raise ValueError("a frame is out of bounds")
-    checked = _CHECKED.pack(frame.kind, attempt_id) + frame.payload
-    return _UNCHECKED.pack(len(frame.payload), zlib.crc32(checked)) + checked
+    checked = _CHECKED.pack(kind, whose) + payload
+    return _UNCHECKED.pack(len(payload), zlib.crc32(checked)) + checked
 
 
 def decoded(data: bytes, position: int) -> tuple[Frame | None, int]:

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
-from llm_service.storage.framing import Frame, decoded, encoded
+from llm_service.storage.framing import Frame, decoded
 from llm_service.storage.journal_disk import Due, Syncs
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Journal:
     Args:
         folder: holds one folder for each process's journal.
         most_bytes: of all segments of this one.
-        sync_seconds: how long a frame, or 50 of them, may be with the system before the disk is
-            asked to take them; 0: until somebody waits for `synced`.
+        sync_seconds: how long a frame may be with the system before the disk is asked to take it;
+            0: until somebody waits for `synced`.
     """
 
     _syncs: Syncs
@@ -109,29 +109,34 @@ class Journal:
         """
         return self._sync_seconds > 0 and not self._syncs.failing
 
-    def append(self, *frames: Frame) -> None:
-        """Write frames, all or none. It takes microseconds: the system writes to the disk later.
+    def append(self, attempt_id: str, frames: bytes) -> None:
+        """Write an attempt's frames, all or none: in microseconds, for the system has them then.
 
         Raises:
             JournalFull: they are not written.
         """
         if self._closed:
             raise JournalFull("the usage journal is closed")
-        data = b"".join(map(encoded, frames))
-        if self._bytes + len(data) > self._most_bytes:
+        size = len(frames)
+        if self._bytes + size > self._most_bytes:
             raise JournalFull("the usage journal is full")
-        if self._spoiled or self._segments[-1].size + len(data) > self._segment_bytes:
+        if self._spoiled or self._segments[-1].size + size > self._segment_bytes:
             self._rotate_or_refuse()
         segment = self._segments[-1]
-        self._write(segment, data)
-        self._bytes += len(data)
-        self._appended += len(data)
-        for frame in frames:
-            holders = self._held.get(frame.attempt_id, ())
-            if not holders or holders[-1] is not segment:
-                self._held[frame.attempt_id] = (*holders, segment) if holders else segment.alone
-                segment.attempts += 1
-        self._syncs.appended(len(frames))
+        try:
+            written = os.write(segment.descriptor, frames)
+        except OSError as error:
+            raise JournalFull("the usage journal cannot be written") from error
+        if written < size:
+            self._take_back(segment)
+        segment.size += size
+        self._bytes += size
+        self._appended += size
+        holders = self._held.get(attempt_id)
+        if holders is None or holders[-1] is not segment:
+            self._held[attempt_id] = (*holders, segment) if holders else segment.alone
+            segment.attempts += 1
+        self._syncs.appended()
 
     async def synced(self) -> None:
         """Return when everything appended so far is on the disk.
@@ -191,19 +196,13 @@ class Journal:
             self._segments.append(_Segment(path, descriptor))
         self._spoiled = False
 
-    def _write(self, segment: "_Segment", data: bytes) -> None:
+    def _take_back(self, segment: "_Segment") -> NoReturn:
+        """What there was no room for: a frame that is cut would hide all behind it."""
         try:
-            written = os.write(segment.descriptor, data)
-        except OSError as error:
-            raise JournalFull("the usage journal cannot be written") from error
-        if written < len(data):
-            # A frame that is cut would hide all behind it.
-            try:
-                os.ftruncate(segment.descriptor, segment.size)
-            except OSError:
-                self._spoiled = True
-            raise JournalFull("the disk of the usage journal is full")
-        segment.size += written
+            os.ftruncate(segment.descriptor, segment.size)
+        except OSError:
+            self._spoiled = True
+        raise JournalFull("the disk of the usage journal is full")
 
     def _due(self) -> Due:
         mark = self._appended

@@ -15,8 +15,6 @@ from llm_service.domain.value import value
 
 logger = logging.getLogger(__name__)
 
-_MOST_BEHIND = 50  # frames, which cost a frame a fiftieth of a call to the disk
-
 _Waiting = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
@@ -42,8 +40,7 @@ class Syncs:
     Args:
         due: says what there is to be taken now; called in the thread.
         failed: told in the thread that the disk failed.
-        seconds: how long what was appended, or 50 frames of it, may be left to the system; 0: until
-            somebody waits.
+        seconds: how long what was appended may be left to the system; 0: until somebody waits.
     """
 
     def __init__(self, due: Callable[[], Due], failed: Callable[[], None], seconds: float) -> None:
@@ -53,7 +50,7 @@ class Syncs:
         self._waiting: deque[_Waiting] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._asleep = True
-        self._behind = 0
+        self._behind = False
         self._closed = False
         self.durable = 0
         """Bytes that the disk has."""
@@ -62,12 +59,12 @@ class Syncs:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def appended(self, frames: int) -> None:
-        """So many more are the system's."""
+    def appended(self) -> None:
+        """There is more that is the system's."""
         if not self._seconds:
             return
-        before, self._behind = self._behind, self._behind + frames
-        if self._asleep or before < _MOST_BEHIND <= self._behind:
+        self._behind = True
+        if self._asleep:
             self._asleep = False
             self._bell.put(None)
 
@@ -116,17 +113,14 @@ class Syncs:
         # Before looking why: whoever comes later rings again.
         while not self._bell.empty():
             self._bell.get()
-        if not self._is_urgent():
+        if not (self._waiting or self._closed):
             with suppress(Empty):
                 self._bell.get(timeout=self._seconds)
         return not self._closed and bool(self._behind or self._waiting)
 
-    def _is_urgent(self) -> bool:
-        return bool(self._waiting) or self._closed or self._behind >= _MOST_BEHIND
-
     def _sync(self) -> None:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        self._behind = 0
+        self._behind = False
         failure = self._synchronised()
         for loop, answered in waiting:
             with suppress(RuntimeError):  # a loop that is closed

@@ -24,7 +24,7 @@ class OpenAttempts:
             {
                 "attempt_id": attempt.attempt_id,
                 "owner": owner,
-                "opened": frames.opened(attempt).payload,
+                "opened": frames.opened(attempt),
             }
             for attempt in attempts
         ]
@@ -38,7 +38,7 @@ class OpenAttempts:
             .values(progress=bindparam("latest"))
         )
         values = [
-            {"which": attempt_id, "latest": frames.progress(attempt_id, so_far).payload}
+            {"which": attempt_id, "latest": frames.progress(so_far)}
             for attempt_id, so_far in latest.items()
         ]
         await self._connection.execute(statement, values)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.storage import journal as module
-from llm_service.storage.framing import Frame, FrameKind
+from llm_service.storage.framing import Frame, FrameKind, encoded
 from llm_service.storage.journal import Journal, JournalFull, orphans
 
 MUCH = 1 << 30
@@ -16,6 +16,12 @@ MUCH = 1 << 30
 
 def opened(number, payload=b"x"):
     return Frame(FrameKind.OPENED, str(number), payload)
+
+
+def put(journal: Journal, *frames: Frame) -> None:
+    """All of one attempt."""
+    data = b"".join(encoded(one.kind, one.attempt_id, one.payload) for one in frames)
+    journal.append(frames[0].attempt_id, data)
 
 
 def died(journal: Journal) -> None:
@@ -53,7 +59,7 @@ def test_what_was_appended_is_found_in_order_after_the_process_died(tmp_path_fac
     folder = tmp_path_factory.mktemp("journal")
     journal = Journal.open(folder, MUCH)
     for frame in frames:
-        journal.append(frame)
+        put(journal, frame)
     died(journal)
 
     assert found(folder) == [frames]
@@ -64,7 +70,7 @@ def test_a_journal_that_ends_anywhere_gives_every_frame_before(tmp_path):
     frames = [opened(number, b"p" * number) for number in range(5)]
     ends = []
     for frame in frames:
-        journal.append(frame)
+        put(journal, frame)
         ends.append(journal._segments[-1].size)
     died(journal)
     [path] = segments(tmp_path)
@@ -78,9 +84,9 @@ def test_a_journal_that_ends_anywhere_gives_every_frame_before(tmp_path):
 
 def test_a_bit_that_flipped_hides_its_frame_and_says_so(tmp_path):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     whole = journal._segments[-1].size
-    journal.append(opened(2))
+    put(journal, opened(2))
     died(journal)
     [path] = segments(tmp_path)
     data = path.read_bytes()
@@ -97,7 +103,7 @@ def test_a_bit_that_flipped_hides_its_frame_and_says_so(tmp_path):
 
 def test_a_living_process_keeps_its_journal_to_itself(tmp_path):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
 
     assert found(tmp_path) == []
     died(journal)
@@ -106,7 +112,7 @@ def test_a_living_process_keeps_its_journal_to_itself(tmp_path):
 
 def test_a_journal_nobody_needs_is_gone_once_it_is_closed(tmp_path):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     journal.forget(["1"])
     journal.close()
 
@@ -115,7 +121,7 @@ def test_a_journal_nobody_needs_is_gone_once_it_is_closed(tmp_path):
 
 def test_a_journal_that_is_needed_outlives_its_closing(tmp_path):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     journal.close()
 
     assert found(tmp_path) == [[opened(1)]]
@@ -127,15 +133,15 @@ def test_a_full_journal_says_so_writes_nothing_and_takes_frames_again_once_some_
     journal = Journal.open(tmp_path, 1000)
     number = 1000 // (45 + 50)
     for one in range(number):
-        journal.append(opened(one, b"x" * 50))
+        put(journal, opened(one, b"x" * 50))
     with pytest.raises(JournalFull):
-        journal.append(opened(number, b"x" * 50))
+        put(journal, opened(number, b"x" * 50))
     assert 0.9 < journal.fill <= 1
     assert journal.attempts == number
 
     journal.forget(str(one) for one in range(number))
     assert journal.fill == 0
-    journal.append(opened("again"))
+    put(journal, opened("again"))
     died(journal)
 
     assert found(tmp_path) == [[opened("again")]]
@@ -144,8 +150,8 @@ def test_a_full_journal_says_so_writes_nothing_and_takes_frames_again_once_some_
 def test_a_segment_goes_when_the_last_attempt_in_it_is_stored(tmp_path):
     journal = Journal.open(tmp_path, 1600)  # segments of 200 bytes
     for number in range(4):
-        journal.append(opened(number, b"x" * 100))
-    journal.append(Frame(FrameKind.SETTLED, "0", b"x" * 100))
+        put(journal, opened(number, b"x" * 100))
+    put(journal, Frame(FrameKind.SETTLED, "0", b"x" * 100))
     before = len(segments(tmp_path))
 
     journal.forget(["1", "2"])
@@ -158,13 +164,13 @@ def test_a_segment_goes_when_the_last_attempt_in_it_is_stored(tmp_path):
 
 def test_a_disk_that_is_full_leaves_no_part_of_a_frame(tmp_path, monkeypatch):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     real = os.write
     monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) // 2]))
     with pytest.raises(JournalFull):
-        journal.append(opened(2))
+        put(journal, opened(2))
     monkeypatch.undo()
-    journal.append(opened(3))
+    put(journal, opened(3))
     died(journal)
 
     assert found(tmp_path) == [[opened(1), opened(3)]]
@@ -178,7 +184,7 @@ def test_a_disk_that_fails_is_told_as_a_journal_that_cannot_be_written(tmp_path,
 
     monkeypatch.setattr(os, "write", broken)
     with pytest.raises(JournalFull):
-        journal.append(opened(1))
+        put(journal, opened(1))
     monkeypatch.undo()
     journal.close()
 
@@ -190,7 +196,7 @@ async def test_those_who_wait_together_are_served_by_one_call_to_the_disk(tmp_pa
     monkeypatch.setattr(module.os, "fdatasync", lambda fd: (calls.append(fd), real(fd)))
 
     async def one(number):
-        journal.append(opened(number))
+        put(journal, opened(number))
         await journal.synced()
 
     await asyncio.gather(*(one(number) for number in range(50)))
@@ -207,7 +213,7 @@ async def test_a_disk_that_fails_to_synchronise_fails_everybody_who_waits(tmp_pa
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(module.os, "fdatasync", broken)
-    journal.append(opened(1))
+    put(journal, opened(1))
     with pytest.raises(OSError, match="output"):
         await journal.synced()
     monkeypatch.undo()
@@ -218,7 +224,7 @@ async def test_a_disk_that_fails_to_synchronise_fails_everybody_who_waits(tmp_pa
 
 async def test_a_caller_who_leaves_takes_nobody_elses_wait_along(tmp_path):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     leaving = asyncio.create_task(journal.synced())
     staying = asyncio.create_task(journal.synced())
     await asyncio.sleep(0)
@@ -236,7 +242,7 @@ async def test_segments_that_were_left_behind_are_synchronised_too(tmp_path, mon
     real = os.fdatasync
     monkeypatch.setattr(module.os, "fdatasync", lambda fd: (calls.append(fd), real(fd)))
     for number in range(3):
-        journal.append(opened(number, b"x" * 100))
+        put(journal, opened(number, b"x" * 100))
 
     await journal.synced()
 
@@ -252,14 +258,14 @@ async def test_a_segment_that_cannot_be_made_refuses_the_frame_and_keeps_the_las
     tmp_path, monkeypatch
 ):
     journal = Journal.open(tmp_path, 1600)
-    journal.append(opened(1, b"x" * 100))
+    put(journal, opened(1, b"x" * 100))
     monkeypatch.setattr(module.os, "open", no_descriptors)
     with pytest.raises(JournalFull):
-        journal.append(opened(2, b"x" * 100))
+        put(journal, opened(2, b"x" * 100))
     monkeypatch.undo()
 
     await journal.synced()
-    journal.append(opened(3, b"x"))
+    put(journal, opened(3, b"x"))
     died(journal)
 
     assert found(tmp_path) == [[opened(1, b"x" * 100), opened(3, b"x")]]
@@ -267,20 +273,20 @@ async def test_a_segment_that_cannot_be_made_refuses_the_frame_and_keeps_the_las
 
 def test_a_disk_that_fails_while_room_is_made_costs_nobody_their_call(tmp_path, monkeypatch):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     monkeypatch.setattr(module.os, "open", no_descriptors)
 
     journal.forget(["1"])
 
     monkeypatch.undo()
     assert journal.attempts == 0
-    journal.append(opened(2))
+    put(journal, opened(2))
     journal.close()
 
 
 def test_a_frame_that_stays_cut_hides_none_that_follow(tmp_path, monkeypatch):
     journal = Journal.open(tmp_path, MUCH)
-    journal.append(opened(1))
+    put(journal, opened(1))
     real = os.write
 
     def broken(descriptor, size):
@@ -289,9 +295,9 @@ def test_a_frame_that_stays_cut_hides_none_that_follow(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) // 2]))
     monkeypatch.setattr(os, "ftruncate", broken)
     with pytest.raises(JournalFull):
-        journal.append(opened(2))
+        put(journal, opened(2))
     monkeypatch.undo()
-    journal.append(opened(3))
+    put(journal, opened(3))
     died(journal)
 
     assert found(tmp_path) == [[opened(1), opened(3)]]
@@ -304,11 +310,11 @@ async def test_what_follows_a_failed_synchronisation_is_on_files_of_its_own(tmp_
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(module.os, "fdatasync", broken)
-    journal.append(opened(1))
+    put(journal, opened(1))
     with pytest.raises(OSError, match="output"):
         await journal.synced()
     monkeypatch.undo()
-    journal.append(opened(2))
+    put(journal, opened(2))
     await journal.synced()
 
     assert len(segments(tmp_path)) == 2
@@ -320,7 +326,7 @@ def test_a_journal_that_is_closed_takes_nothing(tmp_path):
     journal.close()
 
     with pytest.raises(JournalFull):
-        journal.append(opened(1))
+        put(journal, opened(1))
 
 
 def test_a_journal_of_another_life_of_the_machine_is_told_apart(tmp_path, monkeypatch):
@@ -342,11 +348,11 @@ async def test_frames_that_are_appended_together_are_written_together_or_not_at_
     sizes = []
     real = os.write
     monkeypatch.setattr(os, "write", lambda to, data: sizes.append(len(data)) or real(to, data))
-    journal.append(*pair)
+    put(journal, *pair)
     assert len(sizes) == 1
     monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) - 1]))
     with pytest.raises(JournalFull):
-        journal.append(opened(2), Frame(FrameKind.DIALLED, "2"))
+        put(journal, opened(2), Frame(FrameKind.DIALLED, "2"))
     monkeypatch.undo()
     died(journal)
 

@@ -8,7 +8,7 @@ import pytest
 
 from llm_service.storage import journal as module
 from llm_service.storage.journal import Journal
-from tests.unit.test_journal import MUCH, found, opened
+from tests.unit.test_journal import MUCH, found, opened, put
 
 
 class Disk:
@@ -53,7 +53,7 @@ async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_momen
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=0.001)
     for number in range(10):
-        journal.append(opened(number))
+        put(journal, opened(number))
     assert disk.calls == []
     await disk.answered(journal)
 
@@ -66,28 +66,14 @@ async def test_a_journal_that_syncs_behind_asks_the_disk_once_for_all_of_a_momen
     await journal.aclose()
 
 
-async def test_fifty_frames_do_not_wait_for_their_moment_to_pass(tmp_path, monkeypatch):
+async def test_what_comes_while_the_disk_is_busy_is_taken_next(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
-    journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
-    for number in range(49):
-        journal.append(opened(number))
-    assert disk.calls == []
-    journal.append(opened(49))
-    await disk.answered(journal)
-
-    assert journal._syncs.durable == journal._appended
-    await journal.aclose()
-
-
-async def test_what_comes_due_while_the_disk_is_busy_follows_at_once(tmp_path, monkeypatch):
-    disk = Disk(monkeypatch)
-    journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
+    journal = Journal.open(tmp_path, MUCH, sync_seconds=0.001)
     disk.free.clear()
-    for number in range(50):
-        journal.append(opened(number))
+    put(journal, opened(1))
     await disk.asked.wait()
-    for number in range(50):
-        journal.append(opened(50 + number))
+    for number in range(2, 50):
+        put(journal, opened(number))
     disk.free.set()
     await disk.answered(journal)
 
@@ -99,50 +85,40 @@ async def test_what_comes_due_while_the_disk_is_busy_follows_at_once(tmp_path, m
 async def test_what_follows_within_the_moment_wakes_nobody_up(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
-    for number in range(50):
-        journal.append(opened(number))
+    put(journal, opened(1))
+    await journal.synced()
     await disk.answered(journal)
     assert journal._syncs._bell.empty()
 
-    journal.append(opened(50))
+    put(journal, opened(2))
 
     assert journal._syncs._bell.empty()
     await journal.aclose()
 
 
-async def test_a_disk_that_was_too_slow_for_a_while_is_asked_no_more_often_for_it(
-    tmp_path, monkeypatch
-):
+async def test_a_disk_that_many_waited_for_is_asked_no_more_often_for_it(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
-    one_call = threading.Semaphore(0)
-    monkeypatch.setattr(disk, "free", _Turnstile(one_call))
-    for fifty in range(5):
-        for number in range(50):  # rings, while the disk is busy with those before
-            journal.append(opened(50 * fifty + number))
-        if fifty:
-            one_call.release()
+    disk.free.clear()
+    waiting = []
+    for fifty in range(2):  # rings, the second time while the disk is busy with those before
+        for number in range(50):
+            put(journal, opened(50 * fifty + number))
+            waiting.append(asyncio.create_task(journal.synced()))
         await disk.asked.wait()
-        disk.asked.clear()
-    journal.append(opened(9999))
-    one_call.release()
+        await asyncio.sleep(0)  # they all wait now
+    disk.free.set()
+    await asyncio.gather(*waiting)
+    disk.asked.clear()
+    asked_before = len(disk.calls)
+    put(journal, opened(9999))
 
     with pytest.raises(TimeoutError):  # the last frame has an hour
         async with asyncio.timeout(0.05):
             await disk.asked.wait()
-    assert journal._syncs._behind == 1
-    one_call.release(10)
+    assert journal._syncs._behind
+    assert len(disk.calls) == asked_before
     await journal.aclose()
-
-
-class _Turnstile:
-    """Lets one call to the disk end for each release."""
-
-    def __init__(self, semaphore):
-        self._semaphore = semaphore
-
-    def wait(self, seconds):
-        self._semaphore.acquire(timeout=seconds)
 
 
 async def test_nobody_counts_on_a_disk_that_failed_until_it_has_worked_again(
@@ -151,14 +127,14 @@ async def test_nobody_counts_on_a_disk_that_failed_until_it_has_worked_again(
     disk = Disk(monkeypatch, failing=2)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=0.001)
     assert journal.syncs_behind
-    journal.append(opened(1))
+    put(journal, opened(1))
     await disk.answered(journal)
     assert not journal.syncs_behind
-    journal.append(opened(2))
+    put(journal, opened(2))
     with pytest.raises(OSError, match="output"):
         await journal.synced()
     assert not journal.syncs_behind
-    journal.append(opened(3))
+    put(journal, opened(3))
     await journal.synced()
     await asyncio.sleep(0)
 
@@ -170,7 +146,7 @@ async def test_nobody_counts_on_a_disk_that_failed_until_it_has_worked_again(
 async def test_a_journal_that_is_closed_asks_the_disk_for_nothing_more(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     journal = Journal.open(tmp_path, MUCH, sync_seconds=3600.0)
-    journal.append(opened(1))
+    put(journal, opened(1))
     await journal.aclose()
 
     assert disk.calls == []

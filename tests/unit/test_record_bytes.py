@@ -66,4 +66,4 @@ for kind in (
 
 @given(every_field_of(UsageRecord))
 def test_a_record_comes_back_from_its_bytes_as_it_was(settled):
-    assert frames.record(frames.settled(settled).payload) == settled
+    assert frames.record(frames.settled(settled)) == settled
