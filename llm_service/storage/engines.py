@@ -93,7 +93,10 @@ def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     # At DEBUG it logs every value it binds, sealed secrets too, whatever hide_parameters says.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     engines = []
-    for most, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
+    for most, begin, query_only in (
+        (1, sqlite_driver.WRITING, "OFF"),
+        (SQLITE_READERS, "BEGIN", "ON"),
+    ):
         kept = min(most, _KEPT_READERS)
         engine = create_async_engine(
             url,

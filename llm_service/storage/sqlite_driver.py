@@ -15,7 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+WRITING = "BEGIN IMMEDIATE"
+"""Begins a transaction that writes: it waits for others that do now, not in its midst."""
 
 _UNANSWERED = "unanswered"
 """Of a connection: who asked something of it has not waited for the answer."""
@@ -47,6 +51,17 @@ class Driver:
             found = await self._driver.execute_fetchall(statement, values)
         return [row[0] for row in found]
 
+    async def transact(self, work: "Callable[[sqlite3.Connection], bool]") -> bool:
+        """A transaction that writes, in one trip; `work` says whether to keep it, and so does this.
+
+        Only where none has begun. Whoever does not wait for the end does not know it.
+        """
+        with _translated(self._dialect, self._pooled):
+            # Not public; each of aiosqlite's own methods is one call of it, and nothing else would
+            # run a function in its thread. Its version is locked.
+            kept: bool = await self._driver._execute(_transact, self._driver._conn, work)  # noqa: SLF001
+        return kept
+
 
 def begin(connection: Connection, statement: str) -> None:
     """Start a transaction."""
@@ -63,6 +78,19 @@ def may_be_in_transaction(record: ConnectionPoolEntry) -> bool:
     """
     driver: Any = record.driver_connection
     return bool(record.info.pop(_UNANSWERED, False) or driver.in_transaction)
+
+
+def _transact(
+    connection: "sqlite3.Connection", work: "Callable[[sqlite3.Connection], bool]"
+) -> bool:
+    connection.execute(WRITING)
+    try:
+        kept = work(connection)
+        if kept:
+            connection.execute("COMMIT")
+    finally:
+        connection.rollback()  # nothing, once it is committed
+    return kept
 
 
 @contextmanager

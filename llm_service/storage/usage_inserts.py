@@ -6,14 +6,19 @@ one by one, cost four times as much as all else (docs/adr/0031).
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageRecord
+from llm_service.storage import budgets
 from llm_service.storage.sqlite_driver import Driver
 from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, to_values
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _INTO = f"usage_records ({', '.join(COLUMNS)})"
 _NEW = "ON CONFLICT DO NOTHING"
@@ -60,6 +65,20 @@ async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -
     found = await driver.scalars(_SQLITE_NEW)
     await driver.execute(_SQLITE_SUM)
     return found
+
+
+async def add_uncounted(connection: AsyncConnection, records: Sequence[UsageRecord]) -> bool:
+    """As `add`, on SQLite and as a transaction; False: there are budgets, and it did nothing."""
+    driver = await Driver.of(connection)
+    return await driver.transact(partial(_add_uncounted, list(map(_to_sqlite, records))))
+
+
+def _add_uncounted(rows: Sequence[tuple[str | int, ...]], connection: "sqlite3.Connection") -> bool:
+    if connection.execute(budgets.ANY).fetchone()[0]:
+        return False
+    connection.executemany(_SQLITE, rows)
+    connection.execute(_SQLITE_SUM)
+    return True
 
 
 async def _add_on_postgresql(

@@ -4,62 +4,22 @@ The driver does what it was asked for, in its own thread, whether or not anybody
 """
 
 import asyncio
-import logging
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from datetime import timedelta
 from itertools import count
 
 import pytest
 
+from llm_service.domain.usage import UsageQuery
+from llm_service.gateway.ledger import Uploads
 from llm_service.storage.database import Database
-from tests.integration.samples import a_provider, a_record
+from tests.integration.budgeting import a_use
+from tests.integration.hops import held
+from tests.integration.samples import NOW, a_provider, a_record
 
 TURNS = 100
 """Of the event loop: more than it takes to give a connection back."""
-
-
-class Hop:
-    """The `at`-th thing that SQLite's driver is asked for waits until it is let go."""
-
-    def __init__(self, at):
-        self.at = at
-        self.asked = 0
-        self.reached = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._let_go = threading.Event()
-
-    def seen(self, record):
-        """In the driver's thread, of what it logs before it does a thing."""
-        if record.msg.startswith("executing"):
-            self.asked += 1
-            if self.asked == self.at:
-                self._loop.call_soon_threadsafe(self.reached.set)
-                self._let_go.wait(20)
-        return False
-
-    async def is_reached(self, task):
-        """False: the task is over, and has asked for less."""
-        reached = asyncio.create_task(self.reached.wait())
-        await asyncio.wait({task, reached}, return_when=asyncio.FIRST_COMPLETED)
-        reached.cancel()
-        return self.reached.is_set()
-
-    def go_on(self):
-        self._let_go.set()
-
-
-@contextmanager
-def held(at):
-    driver = logging.getLogger("aiosqlite")
-    hop, level = Hop(at), driver.level
-    driver.setLevel(logging.DEBUG)
-    driver.addFilter(hop.seen)
-    try:
-        yield hop
-    finally:
-        hop.go_on()
-        driver.removeFilter(hop.seen)
-        driver.setLevel(level)
+EVER = UsageQuery(None, NOW - timedelta(days=9000), NOW + timedelta(days=9000))
 
 
 async def cancelled_at(at, times, work):
@@ -131,16 +91,36 @@ async def test_wherever_it_is_cancelled_it_is_done_whole_or_not_and_the_next_one
     assert at > 10
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_batch_whose_end_nobody_waited_for_is_kept_and_stored_once(sqlite_url, times):
+    for at in count(1):
+        async with Database.open(sqlite_url) as database:
+            uploads, record = Uploads(database), a_use(7)
+            uploads.add(record)
+            reached = await cancelled_at(at, times, uploads.flush())
+            assert uploads.backlog == (1 if reached else 0)
+            await uploads.flush()
+
+            async with database.read() as tx:
+                found = await tx.usage.of_completion(record.completion_id)
+                _, total = await tx.usage.query(EVER)
+        assert [one.attempt_id for one in found] == [record.attempt_id]
+        assert total.input_tokens == 7 * at
+        if not reached:
+            break
+    assert at > 10
+
+
 async def test_a_unit_of_work_without_statements_asks_the_driver_for_its_beginning_and_its_end(
     any_database,
 ):
     await write(any_database, 1)
     await read(any_database, 1)
 
-    with held(at=0) as writing:
+    with held() as writing:
         async with any_database.begin():
             pass
-    with held(at=0) as reading:
+    with held() as reading:
         async with any_database.read():
             pass
 
