@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from llm_service.domain.usage import UsageRecord
 from llm_service.storage import budgets
 from llm_service.storage.sqlite_driver import Driver
-from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, to_values
+from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, Form, to_values
 
 if TYPE_CHECKING:
     import sqlite3
@@ -90,13 +90,7 @@ async def _add_on_postgresql(
 
 
 def _to_sqlite(record: UsageRecord) -> tuple[str | int, ...]:
-    texts, counts, times, documents = to_values(record)
-    return (
-        *texts,
-        *["" if one is None else one for one in counts],
-        *["" if one is None else _instant(one) for one in times],
-        *["" if one is None else one.decode() for one in documents],
-    )
+    return to_values(record, _ON_SQLITE)
 
 
 def _instant(time: datetime) -> str:
@@ -106,6 +100,8 @@ def _instant(time: datetime) -> str:
 
 
 def _to_postgresql(record: UsageRecord) -> msgspec.Struct:
-    texts, counts, times, documents = to_values(record)
-    raw = [None if one is None else msgspec.Raw(one) for one in documents]
-    return _Row(*texts, *counts, *times, *raw)
+    return _Row(*to_values(record, _ON_POSTGRESQL))
+
+
+_ON_SQLITE = Form("", _instant, bytes.decode)
+_ON_POSTGRESQL = Form(None, lambda time: time, msgspec.Raw)
