@@ -170,8 +170,7 @@ class Database:
         if self.dialect != "sqlite":
             return False
         with _unavailability():
-            async with self._writer.connect() as connection:
-                return await usage_inserts.add_uncounted(connection, records)
+            return await usage_inserts.add_uncounted(self._writer, records)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator["Database"]:

@@ -13,10 +13,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 WRITING = "BEGIN IMMEDIATE"
 """Begins a transaction that writes: it waits for others that do now, not in its midst."""
@@ -38,35 +41,43 @@ class Driver:
         return cls(connection, await connection.get_raw_connection())
 
     async def execute(self, statement: str) -> None:
-        with _translated(self._dialect, self._pooled):
+        with _translated(self._dialect, self._pooled.info):
             await self._driver.execute(statement)
 
     async def execute_many(self, statement: str, rows: "Iterable[Sequence[object]]") -> None:
-        with _translated(self._dialect, self._pooled):
+        with _translated(self._dialect, self._pooled.info):
             await self._driver.executemany(statement, rows)
 
     async def scalars(self, statement: str, values: "Sequence[object]" = ()) -> list[Any]:
         """The first column of what a statement gives."""
-        with _translated(self._dialect, self._pooled):
+        with _translated(self._dialect, self._pooled.info):
             found = await self._driver.execute_fetchall(statement, values)
         return [row[0] for row in found]
 
-    async def transact(self, work: "Callable[[sqlite3.Connection], bool]") -> bool:
-        """A transaction that writes, in one trip; `work` says whether to keep it, and so does this.
 
-        Only where none has begun. Whoever does not wait for the end does not know it.
-        """
-        with _translated(self._dialect, self._pooled):
+async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], bool]") -> bool:
+    """A transaction that writes, in one trip; `work` says whether to keep it, and so does this.
+
+    Whoever is cancelled meanwhile does not know its end.
+    """
+    with _translated(engine.dialect, {}):
+        # Without a connection of SQLAlchemy's around it, which costs more than the trip.
+        pooled = await engine.raw_connection()
+    try:
+        with _translated(engine.dialect, pooled.info):
+            driver: Any = pooled.driver_connection
             # Not public; each of aiosqlite's own methods is one call of it, and nothing else would
             # run a function in its thread. Its version is locked.
-            kept: bool = await self._driver._execute(_transact, self._driver._conn, work)  # noqa: SLF001
-        return kept
+            kept: bool = await driver._execute(_transact, driver._conn, work)  # noqa: SLF001
+            return kept
+    finally:
+        await greenlet_spawn(pooled.close)
 
 
 def begin(connection: Connection, statement: str) -> None:
     """Start a transaction."""
     adapted: Any = connection.connection.dbapi_connection
-    with _translated(connection.dialect, connection.connection):
+    with _translated(connection.dialect, connection.info):
         adapted.run_async(lambda driver: driver.execute(statement))
 
 
@@ -96,7 +107,7 @@ def _transact(
 @contextmanager
 def _translated(
     dialect: Any,  # noqa: ANN401 - SQLAlchemy's
-    pooled: PoolProxiedConnection,
+    info: dict[Any, Any],
 ) -> Iterator[None]:
     try:
         yield
@@ -106,5 +117,5 @@ def _translated(
             None, None, error, dialect.dbapi.Error, hide_parameters=True, dialect=dialect
         ) from error
     except BaseException:
-        pooled.info[_UNANSWERED] = True
+        info[_UNANSWERED] = True
         raise

@@ -13,12 +13,14 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageRecord
-from llm_service.storage import budgets
+from llm_service.storage import budgets, sqlite_driver
 from llm_service.storage.sqlite_driver import Driver
 from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, Form, to_values
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _INTO = f"usage_records ({', '.join(COLUMNS)})"
 _NEW = "ON CONFLICT DO NOTHING"
@@ -67,10 +69,10 @@ async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -
     return found
 
 
-async def add_uncounted(connection: AsyncConnection, records: Sequence[UsageRecord]) -> bool:
+async def add_uncounted(engine: "AsyncEngine", records: Sequence[UsageRecord]) -> bool:
     """As `add`, on SQLite and as a transaction; False: there are budgets, and it did nothing."""
-    driver = await Driver.of(connection)
-    return await driver.transact(partial(_add_uncounted, list(map(_to_sqlite, records))))
+    rows = list(map(_to_sqlite, records))
+    return await sqlite_driver.transact(engine, partial(_add_uncounted, rows))
 
 
 def _add_uncounted(rows: Sequence[tuple[str | int, ...]], connection: "sqlite3.Connection") -> bool:

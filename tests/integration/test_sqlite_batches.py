@@ -13,6 +13,7 @@ from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.gateway.leased_ledger import LeasedLedger
 from llm_service.gateway.ledger import Uploads
+from llm_service.storage import sqlite_driver
 from llm_service.storage.database import Database
 from llm_service.storage.sqlite_driver import Driver
 from tests.integration.budgeting import a_budget, a_draft, a_use, account, alerts
@@ -210,10 +211,8 @@ async def test_the_driver_does_a_whole_transaction_in_its_own_thread(any_databas
         threads.append(threading.get_ident())
         return connection.in_transaction
 
-    async with any_database._writer.connect() as connection:
-        driver = await Driver.of(connection)
-        assert await driver.transact(work)
-        assert not await driver.transact(lambda _: False)
+    assert await sqlite_driver.transact(any_database._writer, work)
+    assert not await sqlite_driver.transact(any_database._writer, lambda _: False)
 
     assert threads != [threading.get_ident()]
 
@@ -224,7 +223,6 @@ async def test_what_fails_in_a_transaction_leaves_none_behind(any_database):
         raise KeyError
 
     with pytest.raises(KeyError):
-        async with any_database._writer.connect() as connection:
-            await (await Driver.of(connection)).transact(fail)
+        await sqlite_driver.transact(any_database._writer, fail)
 
     assert await any_database.deployment_id()
