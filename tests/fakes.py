@@ -250,6 +250,9 @@ class FakeDatabase:
     async def any(self):
         return False
 
+    async def store_uncounted(self, records):
+        return False
+
     async def add_many(self, records):
         self.batches.append(len(records))
         self.stored.extend(records)

@@ -72,6 +72,10 @@ class LeasedLedger(Uploads):
         with suppress(StorageUnavailable):
             await self.flush()
 
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        async with self._database.begin() as tx:  # never without closing their attempts
+            await self.store(tx, records)
+
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         await super().store(tx, records)
         await tx.open_attempts.close([record.attempt_id for record in records])

@@ -14,7 +14,7 @@ import msgspec
 from llm_service.domain.access import as_service
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
-from llm_service.gateway.budgets.accounting import UNALERTED
+from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.gateway.ids import first_id, new_id
 from llm_service.storage import frames
 from llm_service.storage.database import Database, Transaction
@@ -108,7 +108,7 @@ class Uploads:
         self._writing = asyncio.Lock()
         self._at_once = _BATCH
         self._pause = _RETRY_SECONDS
-        self.accounting = UNALERTED
+        self.accounting = Accounting()
         self.holds: Holds | None = None
 
     @property
@@ -165,8 +165,7 @@ class Uploads:
         try:
             # Whoever waits for it: the records are everybody's.
             with as_service():
-                async with self._database.begin() as tx:
-                    await self.store(tx, _in_order(batch))
+                await self.write(_in_order(batch))
         except Exception:
             self._at_once = _PROBE
             raise
@@ -177,6 +176,12 @@ class Uploads:
         if self.holds is not None:
             self.holds.stored([record.attempt_id for record in batch])
         self.stored(batch)
+
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        """Store records in a transaction of their own."""
+        if not await self.accounting.store_uncounted(self._database, records):
+            async with self._database.begin() as tx:
+                await self.store(tx, records)
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         """Write records, with what goes with them."""

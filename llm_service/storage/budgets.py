@@ -29,7 +29,8 @@ _LISTED = Listed(
     },
     key=("tenant", "budget_id"),
 )
-_ANY = "SELECT EXISTS (SELECT 1 FROM budgets)"
+ANY = "SELECT EXISTS (SELECT 1 FROM budgets)"
+"""Whether anybody has some."""
 
 
 class Budgets:
@@ -109,8 +110,8 @@ class Budgets:
     async def any(self) -> bool:
         """Whether anybody has some: asked for every batch of records, and nearly always no."""
         if self._connection.dialect.name == "sqlite":
-            return bool((await (await Driver.of(self._connection)).scalars(_ANY))[0])
-        return bool((await self._connection.exec_driver_sql(_ANY)).scalar_one())
+            return bool((await (await Driver.of(self._connection)).scalars(ANY))[0])
+        return bool((await self._connection.exec_driver_sql(ANY)).scalar_one())
 
     async def of_tenant(self, tenant: str) -> tuple[Budget, ...]:
         """All of a tenant's own, by uid."""

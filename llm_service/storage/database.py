@@ -32,8 +32,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.domain.alert import Alert
+from llm_service.domain.usage import UsageRecord
 from llm_service.errors import StorageUnavailable
-from llm_service.storage import changes, engines, migrations, pulse
+from llm_service.storage import changes, engines, migrations, pulse, usage_inserts
 from llm_service.storage.alerts import Alerts
 from llm_service.storage.audit import AuditEntries
 from llm_service.storage.budget_accounts import BudgetAccounts
@@ -160,6 +161,17 @@ class Database:
                 with suppress(StorageUnavailable), as_service():
                     await follower()
 
+    async def store_uncounted(self, records: Sequence[UsageRecord]) -> bool:
+        """A unit of work that stores usage records; False: not here, or budgets would count them.
+
+        Nothing was stored then. It changes no configuration and counts nothing, so that there is
+        nothing to witness, follow or hear of. Who is cancelled meanwhile may have stored them all.
+        """
+        if self.dialect != "sqlite":
+            return False
+        with _unavailability():
+            return await usage_inserts.add_uncounted(self._writer, records)
+
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator["Database"]:
         """This database as the block changes it; at its end all of that is taken back.
@@ -171,7 +183,7 @@ class Database:
                 yield _Rehearsal(self._writer, self._reader, connection)
 
     def before_commit(self, witness: Witness) -> None:
-        """Await `witness` as the last of each unit of work that writes; if it raises, so does that.
+        """Await `witness` as the last of each unit of work of `begin`; if it raises, so does that.
 
         What it writes is stored together with the rest, or not at all.
         """
@@ -285,6 +297,9 @@ class _Rehearsal(Database):
     ) -> None:
         super().__init__(writer, reader)
         self._connection = connection
+
+    async def store_uncounted(self, records: Sequence[UsageRecord]) -> bool:  # noqa: ARG002
+        return False
 
     @asynccontextmanager
     async def _writing(self) -> "AsyncIterator[AsyncConnection]":

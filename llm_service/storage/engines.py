@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from llm_service.storage import sqlite_driver
 
@@ -92,13 +93,17 @@ def _sqlite(url: URL) -> "tuple[AsyncEngine, AsyncEngine]":
     # At DEBUG it logs every value it binds, sealed secrets too, whatever hide_parameters says.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     engines = []
-    for most, begin, query_only in ((1, "BEGIN IMMEDIATE", "OFF"), (SQLITE_READERS, "BEGIN", "ON")):
+    for most, begin, query_only in (
+        (1, sqlite_driver.WRITING, "OFF"),
+        (SQLITE_READERS, "BEGIN", "ON"),
+    ):
         kept = min(most, _KEPT_READERS)
         engine = create_async_engine(
             url,
             connect_args={} if "timeout" in url.query else {"timeout": SQLITE_WAIT_SECONDS},
             hide_parameters=True,
             max_overflow=most - kept,
+            pool_reset_on_return=None,  # ours does it, where there is something to take back
             pool_size=kept,
             pool_timeout=SQLITE_WAIT_SECONDS,
         )
@@ -124,3 +129,11 @@ def _configure(engine: "AsyncEngine", begin: str, query_only: str) -> None:
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
         sqlite_driver.begin(connection, begin)
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def on_reset(
+        connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState
+    ) -> None:
+        # Not safe: it is garbage, and will be closed.
+        if state.asyncio_safe and sqlite_driver.may_be_in_transaction(record):
+            connection.rollback()

@@ -2,6 +2,7 @@
 
 Each thing asked of it goes to its thread and back, which costs 60 us of CPU; SQLAlchemy does that
 three or four times for a statement: for a cursor, the statement, its rows and the cursor's end.
+A thing once asked is done, in the order of asking, whether or not anybody still waits for it.
 """
 
 from collections.abc import Iterator
@@ -11,46 +12,103 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+WRITING = "BEGIN IMMEDIATE"
+"""Begins a transaction that writes: it waits for others that do now, not in its midst."""
+
+_UNANSWERED = "unanswered"
+"""Of a connection: who asked something of it has not waited for the answer."""
 
 
 class Driver:
     """The driver's connection under one of SQLAlchemy's. Its errors are SQLAlchemy's."""
 
-    def __init__(self, connection: AsyncConnection, driver: Any) -> None:  # noqa: ANN401 - aiosqlite's
+    def __init__(self, connection: AsyncConnection, pooled: PoolProxiedConnection) -> None:
         self._dialect = connection.dialect
-        self._driver = driver
+        self._pooled = pooled
+        self._driver: Any = pooled.driver_connection
 
     @classmethod
     async def of(cls, connection: AsyncConnection) -> "Driver":
-        return cls(connection, (await connection.get_raw_connection()).driver_connection)
+        return cls(connection, await connection.get_raw_connection())
 
     async def execute(self, statement: str) -> None:
-        with _translated(self._dialect):
+        with _translated(self._dialect, self._pooled.info):
             await self._driver.execute(statement)
 
     async def execute_many(self, statement: str, rows: "Iterable[Sequence[object]]") -> None:
-        with _translated(self._dialect):
+        with _translated(self._dialect, self._pooled.info):
             await self._driver.executemany(statement, rows)
 
     async def scalars(self, statement: str, values: "Sequence[object]" = ()) -> list[Any]:
         """The first column of what a statement gives."""
-        with _translated(self._dialect):
+        with _translated(self._dialect, self._pooled.info):
             found = await self._driver.execute_fetchall(statement, values)
         return [row[0] for row in found]
+
+
+async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], bool]") -> bool:
+    """A transaction that writes, in one trip; `work` says whether to keep it, and so does this.
+
+    Whoever is cancelled meanwhile does not know its end.
+    """
+    with _translated(engine.dialect, {}):
+        # Without a connection of SQLAlchemy's around it, which costs more than the trip.
+        pooled = await engine.raw_connection()
+    try:
+        with _translated(engine.dialect, pooled.info):
+            driver: Any = pooled.driver_connection
+            # Not public; each of aiosqlite's own methods is one call of it, and nothing else would
+            # run a function in its thread. Its version is locked.
+            kept: bool = await driver._execute(_transact, driver._conn, work)  # noqa: SLF001
+            return kept
+    finally:
+        await greenlet_spawn(pooled.close)
 
 
 def begin(connection: Connection, statement: str) -> None:
     """Start a transaction."""
     adapted: Any = connection.connection.dbapi_connection
-    with _translated(connection.dialect):
+    with _translated(connection.dialect, connection.info):
         adapted.run_async(lambda driver: driver.execute(statement))
 
 
+def may_be_in_transaction(record: ConnectionPoolEntry) -> bool:
+    """Whether a connection that is given back must be told to roll back: that takes a trip.
+
+    It is in a transaction, or will be once it has done what was asked of it and not waited for.
+    SQLAlchemy closes a connection if it itself was kept from waiting.
+    """
+    driver: Any = record.driver_connection
+    return bool(record.info.pop(_UNANSWERED, False) or driver.in_transaction)
+
+
+def _transact(
+    connection: "sqlite3.Connection", work: "Callable[[sqlite3.Connection], bool]"
+) -> bool:
+    connection.execute(WRITING)
+    try:
+        kept = work(connection)
+        if kept:
+            connection.execute("COMMIT")
+    finally:
+        connection.rollback()  # nothing, once it is committed
+    return kept
+
+
 @contextmanager
-def _translated(dialect: Any) -> Iterator[None]:  # noqa: ANN401 - SQLAlchemy's
+def _translated(
+    dialect: Any,  # noqa: ANN401 - SQLAlchemy's
+    info: dict[Any, Any],
+) -> Iterator[None]:
     try:
         yield
     except dialect.dbapi.Error as error:
@@ -58,3 +116,6 @@ def _translated(dialect: Any) -> Iterator[None]:  # noqa: ANN401 - SQLAlchemy's
         raise DBAPIError.instance(
             None, None, error, dialect.dbapi.Error, hide_parameters=True, dialect=dialect
         ) from error
+    except BaseException:
+        info[_UNANSWERED] = True
+        raise

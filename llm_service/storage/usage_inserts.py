@@ -6,14 +6,21 @@ one by one, cost four times as much as all else (docs/adr/0031).
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageRecord
+from llm_service.storage import budgets, sqlite_driver
 from llm_service.storage.sqlite_driver import Driver
-from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, to_values
+from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, Form, to_values
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _INTO = f"usage_records ({', '.join(COLUMNS)})"
 _NEW = "ON CONFLICT DO NOTHING"
@@ -62,6 +69,20 @@ async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -
     return found
 
 
+async def add_uncounted(engine: "AsyncEngine", records: Sequence[UsageRecord]) -> bool:
+    """As `add`, on SQLite and as a transaction; False: there are budgets, and it did nothing."""
+    rows = list(map(_to_sqlite, records))
+    return await sqlite_driver.transact(engine, partial(_add_uncounted, rows))
+
+
+def _add_uncounted(rows: Sequence[tuple[str | int, ...]], connection: "sqlite3.Connection") -> bool:
+    if connection.execute(budgets.ANY).fetchone()[0]:
+        return False
+    connection.executemany(_SQLITE, rows)
+    connection.execute(_SQLITE_SUM)
+    return True
+
+
 async def _add_on_postgresql(
     connection: AsyncConnection, records: Sequence[UsageRecord]
 ) -> Sequence[str]:
@@ -71,13 +92,7 @@ async def _add_on_postgresql(
 
 
 def _to_sqlite(record: UsageRecord) -> tuple[str | int, ...]:
-    texts, counts, times, documents = to_values(record)
-    return (
-        *texts,
-        *["" if one is None else one for one in counts],
-        *["" if one is None else _instant(one) for one in times],
-        *["" if one is None else one.decode() for one in documents],
-    )
+    return to_values(record, _ON_SQLITE)
 
 
 def _instant(time: datetime) -> str:
@@ -87,6 +102,8 @@ def _instant(time: datetime) -> str:
 
 
 def _to_postgresql(record: UsageRecord) -> msgspec.Struct:
-    texts, counts, times, documents = to_values(record)
-    raw = [None if one is None else msgspec.Raw(one) for one in documents]
-    return _Row(*texts, *counts, *times, *raw)
+    return _Row(*to_values(record, _ON_POSTGRESQL))
+
+
+_ON_SQLITE = Form("", _instant, bytes.decode)
+_ON_POSTGRESQL = Form(None, lambda time: time, msgspec.Raw)

@@ -10,7 +10,7 @@ from llm_service.domain.usage import UsageRecord
 from llm_service.gateway.budgets.scope import Use, counts, is_in, scope, sound, window_at
 from llm_service.gateway.ids import new_id
 from llm_service.storage.budget_accounts import Window
-from llm_service.storage.database import Transaction
+from llm_service.storage.database import Database, Transaction
 
 _IMPLIED = 0
 """The version of a budget that has no row: settings imply it."""
@@ -25,6 +25,16 @@ class Accounting:
 
     def __init__(self, daily_cost_nano_usd: int | None = None) -> None:
         self._daily_cost = daily_cost_nano_usd
+        self._budgets = False  # whether there were any when last looked at
+
+    async def store_uncounted(self, database: Database, records: Sequence[UsageRecord]) -> bool:
+        """Write records at once where nothing counts them; False: nothing was written.
+
+        They are to be given to `store` then, which also sees when the last budget has gone.
+        """
+        if self._budgets or self._daily_cost is not None:
+            return False
+        return await database.store_uncounted(records)
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> frozenset[str]:
         """Write records, and count those that are new: their attempts' ids, if budgets are there.
@@ -60,8 +70,8 @@ class Accounting:
         return spent - before
 
     async def _counting(self, tx: Transaction, tenants: set[str]) -> list[Budget]:
-        any_ = await tx.budgets.any()
-        stored = await tx.budgets.of_tenants({*tenants, ""}) if any_ else ()
+        self._budgets = await tx.budgets.any()
+        stored = await tx.budgets.of_tenants({*tenants, ""}) if self._budgets else ()
         found = [one for one in stored if not one.disabled and sound(one)]
         if self._daily_cost is not None:
             found += [_daily(tenant, self._daily_cost) for tenant in tenants]

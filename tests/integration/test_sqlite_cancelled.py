@@ -1,0 +1,127 @@
+"""Whatever a unit of work waits for when it is cancelled, on SQLite: the next one works.
+
+The driver does what it was asked for, in its own thread, whether or not anybody still waits.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+
+import pytest
+
+from llm_service.domain.usage import UsageQuery
+from llm_service.gateway.ledger import Uploads
+from llm_service.storage.database import Database
+from tests.integration.budgeting import a_use
+from tests.integration.hops import held
+from tests.integration.samples import NOW, a_provider, a_record
+
+TURNS = 100
+"""Of the event loop: more than it takes to give a connection back."""
+EVER = UsageQuery(None, NOW - timedelta(days=9000), NOW + timedelta(days=9000))
+
+
+async def cancelled_at(at, times, work):
+    """Whether `work` asked for that much; it is cancelled `times` times while it waits for that."""
+    with held(at) as hop:
+        task = asyncio.create_task(work)
+        if not await hop.is_reached(task):
+            await task
+            return False
+        for _ in range(times):
+            task.cancel()
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        hop.go_on()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    return True
+
+
+async def write(database, number):
+    """With a statement of SQLAlchemy's, and some of the driver's own."""
+    async with database.begin() as tx:
+        await tx.providers.add(a_provider(f"p{number}"))
+        await tx.usage.add_new([a_record(number)])
+
+
+async def fail(database, number):
+    with suppress(KeyError):
+        async with database.begin() as tx:
+            await tx.usage.add_many([a_record(number)])
+            await tx.providers.add(a_provider(f"p{number}"))
+            raise KeyError
+
+
+async def rehearse(database, number):
+    async with database.rehearsal() as rehearsed, rehearsed.begin() as tx:
+        await tx.providers.add(a_provider(f"p{number}"))
+
+
+async def read(database, number):
+    async with database.read() as tx:
+        await tx.usage.since("", None, number)
+        await tx.budgets.any()
+
+
+async def contents(database):
+    async with database.read() as tx:
+        providers = await tx.providers.of_tenant("acme")
+        records = await tx.usage.since("", None, 1000)
+    names = {int(one.provider_id[1:]) for one in providers}
+    return names, {int(one.record_id[-6:]) for one in records}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("work", [write, fail, rehearse, read])
+async def test_wherever_it_is_cancelled_it_is_done_whole_or_not_and_the_next_one_works(
+    sqlite_url, work, times
+):
+    for at in count(1):
+        async with Database.open(sqlite_url) as database:
+            reached = await cancelled_at(at, times, work(database, at))
+            await write(database, 1000 + at)
+            providers, records = await contents(database)
+        assert providers == records
+        assert 1000 + at in providers
+        assert at not in providers or work is write
+        if not reached:
+            break
+    assert at > 10
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_batch_whose_end_nobody_waited_for_is_kept_and_stored_once(sqlite_url, times):
+    for at in count(1):
+        async with Database.open(sqlite_url) as database:
+            uploads, record = Uploads(database), a_use(7)
+            uploads.add(record)
+            reached = await cancelled_at(at, times, uploads.flush())
+            assert uploads.backlog == (1 if reached else 0)
+            await uploads.flush()
+
+            async with database.read() as tx:
+                found = await tx.usage.of_completion(record.completion_id)
+                _, total = await tx.usage.query(EVER)
+        assert [one.attempt_id for one in found] == [record.attempt_id]
+        assert total.input_tokens == 7 * at
+        if not reached:
+            break
+    assert at > 10
+
+
+async def test_a_unit_of_work_without_statements_asks_the_driver_for_its_beginning_and_its_end(
+    any_database,
+):
+    await write(any_database, 1)
+    await read(any_database, 1)
+
+    with held() as writing:
+        async with any_database.begin():
+            pass
+    with held() as reading:
+        async with any_database.read():
+            pass
+
+    assert (writing.asked, reading.asked) == (2, 2)
