@@ -137,3 +137,11 @@ def _configure(engine: "AsyncEngine", begin: str, query_only: str) -> None:
         # Not safe: it is garbage, and will be closed.
         if state.asyncio_safe and sqlite_driver.may_be_in_transaction(record):
             connection.rollback()
+
+    @event.listens_for(engine.sync_engine, "close")
+    def on_close(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        sqlite_driver.abandon(connection)
+
+    @event.listens_for(engine.sync_engine, "close_detached")
+    def on_close_detached(connection: DBAPIConnection) -> None:
+        sqlite_driver.abandon(connection)

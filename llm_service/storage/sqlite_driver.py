@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -67,7 +68,7 @@ async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], 
         with _translated(engine.dialect, pooled.info):
             driver: Any = pooled.driver_connection
             # Not public; each of aiosqlite's own methods is one call of it, and nothing else would
-            # run a function in its thread. Its version is locked.
+            # run a function in its thread. Its version is bounded.
             kept: bool = await driver._execute(_transact, driver._conn, work)  # noqa: SLF001
             return kept
     finally:
@@ -85,10 +86,22 @@ def may_be_in_transaction(record: ConnectionPoolEntry) -> bool:
     """Whether a connection that is given back must be told to roll back: that takes a trip.
 
     It is in a transaction, or will be once it has done what was asked of it and not waited for.
-    SQLAlchemy closes a connection if it itself was kept from waiting.
+    SQLAlchemy closes a connection if it itself was kept from waiting: see `abandon`.
     """
     driver: Any = record.driver_connection
     return bool(record.info.pop(_UNANSWERED, False) or driver.in_transaction)
+
+
+def abandon(connection: DBAPIConnection) -> None:
+    """Have a connection that is about to be closed take back what it began; nobody waits for that.
+
+    SQLite keeps a closed connection, and its transaction with the lock, while there is a statement
+    of it: whoever was cancelled between a statement and its rows has left one, until the collector
+    comes across it.
+    """
+    driver: Any = connection.driver_connection
+    if driver._connection is not None:  # noqa: SLF001 - as in `transact`; SQLAlchemy does the same
+        driver._tx.put_nowait((None, driver._connection.rollback))  # noqa: SLF001
 
 
 def _transact(
