@@ -7,10 +7,16 @@ from contextlib import contextmanager
 
 
 class Hop:
-    """The `at`-th thing that SQLite's driver is asked for waits until it is let go."""
+    """The `at`-th thing that SQLite's driver is asked for waits until it is let go.
 
-    def __init__(self, at):
+    Asked of `threads`; None: of any that begins from now on. Of others there may be some, which end
+    when what is left of another test is collected.
+    """
+
+    def __init__(self, at, threads):
         self.at = at
+        self._threads = threads
+        self._others = set(threading.enumerate())
         self.asked = 0
         self.reached = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -18,12 +24,15 @@ class Hop:
 
     def seen(self, record):
         """In the driver's thread, of what it logs before it does a thing."""
-        if record.msg.startswith("executing"):
+        if record.msg.startswith("executing") and self._is_meant(threading.current_thread()):
             self.asked += 1
             if self.asked == self.at:
                 self._loop.call_soon_threadsafe(self.reached.set)
                 self._let_go.wait(20)
         return False
+
+    def _is_meant(self, thread):
+        return thread not in self._others if self._threads is None else thread in self._threads
 
     async def is_reached(self, task):
         """False: the task is over, and has asked for less."""
@@ -36,11 +45,20 @@ class Hop:
         self._let_go.set()
 
 
+async def threads(database):
+    """In which what it is asked for is done, by connections that it keeps."""
+    found = set()
+    for engine in (database._writer, database._reader):
+        async with engine.connect() as connection:
+            found.add((await connection.get_raw_connection()).driver_connection._thread)
+    return found
+
+
 @contextmanager
-def held(at=0):
-    """0: none is; they are counted."""
+def held(at=0, of=None):
+    """0: none is; they are counted. `of`: threads, as of a `Hop`."""
     driver = logging.getLogger("aiosqlite")
-    hop, level = Hop(at), driver.level
+    hop, level = Hop(at, of), driver.level
     driver.setLevel(logging.DEBUG)
     driver.addFilter(hop.seen)
     try:

@@ -17,17 +17,15 @@ from llm_service.storage import sqlite_driver
 from llm_service.storage.database import Database
 from llm_service.storage.sqlite_driver import Driver
 from tests.integration.budgeting import a_budget, a_draft, a_use, account, alerts
-from tests.integration.hops import held
+from tests.integration.hops import held, threads
 from tests.integration.samples import a_record
 
 
 async def trips(ledger, *records):
     """What storing them asks the driver for; connections are there already."""
-    async with ledger._database.begin():
-        pass
     for record in records:
         ledger.add(record)
-    with held() as hops:
+    with held(of=await threads(ledger._database)) as hops:
         await ledger.flush()
     return hops.asked
 
@@ -92,7 +90,7 @@ async def test_a_budget_of_another_process_counts_what_waited_for_it(sqlite_url)
         creating = asyncio.create_task(Budgets(other).create("acme", "b", a_draft(1000)))
         await begun.wait()
         ledger.add(a_use(10))
-        with held(1) as hop:
+        with held(1, await threads(database)) as hop:
             storing = asyncio.create_task(ledger.flush())
             assert await hop.is_reached(storing)
         go_on.set()
@@ -205,16 +203,16 @@ async def test_of_a_batch_with_a_record_that_is_refused_nothing_is_stored(sqlite
 
 async def test_the_driver_does_a_whole_transaction_in_its_own_thread(any_database):
     """For which aiosqlite has nothing public: this fails if what it has has changed."""
-    threads = []
+    where = []
 
     def work(connection):
-        threads.append(threading.get_ident())
+        where.append(threading.get_ident())
         return connection.in_transaction
 
     assert await sqlite_driver.transact(any_database._writer, work)
     assert not await sqlite_driver.transact(any_database._writer, lambda _: False)
 
-    assert threads != [threading.get_ident()]
+    assert where != [threading.get_ident()]
 
 
 async def test_what_fails_in_a_transaction_leaves_none_behind(any_database):

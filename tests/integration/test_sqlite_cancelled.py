@@ -18,7 +18,7 @@ from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.ledger import Uploads
 from llm_service.storage.database import Database
 from tests.integration.budgeting import a_draft, a_use
-from tests.integration.hops import held
+from tests.integration.hops import held, threads
 from tests.integration.samples import NOW, a_provider, a_record
 
 TURNS = 100
@@ -149,10 +149,10 @@ async def test_a_unit_of_work_without_statements_asks_the_driver_for_its_beginni
     await write(any_database, 1)
     await read(any_database, 1)
 
-    with held() as writing:
+    with held(of=await threads(any_database)) as writing:
         async with any_database.begin():
             pass
-    with held() as reading:
+    with held(of=await threads(any_database)) as reading:
         async with any_database.read():
             pass
 
