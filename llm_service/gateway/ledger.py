@@ -27,7 +27,9 @@ _BATCH = 500
 _PROBE = 10
 """Records of a batch while the database refuses them: what a try costs must not grow meanwhile."""
 # A transaction costs as much as thirty rows of it (bench/storing.py).
-_GATHER_SECONDS = 0.25
+_GATHER_SECONDS = 0.75
+_LOOK_SECONDS = 0.25
+"""How long records are collected, and how often it is seen whether they are a batch before that."""
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 1.0, 4.0
 """Pauses while the database refuses records: the first, and the longest; each is twice the last."""
 _READY = timedelta(seconds=1)
@@ -133,8 +135,14 @@ class Uploads:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            await asyncio.sleep(_GATHER_SECONDS)
+            await self._gather()
             await self._store_or_wait()
+
+    async def _gather(self) -> None:
+        for _ in range(round(_GATHER_SECONDS / _LOOK_SECONDS)):
+            await asyncio.sleep(_LOOK_SECONDS)
+            if len(self._queue) >= _BATCH:
+                return
 
     async def _store_or_wait(self) -> None:
         try:
@@ -235,16 +243,15 @@ class JournalledLedger(Uploads):
 
     async def open(self, attempt: OpenedAttempt) -> None:
         attempt_id = attempt.attempt_id
-        opened = encoded(FrameKind.OPENED, attempt_id, frames.opened(attempt))
-        dialled = encoded(FrameKind.DIALLED, attempt_id)
+        opened = frames.opened(attempt)
         try:
             if self._journal.syncs_behind:
-                self._journal.append(attempt_id, opened + dialled)
+                self._journal.append(attempt_id, encoded(FrameKind.DIALLED, attempt_id, opened))
             else:
-                self._journal.append(attempt_id, opened)
+                self._journal.append(attempt_id, encoded(FrameKind.OPENED, attempt_id, opened))
                 await self._journal.synced()
                 # Not before: whoever dies or leaves while it waits has used nothing.
-                self._journal.append(attempt_id, dialled)
+                self._journal.append(attempt_id, encoded(FrameKind.DIALLED, attempt_id))
         except (JournalFull, OSError) as error:
             self._journal.forget([attempt.attempt_id])
             raise Overloaded("the call cannot be recorded") from error

@@ -110,7 +110,8 @@ class Budgets:
     async def any(self) -> bool:
         """Whether anybody has some: asked for every batch of records, and nearly always no."""
         if self._connection.dialect.name == "sqlite":
-            return bool((await (await Driver.of(self._connection)).scalars(ANY))[0])
+            driver = await Driver.of(self._connection)
+            return bool(await driver.run(lambda connection: connection.execute(ANY).fetchone()[0]))
         return bool((await self._connection.exec_driver_sql(ANY)).scalar_one())
 
     async def of_tenant(self, tenant: str) -> tuple[Budget, ...]:

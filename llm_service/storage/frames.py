@@ -69,6 +69,8 @@ def _apply(frame: Frame, done: dict[str, UsageRecord], begun: dict[str, Unsettle
     match frame.kind:
         case FrameKind.OPENED:
             begun[frame.attempt_id] = Unsettled(_opened.decode(frame.payload))
+        case FrameKind.DIALLED if frame.payload:  # opened and dialled at once
+            begun[frame.attempt_id] = Unsettled(_opened.decode(frame.payload), dialled=True)
         case FrameKind.DIALLED:
             begun[frame.attempt_id].dialled = True
         case FrameKind.PROGRESS:

@@ -7,7 +7,8 @@ A thing once asked is done, in the order of asking, whether or not anybody still
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -18,9 +19,11 @@ from sqlalchemy.util import greenlet_spawn
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
 
 WRITING = "BEGIN IMMEDIATE"
 """Begins a transaction that writes: it waits for others that do now, not in its midst."""
@@ -41,19 +44,10 @@ class Driver:
     async def of(cls, connection: AsyncConnection) -> "Driver":
         return cls(connection, await connection.get_raw_connection())
 
-    async def execute(self, statement: str) -> None:
+    async def run(self, work: "Callable[[sqlite3.Connection], T]") -> T:
+        """What `work` does in the driver's thread, in one trip."""
         with _translated(self._dialect, self._pooled.info):
-            await self._driver.execute(statement)
-
-    async def execute_many(self, statement: str, rows: "Iterable[Sequence[object]]") -> None:
-        with _translated(self._dialect, self._pooled.info):
-            await self._driver.executemany(statement, rows)
-
-    async def scalars(self, statement: str, values: "Sequence[object]" = ()) -> list[Any]:
-        """The first column of what a statement gives."""
-        with _translated(self._dialect, self._pooled.info):
-            found = await self._driver.execute_fetchall(statement, values)
-        return [row[0] for row in found]
+            return await _run(self._driver, work)
 
 
 async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], bool]") -> bool:
@@ -66,11 +60,7 @@ async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], 
         pooled = await engine.raw_connection()
     try:
         with _translated(engine.dialect, pooled.info):
-            driver: Any = pooled.driver_connection
-            # Not public; each of aiosqlite's own methods is one call of it, and nothing else would
-            # run a function in its thread. Its version is bounded.
-            kept: bool = await driver._execute(_transact, driver._conn, work)  # noqa: SLF001
-            return kept
+            return await _run(pooled.driver_connection, partial(_transact, work))
     finally:
         await greenlet_spawn(pooled.close)
 
@@ -104,8 +94,15 @@ def abandon(connection: DBAPIConnection) -> None:
         driver._tx.put_nowait((None, driver._connection.rollback))  # noqa: SLF001
 
 
+async def _run(driver: Any, work: "Callable[[sqlite3.Connection], T]") -> T:  # noqa: ANN401
+    # Not public; each of aiosqlite's own methods is one call of it, and nothing else would run a
+    # function in its thread. Its version is bounded.
+    done: T = await driver._execute(work, driver._conn)  # noqa: SLF001
+    return done
+
+
 def _transact(
-    connection: "sqlite3.Connection", work: "Callable[[sqlite3.Connection], bool]"
+    work: "Callable[[sqlite3.Connection], bool]", connection: "sqlite3.Connection"
 ) -> bool:
     connection.execute(WRITING)
     try:

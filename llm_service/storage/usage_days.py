@@ -1,6 +1,7 @@
 """The sums of a day made anew from its records, or held against them.
 
-Otherwise triggers keep them, whoever inserts a record. See the migrations 0020 and 0022.
+Otherwise triggers keep them: PostgreSQL's whoever inserts a record, SQLite's when the next batch of
+records is stored as `usage_inserts` does. See the migrations 0020, 0022 and 0023.
 """
 
 from collections import Counter
@@ -33,6 +34,7 @@ from llm_service.storage.tables import usage_day_durations as durations
 from llm_service.storage.tables import usage_days as table
 from llm_service.storage.tables import usage_records as records
 from llm_service.storage.tables.usage import SUMS
+from llm_service.storage.usage_inserts import SQLITE_SUM
 
 SECONDS = 120.0
 """How long the sums of one day may take."""
@@ -107,7 +109,8 @@ class UsageDays:
             await allow_time(self._connection)
             await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         else:  # of a writer that does not sum up what it stores
-            await self._connection.execute(text("DELETE FROM usage_records_unsummed"))
+            for statement in SQLITE_SUM:
+                await self._connection.execute(text(statement))
 
     async def _figures(self, cells: Select[Any]) -> Figures:
         found: Figures = Counter()

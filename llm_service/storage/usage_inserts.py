@@ -25,15 +25,27 @@ if TYPE_CHECKING:
 _INTO = f"usage_records ({', '.join(COLUMNS)})"
 _NEW = "ON CONFLICT DO NOTHING"
 
-# SQLite binds None far more slowly than "". Not OR ABORT, which has each row keep a copy of the
-# pages it changes; the transaction ends with an error either way.
+# SQLite binds None far more slowly than "".
 _NULLABLE = {*CODES, *COUNTS, *TIMES, *DOCUMENTS}
 _BOUND = ("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
-_SQLITE = f"INSERT OR FAIL INTO {_INTO} VALUES ({', '.join(_BOUND)}) {_NEW}"  # noqa: S608
+_SQLITE = f"INSERT INTO {_INTO} VALUES ({', '.join(_BOUND)}) {_NEW}"  # noqa: S608
+# The last rows may have been deleted, and their numbers are given again.
+_SQLITE_BEFORE = (
+    "UPDATE usage_records_unsummed"
+    " SET after = min(after, (SELECT coalesce(max(rowid), 0) FROM usage_records))"
+)
 _SQLITE_NEW = (
     "SELECT record_id FROM usage_records WHERE rowid > (SELECT after FROM usage_records_unsummed)"
 )
-_SQLITE_SUM = "DELETE FROM usage_records_unsummed"
+SQLITE_SUM = (
+    "DELETE FROM usage_records_unsummed",
+    "INSERT INTO usage_records_unsummed SELECT coalesce(max(rowid), 0) FROM usage_records",
+)
+"""Has the trigger sum up the rows that are not, and notes up to which they are.
+
+A trigger on usage_records could note it, but then each row would keep copies of the pages that it
+changes (docs/adr/0031).
+"""
 
 # PostgreSQL takes a batch as one document: arrays of values cost the client ten times as much.
 _Row = msgspec.defstruct(
@@ -45,6 +57,7 @@ _POSTGRESQL = (
     f" FROM json_populate_recordset(NULL::usage_records, %s::json) {_NEW} RETURNING record_id"
 )
 _json = msgspec.json.Encoder()
+_SqliteRows = Sequence[tuple[str | int, ...]]
 
 
 async def add(connection: AsyncConnection, records: Sequence[UsageRecord]) -> None:
@@ -52,21 +65,16 @@ async def add(connection: AsyncConnection, records: Sequence[UsageRecord]) -> No
     if connection.dialect.name == "postgresql":
         await _add_on_postgresql(connection, records)
     else:
-        driver = await Driver.of(connection)
-        await driver.execute_many(_SQLITE, list(map(_to_sqlite, records)))
-        await driver.execute(_SQLITE_SUM)
+        rows = list(map(_to_sqlite, records))
+        await (await Driver.of(connection)).run(partial(_add_on_sqlite, rows))
 
 
 async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -> Sequence[str]:
     """As `add`; the ids of those that were not there."""
     if connection.dialect.name == "postgresql":
         return await _add_on_postgresql(connection, records)
-    driver = await Driver.of(connection)
-    await driver.execute(_SQLITE_SUM)  # of a writer that does not
-    await driver.execute_many(_SQLITE, list(map(_to_sqlite, records)))
-    found = await driver.scalars(_SQLITE_NEW)
-    await driver.execute(_SQLITE_SUM)
-    return found
+    rows = list(map(_to_sqlite, records))
+    return await (await Driver.of(connection)).run(partial(_add_new_on_sqlite, rows))
 
 
 async def add_uncounted(engine: "AsyncEngine", records: Sequence[UsageRecord]) -> bool:
@@ -75,12 +83,28 @@ async def add_uncounted(engine: "AsyncEngine", records: Sequence[UsageRecord]) -
     return await sqlite_driver.transact(engine, partial(_add_uncounted, rows))
 
 
-def _add_uncounted(rows: Sequence[tuple[str | int, ...]], connection: "sqlite3.Connection") -> bool:
+def _add_uncounted(rows: _SqliteRows, connection: "sqlite3.Connection") -> bool:
     if connection.execute(budgets.ANY).fetchone()[0]:
         return False
-    connection.executemany(_SQLITE, rows)
-    connection.execute(_SQLITE_SUM)
+    _add_on_sqlite(rows, connection)
     return True
+
+
+def _add_on_sqlite(rows: _SqliteRows, connection: "sqlite3.Connection") -> None:
+    connection.execute(_SQLITE_BEFORE)
+    connection.executemany(_SQLITE, rows)
+    for statement in SQLITE_SUM:
+        connection.execute(statement)
+
+
+def _add_new_on_sqlite(rows: _SqliteRows, connection: "sqlite3.Connection") -> list[str]:
+    for statement in SQLITE_SUM:  # what a writer has left that does not
+        connection.execute(statement)
+    connection.executemany(_SQLITE, rows)
+    new = [record_id for (record_id,) in connection.execute(_SQLITE_NEW)]
+    for statement in SQLITE_SUM:
+        connection.execute(statement)
+    return new
 
 
 async def _add_on_postgresql(

@@ -133,13 +133,23 @@ async def test_records_of_a_writer_that_does_not_sum_up_are_summed_up_with_the_n
         other.execute(
             f"INSERT INTO usage_records SELECT {chosen} FROM usage_records LIMIT 1"  # noqa: S608
         )
-        assert other.execute("SELECT count(*) FROM usage_records_unsummed").fetchone() == (1,)
 
     assert await any_database.store_uncounted([a_record(4)])
 
     with sqlite(sqlite_url) as other:
         assert other.execute("SELECT sum(attempt_count) FROM usage_days").fetchone() == (5,)
-        assert other.execute("SELECT count(*) FROM usage_records_unsummed").fetchone() == (0,)
+
+
+async def test_records_are_summed_up_whose_row_numbers_were_others_before(sqlite_url, any_database):
+    assert await any_database.store_uncounted([a_record(number) for number in range(3)])
+    with sqlite(sqlite_url) as other:
+        other.execute("DELETE FROM usage_records")
+
+    assert await any_database.store_uncounted([a_record(4)])
+
+    with sqlite(sqlite_url) as other:
+        assert other.execute("SELECT rowid FROM usage_records").fetchall() == [(1,)]
+        assert other.execute("SELECT sum(attempt_count) FROM usage_days").fetchone() == (4,)
 
 
 async def test_records_wait_for_a_file_that_another_process_holds(sqlite_url):
@@ -164,15 +174,16 @@ async def test_records_wait_for_a_disk_that_is_full_and_none_is_stored_before(an
     assert await trips(ledger) == 0
     async with any_database._writer.connect() as connection:
         driver = await Driver.of(connection)
-        [pages] = await driver.scalars("PRAGMA page_count")
-        await driver.scalars(f"PRAGMA max_page_count = {pages + 5}")
+        [pages] = await driver.run(lambda sqlite: sqlite.execute("PRAGMA page_count").fetchone())
+        await driver.run(lambda sqlite: sqlite.execute(f"PRAGMA max_page_count = {pages + 5}"))
 
     with pytest.raises(StorageUnavailable):
         await trips(ledger, *records)
     assert await stored(any_database) == set()
 
     async with any_database._writer.connect() as connection:
-        await (await Driver.of(connection)).scalars("PRAGMA max_page_count = 1000000")
+        driver = await Driver.of(connection)
+        await driver.run(lambda sqlite: sqlite.execute("PRAGMA max_page_count = 1000000"))
     await ledger.flush()
     assert await stored(any_database) == ids(*records)
 
