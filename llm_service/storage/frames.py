@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import msgspec
 
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
+from llm_service.storage import positional
 from llm_service.storage.framing import Frame, FrameKind
 
-_encoder = msgspec.msgpack.Encoder()
-opened: Callable[[OpenedAttempt], bytes] = _encoder.encode
-progress: Callable[[AttemptProgress], bytes] = _encoder.encode
-settled: Callable[[UsageRecord], bytes] = _encoder.encode
-_opened = msgspec.msgpack.Decoder(OpenedAttempt)
+opened = positional.opened
+"""Payload of an OPENED frame, or of a DIALLED one where both are one."""
+settled = positional.settled
+"""Payload of a SETTLED frame."""
+progress: Callable[[AttemptProgress], bytes] = msgspec.msgpack.Encoder().encode
+"""Payload of a PROGRESS frame."""
 _progress = msgspec.msgpack.Decoder(AttemptProgress)
-_settled = msgspec.msgpack.Decoder(UsageRecord)
 
 
 @dataclass(slots=True)
@@ -37,13 +38,13 @@ class Replayed:
 
 def record(settled_payload: bytes) -> UsageRecord:
     """What `settled` was given."""
-    return _settled.decode(settled_payload)
+    return positional.to_record(settled_payload)
 
 
 def unsettled(opened_payload: bytes, progress_payload: bytes | None) -> Unsettled:
     """An attempt whose dialling was not marked: it is taken to have been."""
     so_far = _progress.decode(progress_payload) if progress_payload else None
-    return Unsettled(_opened.decode(opened_payload), dialled=True, progress=so_far)
+    return Unsettled(positional.to_opened(opened_payload), dialled=True, progress=so_far)
 
 
 def replay(frames: Iterable[Frame], *, marks_lost: bool = False) -> Replayed:
@@ -68,12 +69,12 @@ def replay(frames: Iterable[Frame], *, marks_lost: bool = False) -> Replayed:
 def _apply(frame: Frame, done: dict[str, UsageRecord], begun: dict[str, Unsettled]) -> None:
     match frame.kind:
         case FrameKind.OPENED:
-            begun[frame.attempt_id] = Unsettled(_opened.decode(frame.payload))
+            begun[frame.attempt_id] = Unsettled(positional.to_opened(frame.payload))
         case FrameKind.DIALLED if frame.payload:  # opened and dialled at once
-            begun[frame.attempt_id] = Unsettled(_opened.decode(frame.payload), dialled=True)
+            begun[frame.attempt_id] = Unsettled(positional.to_opened(frame.payload), dialled=True)
         case FrameKind.DIALLED:
             begun[frame.attempt_id].dialled = True
         case FrameKind.PROGRESS:
             begun[frame.attempt_id].progress = _progress.decode(frame.payload)
         case FrameKind.SETTLED:
-            done[frame.attempt_id] = _settled.decode(frame.payload)
+            done[frame.attempt_id] = record(frame.payload)

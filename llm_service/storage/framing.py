@@ -47,8 +47,9 @@ def encoded(kind: FrameKind, attempt_id: str, payload: bytes = b"") -> bytes:
     whose = attempt_id.encode()
     if len(whose) > ATTEMPT_ID_BYTES or len(payload) > MAX_FRAME_BYTES:
         raise ValueError("a frame is out of bounds")
-    checked = _CHECKED.pack(kind, whose) + payload
-    return _UNCHECKED.pack(len(payload), zlib.crc32(checked)) + checked
+    checked = _CHECKED.pack(kind, whose)
+    checksum = zlib.crc32(payload, zlib.crc32(checked))
+    return b"".join((_UNCHECKED.pack(len(payload), checksum), checked, payload))
 
 
 def decoded(data: bytes, position: int) -> tuple[Frame | None, int]:

@@ -1,8 +1,10 @@
-"""A settled record waits for the database as bytes: it must come back as it was."""
+"""What the journal holds and what waits for the database: bytes that come back as they were."""
 
 from dataclasses import fields
 from datetime import UTC
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,14 @@ from llm_service.domain.completion import (
     TokenUsage,
 )
 from llm_service.domain.content import Modality
-from llm_service.domain.usage import Operation, UsageRecord, UsageSource
+from llm_service.domain.provider import Price, PriceItem
+from llm_service.domain.usage import (
+    AttemptProgress,
+    OpenedAttempt,
+    Operation,
+    UsageRecord,
+    UsageSource,
+)
 from llm_service.storage import frames
 
 DRAWN = {
@@ -60,10 +69,31 @@ for kind in (
     CostItem,
     Cost,
     Attempt,
+    PriceItem,
+    Price,
 ):
     DRAWN[kind.__name__] = every_field_of(kind)
+
+
+BEFORE = msgspec.msgpack.Encoder().encode
+"""As the journal had them when it wrote the fields' names: a process of then may have died."""
 
 
 @given(every_field_of(UsageRecord))
 def test_a_record_comes_back_from_its_bytes_as_it_was(settled):
     assert frames.record(frames.settled(settled)) == settled
+    assert frames.record(BEFORE(settled)) == settled
+
+
+@given(every_field_of(OpenedAttempt), every_field_of(AttemptProgress))
+def test_an_open_attempt_comes_back_from_its_bytes_as_it_was(opened, progress):
+    for encoded in (frames.opened, BEFORE):
+        read = frames.unsettled(encoded(opened), frames.progress(progress))
+        assert (read.opened, read.progress) == (opened, progress)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x90", b"\x80", b"\xc0", b"\xdc\xff\xff", b"nothing"])
+def test_bytes_that_are_nothing_of_the_kind_are_said_to_be(payload):
+    for read in (frames.record, lambda opened: frames.unsettled(opened, None)):
+        with pytest.raises(msgspec.MsgspecError):
+            read(payload)

@@ -1,0 +1,213 @@
+"""Attempts and records as MessagePack arrays: a value's fields in order, without their names.
+
+Every call writes two of them. With names they are three times as long, and to look the fields up
+took most of the time (docs/adr/0038).
+"""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, get_type_hints
+
+import msgspec
+
+from llm_service.domain.completion import (
+    Attempt,
+    Attribution,
+    CallError,
+    Cost,
+    CostItem,
+    ServedBy,
+    TokenUsage,
+)
+from llm_service.domain.provider import Price, PriceItem
+from llm_service.domain.usage import OpenedAttempt, UsageRecord
+
+_encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+_ARRAY = b"\x90"
+"""What comes before it is a map: with names, as both were written before."""
+
+_cost_item: Callable[[CostItem], object] = attrgetter(*get_type_hints(CostItem))
+_price_item: Callable[[PriceItem], object] = attrgetter(*get_type_hints(PriceItem))
+
+
+def opened(attempt: OpenedAttempt) -> bytes:
+    """An attempt, for `to_opened`."""
+    who, target, price = attempt.attribution, attempt.target, attempt.price
+    return _encode(
+        (
+            attempt.attempt_id,
+            attempt.completion_id,
+            (who.tenant, who.agent, who.user, who.interaction, who.session, who.labels),
+            (
+                target.provider,
+                target.model,
+                target.credential,
+                target.provider_model,
+                target.provider_request_id,
+                target.model_config,
+            ),
+            attempt.start_time,
+            attempt.operation,
+            attempt.trace_id,
+            attempt.input_tokens,
+            None
+            if price is None
+            else (price.version, [*map(_price_item, price.items)], price.effective_time),
+            attempt.budget_time,
+        )
+    )
+
+
+def settled(record: UsageRecord) -> bytes:
+    """A record, for `to_record`."""
+    who, attempt = record.attribution, record.attempt
+    target, error, usage, cost = attempt.target, attempt.error, attempt.usage, attempt.cost
+    return _encode(
+        (
+            record.record_id,
+            record.completion_id,
+            (who.tenant, who.agent, who.user, who.interaction, who.session, who.labels),
+            (
+                (
+                    target.provider,
+                    target.model,
+                    target.credential,
+                    target.provider_model,
+                    target.provider_request_id,
+                    target.model_config,
+                ),
+                attempt.start_time,
+                attempt.duration,
+                None if error is None else _error(error),
+                None if usage is None else _usage(usage),
+                None if cost is None else _cost(cost),
+            ),
+            record.create_time,
+            record.finish_reason,
+            record.error_reason,
+            record.trace_id,
+            record.first_token,
+            record.operation,
+            record.usage_source,
+            record.attempt_id,
+            record.budget_time,
+        )
+    )
+
+
+def to_opened(payload: bytes) -> OpenedAttempt:
+    """What `opened` was given.
+
+    Raises:
+        msgspec.MsgspecError: it is nothing that `opened` gives.
+    """
+    if payload < _ARRAY:
+        return _named_opened.decode(payload)
+    attempt_id, completion_id, who, target, *rest = _opened.decode(payload)
+    start_time, operation, trace_id, input_tokens, price, budget_time = rest
+    return OpenedAttempt(
+        attempt_id,
+        completion_id,
+        Attribution(*who),
+        ServedBy(*target),
+        start_time,
+        operation,
+        trace_id,
+        input_tokens,
+        None if price is None else _to_price(*price),
+        budget_time,
+    )
+
+
+def to_record(payload: bytes) -> UsageRecord:
+    """What `settled` was given.
+
+    Raises:
+        msgspec.MsgspecError: it is nothing that `settled` gives.
+    """
+    if payload < _ARRAY:
+        return _named_settled.decode(payload)
+    record_id, completion_id, who, attempt, *rest = _settled.decode(payload)
+    target, start_time, duration, error, usage, cost = attempt
+    return UsageRecord(
+        record_id,
+        completion_id,
+        Attribution(*who),
+        Attempt(
+            ServedBy(*target),
+            start_time,
+            duration,
+            None if error is None else CallError(*error),
+            None if usage is None else TokenUsage(*usage),
+            None if cost is None else _to_cost(*cost),
+        ),
+        *rest,
+    )
+
+
+def _error(error: CallError) -> object:
+    return (error.reason, error.message, error.retry_delay, error.http_status, error.provider_code)
+
+
+def _usage(usage: TokenUsage) -> object:
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_write_input_tokens,
+        usage.reasoning_output_tokens,
+        usage.modality_tokens,
+        usage.estimated,
+        usage.cache_write_1h_input_tokens,
+        usage.provider_tool_uses,
+        usage.reported_nano_usd,
+    )
+
+
+def _cost(cost: Cost) -> object:
+    return (
+        cost.total_nano_usd,
+        [*map(_cost_item, cost.items)],
+        cost.price_version,
+        cost.estimated,
+        cost.incomplete,
+        cost.reported_nano_usd,
+        cost.price_effective_time,
+    )
+
+
+def _to_cost(total: int, items: tuple[tuple[Any, ...], ...], *rest: Any) -> Cost:  # noqa: ANN401
+    return Cost(total, tuple(CostItem(*item) for item in items), *rest)
+
+
+def _to_price(version: str, items: tuple[tuple[Any, ...], ...], *rest: Any) -> Price:  # noqa: ANN401
+    return Price(version, tuple(PriceItem(*item) for item in items), *rest)
+
+
+def _shape(kind: type, **nested: Any) -> Any:  # noqa: ANN401 - types
+    """A tuple of the types of the fields, in order; `nested` are values that are arrays, too."""
+    return tuple[*(nested.get(name, hint) for name, hint in get_type_hints(kind).items())]  # type: ignore[misc]
+
+
+def _several(shape: Any) -> Any:  # noqa: ANN401 - types
+    return tuple[shape, ...]
+
+
+_WHO, _TARGET = _shape(Attribution), _shape(ServedBy)
+_PRICE = _shape(Price, items=_several(_shape(PriceItem)))
+_COST = _shape(Cost, items=_several(_shape(CostItem)))
+_ATTEMPT = _shape(
+    Attempt,
+    target=_TARGET,
+    error=_shape(CallError) | None,
+    usage=_shape(TokenUsage) | None,
+    cost=_COST | None,
+)
+_opened: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _shape(OpenedAttempt, attribution=_WHO, target=_TARGET, price=_PRICE | None)
+)
+_settled: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _shape(UsageRecord, attribution=_WHO, attempt=_ATTEMPT)
+)
+_named_opened = msgspec.msgpack.Decoder(OpenedAttempt)
+_named_settled = msgspec.msgpack.Decoder(UsageRecord)
