@@ -14,6 +14,7 @@ from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Uploads
 from llm_service.gateway.recovery import closed_without_its_process
 from llm_service.storage.database import Database, Transaction
+from llm_service.storage.positional import Settled, to_record
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +73,9 @@ class LeasedLedger(Uploads):
         with suppress(StorageUnavailable):
             await self.flush()
 
-    async def write(self, records: Sequence[UsageRecord]) -> None:
+    async def write(self, batch: Sequence[Settled]) -> None:
         async with self._database.begin() as tx:  # never without closing their attempts
-            await self.store(tx, records)
+            await self.store(tx, [*map(to_record, batch)])
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         await super().store(tx, records)

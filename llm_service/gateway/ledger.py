@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Protocol
@@ -16,10 +15,11 @@ from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
 from llm_service.gateway.budgets.accounting import Accounting
 from llm_service.gateway.ids import first_id, new_id
-from llm_service.storage import frames
+from llm_service.storage import frames, positional
 from llm_service.storage.database import Database, Transaction
 from llm_service.storage.framing import FrameKind, encoded
 from llm_service.storage.journal import Journal, JournalFull
+from llm_service.storage.positional import Settled
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,8 @@ class Uploads:
 
     def _keep(self, settled: bytes) -> None:
         self._queue.append(settled)
-        self._arrived.set()
+        if len(self._queue) == 1:
+            self._arrived.set()
 
     async def run(self) -> None:
         """Store records as they arrive, until cancelled."""
@@ -153,6 +154,8 @@ class Uploads:
             logger.exception("usage records could not be stored: %d", len(self._queue))
         else:
             self._pause = _RETRY_SECONDS
+            if self._queue:  # what came meanwhile
+                self._arrived.set()
             return
         self._arrived.set()
         pause, self._pause = self._pause, min(2 * self._pause, _MOST_RETRY_SECONDS)
@@ -169,7 +172,7 @@ class Uploads:
 
     async def _store_some(self, count: int) -> None:
         taken = list(islice(self._queue, count))
-        batch = [record for one in taken if (record := _read(one)) is not None]
+        batch = [settled for one in taken if (settled := _read(one)) is not None]
         try:
             # Whoever waits for it: the records are everybody's.
             with as_service():
@@ -181,15 +184,16 @@ class Uploads:
         self._taken += len(taken)
         for _ in taken:
             self._queue.popleft()
+        attempt_ids = [*map(positional.attempt_id, batch)]
         if self.holds is not None:
-            self.holds.stored([record.attempt_id for record in batch])
-        self.stored(batch)
+            self.holds.stored(attempt_ids)
+        self.stored(attempt_ids)
 
-    async def write(self, records: Sequence[UsageRecord]) -> None:
+    async def write(self, batch: Sequence[Settled]) -> None:
         """Store records in a transaction of their own."""
-        if not await self.accounting.store_uncounted(self._database, records):
+        if not await self.accounting.store_uncounted(self._database, batch):
             async with self._database.begin() as tx:
-                await self.store(tx, records)
+                await self.store(tx, [*map(positional.to_record, batch)])
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
         """Write records, with what goes with them."""
@@ -197,25 +201,25 @@ class Uploads:
         if counted and self.holds is not None:
             await self.holds.release(tx, counted)
 
-    def stored(self, records: Sequence[UsageRecord]) -> None:
-        """Those are in the database."""
+    def stored(self, attempt_ids: Sequence[str]) -> None:
+        """Their records are in the database."""
 
 
-def _read(settled: bytes) -> UsageRecord | None:
+def _read(settled: bytes) -> Settled | None:
     """None: it cannot be made out, which would be a bug of ours and must not hold up the others."""
     try:
-        return frames.record(settled)
+        return positional.read(settled)
     except msgspec.MsgspecError:
         logger.critical("a usage record of %d bytes cannot be read", len(settled), exc_info=True)
         return None
 
 
-def _in_order(records: Sequence[UsageRecord]) -> list[UsageRecord]:
+def _in_order(batch: Sequence[Settled]) -> list[Settled]:
     """With new ids for those that waited, so that a feed, which has gone on, does not miss them."""
     oldest = first_id(datetime.now(UTC) - _READY)
     return [
-        record if record.record_id >= oldest else replace(record, record_id=new_id())
-        for record in records
+        one if positional.record_id(one) >= oldest else positional.renewed(one, new_id())
+        for one in batch
     ]
 
 
@@ -267,8 +271,8 @@ class JournalledLedger(Uploads):
     async def settled(self) -> None:
         """At once: what is appended is the system's."""
 
-    def stored(self, records: Sequence[UsageRecord]) -> None:
-        self._journal.forget(record.attempt_id for record in records)
+    def stored(self, attempt_ids: Sequence[str]) -> None:
+        self._journal.forget(attempt_ids)
 
     def _append(self, kind: FrameKind, attempt_id: str, payload: bytes) -> None:
         """Memory and the database still have it, unless the process dies before it is stored."""

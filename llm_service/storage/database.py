@@ -32,7 +32,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from llm_service.domain.access import CALLER, EVERY_TENANT, as_service
 from llm_service.domain.alert import Alert
-from llm_service.domain.usage import UsageRecord
 from llm_service.errors import StorageUnavailable
 from llm_service.storage import changes, engines, migrations, pulse, usage_inserts
 from llm_service.storage.alerts import Alerts
@@ -51,6 +50,7 @@ from llm_service.storage.model_configs import ModelConfigs
 from llm_service.storage.models import Models
 from llm_service.storage.monitor import Monitor
 from llm_service.storage.open_attempts import OpenAttempts
+from llm_service.storage.positional import Settled
 from llm_service.storage.providers import Providers
 from llm_service.storage.pulse import Pulse
 from llm_service.storage.sealed import SealedRows
@@ -161,7 +161,7 @@ class Database:
                 with suppress(StorageUnavailable), as_service():
                     await follower()
 
-    async def store_uncounted(self, records: Sequence[UsageRecord]) -> bool:
+    async def store_uncounted(self, batch: Sequence[Settled]) -> bool:
         """A unit of work that stores usage records; False: not here, or budgets would count them.
 
         Nothing was stored then. It changes no configuration and counts nothing, so that there is
@@ -170,7 +170,7 @@ class Database:
         if self.dialect != "sqlite":
             return False
         with _unavailability():
-            return await usage_inserts.add_uncounted(self._writer, records)
+            return await usage_inserts.add_uncounted(self._writer, batch)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator["Database"]:
@@ -298,7 +298,7 @@ class _Rehearsal(Database):
         super().__init__(writer, reader)
         self._connection = connection
 
-    async def store_uncounted(self, records: Sequence[UsageRecord]) -> bool:  # noqa: ARG002
+    async def store_uncounted(self, batch: Sequence[Settled]) -> bool:  # noqa: ARG002
         return False
 
     @asynccontextmanager

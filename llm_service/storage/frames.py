@@ -38,7 +38,7 @@ class Replayed:
 
 def record(settled_payload: bytes) -> UsageRecord:
     """What `settled` was given."""
-    return positional.to_record(settled_payload)
+    return positional.to_record(positional.read(settled_payload))
 
 
 def unsettled(opened_payload: bytes, progress_payload: bytes | None) -> Unsettled:

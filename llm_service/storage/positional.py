@@ -1,11 +1,11 @@
-"""Attempts and records as MessagePack arrays: a value's fields in order, without their names.
+"""Attempts and records as arrays: a value's fields in order, without their names.
 
 Every call writes two of them. With names they are three times as long, and to look the fields up
 took most of the time (docs/adr/0038).
 """
 
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, get_type_hints
 
 import msgspec
@@ -23,6 +23,12 @@ from llm_service.domain.provider import Price, PriceItem
 from llm_service.domain.usage import OpenedAttempt, UsageRecord
 
 _encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+Settled = tuple[Any, ...]
+"""A record as `plain` makes it."""
+
+record_id: Callable[[Settled], str] = itemgetter(0)
+attempt_id: Callable[[Settled], str] = itemgetter(-2)
+
 _ARRAY = b"\x90"
 """What comes before it is a map: with names, as both were written before."""
 
@@ -59,39 +65,42 @@ def opened(attempt: OpenedAttempt) -> bytes:
 
 
 def settled(record: UsageRecord) -> bytes:
-    """A record, for `to_record`."""
+    """A record, for `read`."""
+    return _encode(plain(record))
+
+
+def plain(record: UsageRecord) -> Settled:
+    """A record's fields, and those of the values in it."""
     who, attempt = record.attribution, record.attempt
     target, error, usage, cost = attempt.target, attempt.error, attempt.usage, attempt.cost
-    return _encode(
+    return (
+        record.record_id,
+        record.completion_id,
+        (who.tenant, who.agent, who.user, who.interaction, who.session, who.labels),
         (
-            record.record_id,
-            record.completion_id,
-            (who.tenant, who.agent, who.user, who.interaction, who.session, who.labels),
             (
-                (
-                    target.provider,
-                    target.model,
-                    target.credential,
-                    target.provider_model,
-                    target.provider_request_id,
-                    target.model_config,
-                ),
-                attempt.start_time,
-                attempt.duration,
-                None if error is None else _error(error),
-                None if usage is None else _usage(usage),
-                None if cost is None else _cost(cost),
+                target.provider,
+                target.model,
+                target.credential,
+                target.provider_model,
+                target.provider_request_id,
+                target.model_config,
             ),
-            record.create_time,
-            record.finish_reason,
-            record.error_reason,
-            record.trace_id,
-            record.first_token,
-            record.operation,
-            record.usage_source,
-            record.attempt_id,
-            record.budget_time,
-        )
+            attempt.start_time,
+            attempt.duration,
+            None if error is None else _error(error),
+            None if usage is None else _usage(usage),
+            None if cost is None else _cost(cost),
+        ),
+        record.create_time,
+        record.finish_reason,
+        record.error_reason,
+        record.trace_id,
+        record.first_token,
+        record.operation,
+        record.usage_source,
+        record.attempt_id,
+        record.budget_time,
     )
 
 
@@ -119,15 +128,21 @@ def to_opened(payload: bytes) -> OpenedAttempt:
     )
 
 
-def to_record(payload: bytes) -> UsageRecord:
-    """What `settled` was given.
+def read(payload: bytes) -> Settled:
+    """The record that `settled` was given, as `plain`.
 
     Raises:
         msgspec.MsgspecError: it is nothing that `settled` gives.
     """
     if payload < _ARRAY:
-        return _named_settled.decode(payload)
-    record_id, completion_id, who, attempt, *rest = _settled.decode(payload)
+        return plain(_named_settled.decode(payload))
+    found: Settled = _settled.decode(payload)
+    return found
+
+
+def to_record(settled: Settled) -> UsageRecord:
+    """What `plain` was given."""
+    record_id, completion_id, who, attempt, *rest = settled
     target, start_time, duration, error, usage, cost = attempt
     return UsageRecord(
         record_id,
@@ -143,6 +158,11 @@ def to_record(payload: bytes) -> UsageRecord:
         ),
         *rest,
     )
+
+
+def renewed(settled: Settled, record_id: str) -> Settled:
+    """The same, with another id."""
+    return (record_id, *settled[1:])
 
 
 def _error(error: CallError) -> object:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_service.domain.usage import UsageRecord
 from llm_service.storage import budgets, sqlite_driver
+from llm_service.storage.positional import Settled, plain
 from llm_service.storage.sqlite_driver import Driver
 from llm_service.storage.usage_rows import CODES, COLUMNS, COUNTS, DOCUMENTS, TIMES, Form, to_values
 
@@ -77,9 +78,9 @@ async def add_new(connection: AsyncConnection, records: Sequence[UsageRecord]) -
     return await (await Driver.of(connection)).run(partial(_add_new_on_sqlite, rows))
 
 
-async def add_uncounted(engine: "AsyncEngine", records: Sequence[UsageRecord]) -> bool:
+async def add_uncounted(engine: "AsyncEngine", batch: Sequence[Settled]) -> bool:
     """As `add`, on SQLite and as a transaction; False: there are budgets, and it did nothing."""
-    rows = list(map(_to_sqlite, records))
+    rows = [to_values(one, _ON_SQLITE) for one in batch]
     return await sqlite_driver.transact(engine, partial(_add_uncounted, rows))
 
 
@@ -116,17 +117,20 @@ async def _add_on_postgresql(
 
 
 def _to_sqlite(record: UsageRecord) -> tuple[str | int, ...]:
-    return to_values(record, _ON_SQLITE)
+    return to_values(plain(record), _ON_SQLITE)
 
 
 def _instant(time: datetime) -> str:
     """As SQLAlchemy writes it."""
     instant = time if time.tzinfo is UTC else time.astimezone(UTC)
-    return instant.isoformat(" ", "microseconds")[:26]
+    if not instant.microsecond:
+        return instant.isoformat(" ", "microseconds")[:26]
+    text = _json.encode(instant).decode()  # in quotes; three times as fast
+    return f"{text[1:11]} {text[12:27]}"
 
 
 def _to_postgresql(record: UsageRecord) -> msgspec.Struct:
-    return _Row(*to_values(record, _ON_POSTGRESQL))
+    return _Row(*to_values(plain(record), _ON_POSTGRESQL))
 
 
 _ON_SQLITE = Form("", _instant, bytes.decode)

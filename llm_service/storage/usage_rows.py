@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import starmap
 from operator import le
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 from sqlalchemy import Row
@@ -22,6 +23,7 @@ from llm_service.domain.completion import (
 from llm_service.domain.content import ProviderToolUse
 from llm_service.domain.usage import Operation, UsageRecord, UsageSource
 from llm_service.storage import rows
+from llm_service.storage.positional import Settled
 from llm_service.storage.tables import usage_records as table
 
 TEXTS = (
@@ -85,6 +87,8 @@ class Form(NamedTuple):
 _LENGTHS = tuple(table.c[name].type.length for name in (*TEXTS, *CODES))  # type: ignore[attr-defined]
 _MOST, _LEAST = 2**63 - 1, -(2**63)
 _EMPTY = b"[]"
+_NO_ERROR = ("", "", None, 0, "")
+_CostItem = msgspec.defstruct("_CostItem", list(get_type_hints(CostItem)), gc=False)
 # Either may be one that no column holds. Looked for like that, in a quarter of the time that an
 # expression takes.
 _NUL, _LARGE = rb"\u0000", b"0" * 19
@@ -92,101 +96,70 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
-def to_values(record: UsageRecord, form: Form) -> tuple[Any, ...]:
+def to_values(settled: Settled, form: Form) -> tuple[Any, ...]:
     """The record's values for `COLUMNS`, cut to what those can hold."""
+    ids, who, attempt, ends = settled[:2], settled[2], settled[3], settled[4:]
+    create_time, finish_reason, error_reason, trace_id, first_token = ends[:5]
+    operation, usage_source, attempt_id, budget_time = ends[5:]
+    target, start_time, duration, error, usage, cost = attempt
+    reason, message, retry_delay, http_status, provider_code = error or _NO_ERROR
+    texts = (
+        *ids,
+        *who[:-1],
+        *target,
+        error_reason,
+        message,
+        provider_code,
+        trace_id,
+        operation._value_,  # `value` is a call
+        cost[2] if cost is not None else "",
+        finish_reason._value_ if finish_reason is not None else "",
+        reason,
+        usage_source._value_ if usage_source is not None else "",
+        attempt_id,
+    )
+    absent, instant, _ = form
+    counts = (
+        round(duration * 1_000_000),
+        http_status,
+        absent if first_token is None else round(first_token * 1_000_000),
+        absent if retry_delay is None else round(retry_delay * 1_000_000),
+        *(_used(*usage) if usage is not None else (absent,) * 7),
+        *(_charged(absent, *cost) if cost is not None else (absent,) * 4),
+    )
     return (
-        *_fitting(_texts(record)),
-        *_bounded(_counts(record, form.absent)),
-        *_times(record, form),
-        *_documents(record, form),
+        *_fitting(texts),
+        *_bounded(counts),
+        instant(create_time),
+        instant(start_time),
+        absent if budget_time is None else instant(budget_time),
+        absent if cost is None or cost[-1] is None else instant(cost[-1]),
+        *_documents(form, who[-1], usage, cost),
     )
 
 
-def _texts(record: UsageRecord) -> tuple[str, ...]:
-    who, attempt = record.attribution, record.attempt
-    target, error, cost = attempt.target, attempt.error, attempt.cost
+def _used(*usage: Any) -> tuple[int, ...]:  # noqa: ANN401 - of TokenUsage
+    put, out, cache_read, cache_write, reasoning, _, estimated, cache_write_1h, _, _ = usage
+    return put, out, cache_read, cache_write, cache_write_1h, reasoning, int(estimated)
+
+
+def _charged(absent: Any, *cost: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a form's, of Cost
+    total, _, _, estimated, incomplete, reported, _ = cost
     return (
-        record.record_id,
-        record.completion_id,
-        who.tenant,
-        who.agent,
-        who.user,
-        who.interaction,
-        who.session,
-        target.provider,
-        target.model,
-        target.credential,
-        target.provider_model,
-        target.provider_request_id,
-        target.model_config,
-        record.error_reason,
-        error.message if error is not None else "",
-        error.provider_code if error is not None else "",
-        record.trace_id,
-        record.operation.value,
-        cost.price_version if cost is not None else "",
-        record.finish_reason.value if record.finish_reason is not None else "",
-        error.reason if error is not None else "",
-        record.usage_source.value if record.usage_source is not None else "",
-        record.attempt_id,
-    )
-
-
-def _counts(record: UsageRecord, absent: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a form's
-    attempt = record.attempt
-    usage, cost, error = attempt.usage, attempt.cost, attempt.error
-    return (
-        round(attempt.duration * 1_000_000),
-        error.http_status if error is not None else 0,
-        _microseconds(record.first_token, absent),
-        _microseconds(error.retry_delay, absent) if error is not None else absent,
-        *(_used(usage) if usage is not None else (absent,) * 7),
-        *(_charged(cost, absent) if cost is not None else (absent,) * 4),
-    )
-
-
-def _used(usage: TokenUsage) -> tuple[int, ...]:
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_input_tokens,
-        usage.cache_write_input_tokens,
-        usage.cache_write_1h_input_tokens,
-        usage.reasoning_output_tokens,
-        int(usage.estimated),
-    )
-
-
-def _charged(cost: Cost, absent: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a form's
-    total, reported = cost.total_nano_usd, cost.reported_nano_usd
-    return (
-        absent if cost.incomplete and total == 0 else total,
-        int(cost.estimated),
-        int(cost.incomplete),
+        absent if incomplete and total == 0 else total,
+        int(estimated),
+        int(incomplete),
         absent if reported is None else reported,
     )
 
 
-def _times(record: UsageRecord, form: Form) -> tuple[Any, ...]:
-    absent, instant = form.absent, form.instant
-    budget, cost = record.budget_time, record.attempt.cost
-    price = cost.price_effective_time if cost is not None else None
-    return (
-        instant(record.create_time),
-        instant(record.attempt.start_time),
-        absent if budget is None else instant(budget),
-        absent if price is None else instant(price),
-    )
-
-
-def _documents(record: UsageRecord, form: Form) -> tuple[Any, ...]:
-    absent, document = form.absent, form.document
-    labels, usage, cost = record.attribution.labels, record.attempt.usage, record.attempt.cost
+def _documents(form: Form, labels: Any, usage: Any, cost: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    absent, _, document = form
     return (
         document(_json(labels) if labels else b"{}"),
-        absent if usage is None else document(_json(usage.modality_tokens)),
-        absent if usage is None else document(_json(usage.provider_tool_uses)),
-        absent if cost is None else document(_json(cost.items)),
+        absent if usage is None else document(_json(usage[5])),
+        absent if usage is None else document(_json(usage[8])),
+        absent if cost is None else document(_json([*starmap(_CostItem, cost[1])])),
     )
 
 
@@ -215,10 +188,6 @@ def _json(value: object) -> bytes:
     if encoded and _NUL not in encoded and _LARGE not in encoded.translate(_DIGITS):
         return encoded
     return _encode(rows.clipped(rows.document(value)))
-
-
-def _microseconds(seconds: float | None, absent: Any) -> Any:  # noqa: ANN401 - a form's
-    return absent if seconds is None else round(seconds * 1_000_000)
 
 
 def _seconds(microseconds: int | None) -> float | None:

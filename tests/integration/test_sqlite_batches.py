@@ -15,6 +15,7 @@ from llm_service.gateway.leased_ledger import LeasedLedger
 from llm_service.gateway.ledger import Uploads
 from llm_service.storage import sqlite_driver
 from llm_service.storage.database import Database
+from llm_service.storage.positional import plain
 from llm_service.storage.sqlite_driver import Driver
 from tests.integration.budgeting import a_budget, a_draft, a_use, account, alerts
 from tests.integration.hops import held, threads
@@ -28,6 +29,10 @@ async def trips(ledger, *records):
     with held(of=await threads(ledger._database)) as hops:
         await ledger.flush()
     return hops.asked
+
+
+async def store_uncounted(database, records):
+    return await database.store_uncounted([*map(plain, records)])
 
 
 async def stored(database):
@@ -55,8 +60,8 @@ async def test_a_batch_is_one_trip_however_many_records_it_has(any_database):
 async def test_a_record_delivered_twice_is_stored_once_and_stays_as_it_was(any_database):
     first = a_record(1)
 
-    assert await any_database.store_uncounted([first])
-    assert await any_database.store_uncounted([a_record(1, trace_id="changed"), a_record(2)])
+    assert await store_uncounted(any_database, [first])
+    assert await store_uncounted(any_database, [a_record(1, trace_id="changed"), a_record(2)])
 
     async with any_database.read() as tx:
         assert await tx.usage.since("", None, 5) == (first, a_record(2))
@@ -116,7 +121,7 @@ async def test_a_ledger_that_opens_attempts_in_the_database_closes_them_too(any_
 async def test_a_rehearsal_stores_no_records_outside_itself(any_database):
     async with any_database.rehearsal() as rehearsed:
         await Uploads(rehearsed).flush()
-        assert not await rehearsed.store_uncounted([a_use(1)])
+        assert not await store_uncounted(rehearsed, [a_use(1)])
 
     assert await stored(any_database) == set()
 
@@ -125,7 +130,7 @@ async def test_records_of_a_writer_that_does_not_sum_up_are_summed_up_with_the_n
     sqlite_url, any_database
 ):
     earlier = [a_record(number) for number in range(3)]
-    assert await any_database.store_uncounted(earlier)
+    assert await store_uncounted(any_database, earlier)
     with sqlite(sqlite_url) as other:
         columns = [row[1] for row in other.execute("PRAGMA table_info(usage_records)")]
         anew = {"record_id": "'acme-000009'", "attempt_id": "NULL"}
@@ -134,18 +139,18 @@ async def test_records_of_a_writer_that_does_not_sum_up_are_summed_up_with_the_n
             f"INSERT INTO usage_records SELECT {chosen} FROM usage_records LIMIT 1"  # noqa: S608
         )
 
-    assert await any_database.store_uncounted([a_record(4)])
+    assert await store_uncounted(any_database, [a_record(4)])
 
     with sqlite(sqlite_url) as other:
         assert other.execute("SELECT sum(attempt_count) FROM usage_days").fetchone() == (5,)
 
 
 async def test_records_are_summed_up_whose_row_numbers_were_others_before(sqlite_url, any_database):
-    assert await any_database.store_uncounted([a_record(number) for number in range(3)])
+    assert await store_uncounted(any_database, [a_record(number) for number in range(3)])
     with sqlite(sqlite_url) as other:
         other.execute("DELETE FROM usage_records")
 
-    assert await any_database.store_uncounted([a_record(4)])
+    assert await store_uncounted(any_database, [a_record(4)])
 
     with sqlite(sqlite_url) as other:
         assert other.execute("SELECT rowid FROM usage_records").fetchall() == [(1,)]
@@ -194,7 +199,7 @@ async def test_a_damaged_file_is_unavailable(tmp_path):
 
     async with Database.open(f"sqlite+aiosqlite:///{path}") as database:
         with pytest.raises(StorageUnavailable):
-            await database.store_uncounted([a_use(1)])
+            await store_uncounted(database, [a_use(1)])
 
 
 async def test_of_a_batch_with_a_record_that_is_refused_nothing_is_stored(sqlite_url, any_database):
@@ -206,10 +211,10 @@ async def test_of_a_batch_with_a_record_that_is_refused_nothing_is_stored(sqlite
 
     for _ in range(3):
         with pytest.raises(IntegrityError):
-            await any_database.store_uncounted([a_record(1), a_record(2, trace_id="refused")])
+            await store_uncounted(any_database, [a_record(1), a_record(2, trace_id="refused")])
     assert await stored(any_database) == set()
 
-    assert await any_database.store_uncounted([a_record(3)])
+    assert await store_uncounted(any_database, [a_record(3)])
 
 
 async def test_the_driver_does_a_whole_transaction_in_its_own_thread(any_database):

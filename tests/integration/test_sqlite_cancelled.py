@@ -17,6 +17,7 @@ from llm_service.domain.usage import UsageQuery
 from llm_service.gateway.admin.budgets import Budgets
 from llm_service.gateway.ledger import Uploads
 from llm_service.storage.database import Database
+from llm_service.storage.positional import plain
 from tests.integration.budgeting import a_draft, a_use
 from tests.integration.hops import held, threads
 from tests.integration.samples import NOW, a_provider, a_record
@@ -113,7 +114,7 @@ async def test_wherever_it_is_cancelled_it_leaves_no_lock_behind(sqlite_url, tim
     for at in count(1):
         with no_collector():
             async with Database.open(sqlite_url) as database:
-                reached = await cancelled_at(at, times, Uploads(database).write([a_use(1)]))
+                reached = await cancelled_at(at, times, Uploads(database).write([plain(a_use(1))]))
                 await database._writer.dispose()  # whose connection's thread does all it was asked
                 other = sqlite3.connect(make_url(sqlite_url).database, timeout=5)
                 other.execute("BEGIN IMMEDIATE")

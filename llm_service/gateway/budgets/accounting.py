@@ -11,6 +11,7 @@ from llm_service.gateway.budgets.scope import Use, counts, is_in, scope, sound, 
 from llm_service.gateway.ids import new_id
 from llm_service.storage.budget_accounts import Window
 from llm_service.storage.database import Database, Transaction
+from llm_service.storage.positional import Settled
 
 _IMPLIED = 0
 """The version of a budget that has no row: settings imply it."""
@@ -27,14 +28,14 @@ class Accounting:
         self._daily_cost = daily_cost_nano_usd
         self._budgets = False  # whether there were any when last looked at
 
-    async def store_uncounted(self, database: Database, records: Sequence[UsageRecord]) -> bool:
+    async def store_uncounted(self, database: Database, batch: Sequence[Settled]) -> bool:
         """Write records at once where nothing counts them; False: nothing was written.
 
         They are to be given to `store` then, which also sees when the last budget has gone.
         """
         if self._budgets or self._daily_cost is not None:
             return False
-        return await database.store_uncounted(records)
+        return await database.store_uncounted(batch)
 
     async def store(self, tx: Transaction, records: Sequence[UsageRecord]) -> frozenset[str]:
         """Write records, and count those that are new: their attempts' ids, if budgets are there.
