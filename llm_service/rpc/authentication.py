@@ -44,10 +44,14 @@ def _bearer(metadata: Metadata) -> str | None:
     Raises:
         CallerUnauthenticated: there are several, or it is no bearer credential.
     """
-    shown = [value for key, value in metadata if key == HEADER]
-    if not shown:
+    shown: str | bytes | None = None
+    for key, value in metadata:
+        if key == HEADER:
+            if shown is not None:
+                raise CallerUnauthenticated(REFUSAL)
+            shown = value
+    if shown is None:
         return None
-    value = shown[0]
-    if len(shown) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
+    if not isinstance(shown, str) or shown[: len(_SCHEME)].lower() != _SCHEME:
         raise CallerUnauthenticated(REFUSAL)
-    return value[len(_SCHEME) :].strip()
+    return shown[len(_SCHEME) :].strip()

@@ -86,6 +86,8 @@ class Telemetry:
         `operation` is the conventions' word ("chat"); `provider_name` a provider kind; `model` a
         configured model's upstream id, never text a caller chose.
         """
+        if self._tracer is None and not self._metrics.is_collected:
+            return spans.UNWATCHED
         provider = names.PROVIDER_NAMES.get(provider_name, provider_name)
         labels = self._metrics.labels(operation, provider, model)
         if self._tracer is None:
@@ -102,9 +104,8 @@ class Telemetry:
             attributes[names.SERVER_PORT] = server_port
         return AttemptSpan(self._metrics, labels, spans.attempt_span(self._tracer, attributes))
 
-    def trace_id(self) -> str:
-        """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""
-        return spans.trace_id()
+    trace_id = staticmethod(spans.trace_id)
+    """The current call's trace, sampled or not: 32 hexadecimal digits; zeros outside a call."""
 
     def note_reason(self, reason: str) -> None:
         """The current call is about to fail with `reason`, an `ErrorReason` name."""

@@ -28,8 +28,8 @@ class Metrics:
     """Every instrument of the service. No label holds a tenant, a user or a caller's text."""
 
     def __init__(self, meter: Meter) -> None:
-        # What nobody collects is not taken down for every call.
-        self._is_collected = not isinstance(meter, NoOpMeter)
+        self.is_collected = not isinstance(meter, NoOpMeter)
+        """Otherwise calls and attempts need not be told of."""
         self.active_calls = 0
         self._backlog: Callable[[], int] = lambda: 0
         self._configuration: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
@@ -201,8 +201,6 @@ class Metrics:
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Both labels come from closed sets: registered methods and gRPC's codes."""
-        if not self._is_collected:
-            return
         labels = self._calls.get((method, code))
         if labels is None:
             labels = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method, names.RPC_STATUS: code}
@@ -225,20 +223,15 @@ class Metrics:
 
     def attempt(self, labels: AttemptLabels, seconds: float, error: str) -> None:
         """`error` is a reason from the contract, "" for none."""
-        if not self._is_collected:
-            return
         duration = labels.duration
         self._operation_duration.record(
             seconds, {**duration, names.ERROR_TYPE: error} if error else duration
         )
 
     def first_chunk(self, labels: AttemptLabels, seconds: float) -> None:
-        if self._is_collected:
-            self._first_chunk.record(seconds, labels.duration)
+        self._first_chunk.record(seconds, labels.duration)
 
     def tokens(self, labels: AttemptLabels, input_tokens: int, output_tokens: int) -> None:
-        if not self._is_collected:
-            return
         self._tokens.record(input_tokens, labels.input_tokens)
         self._tokens.record(output_tokens, labels.output_tokens)
 

@@ -60,10 +60,14 @@ class ServerCall:
         self._metrics = metrics
         self._code = "OK"
         self._reason = ""
-        carrier = _carrier(metadata)
+        carrier: dict[str, str] = {}
+        for key, value in metadata:
+            if key in _PARENT_HEADERS and isinstance(value, str):
+                carrier[key] = value
         self._span: Span | None = None
         if tracer is None:
-            number = _inherited(carrier) or _new_trace_id()
+            # 128 random bits, never all zero; as the SDK makes them.
+            number = (carrier and _inherited(carrier)) or random.getrandbits(128) or 1
         else:
             self._span = tracer.start_span(
                 self._method,
@@ -103,7 +107,8 @@ class ServerCall:
         trace: TracebackType | None,
     ) -> None:
         self._metrics.active_calls -= 1
-        self._metrics.call(self._method, self._code, monotonic() - self._started)
+        if self._metrics.is_collected:
+            self._metrics.call(self._method, self._code, monotonic() - self._started)
         if (span := self._span) is not None:
             self._describe(span)
             span.end()
@@ -199,6 +204,33 @@ class AttemptSpan:
         span.end()
 
 
+class _Unwatched(AttemptSpan):
+    """Of which nobody hears: it has nothing of its own, and is every such attempt's."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def first_chunk(self, seconds: float) -> None:
+        pass
+
+    def finished(self, **_counts: object) -> None:
+        pass
+
+    def failed(self, reason: str) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
+UNWATCHED = _Unwatched()
+
+
 def attempt_span(tracer: Tracer, attributes: Mapping[str, str | bool | int]) -> Span:
     """A CLIENT span inside the current call's."""
     call = current_call.get()
@@ -218,21 +250,8 @@ def trace_id() -> str:
     return call.trace_id if call else _NO_TRACE
 
 
-def _carrier(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
-    return {
-        key: value for key, value in metadata if key in _PARENT_HEADERS and isinstance(value, str)
-    }
-
-
-def _new_trace_id() -> int:
-    """128 random bits, never all zero; as the SDK makes them."""
-    return random.getrandbits(128) or 1
-
-
 def _inherited(carrier: dict[str, str]) -> int:
     """The caller's trace id; 0: it names none."""
-    if not carrier:
-        return 0
     parent = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
     return parent.trace_id if parent.is_valid else 0
 
