@@ -61,7 +61,7 @@ class ServerCall:
         self._code = "OK"
         self._reason = ""
         carrier: dict[str, str] = {}
-        for key, value in metadata:
+        for key, value in metadata:  # noqa: PERF403 - a comprehension is a call
             if key in _PARENT_HEADERS and isinstance(value, str):
                 carrier[key] = value
         self._span: Span | None = None
