@@ -61,9 +61,9 @@ class ServerCall:
         self._code = "OK"
         self._reason = ""
         carrier: dict[str, str] = {}
-        for key, value in metadata:  # noqa: PERF403 - a comprehension is a call
+        for key, value in metadata:
             if key in _PARENT_HEADERS and isinstance(value, str):
-                carrier[key] = value
+                carrier[key] = value  # noqa: PERF403 - a comprehension is a call
         self._span: Span | None = None
         if tracer is None:
             # 128 random bits, never all zero; as the SDK makes them.
@@ -78,7 +78,7 @@ class ServerCall:
                 set_status_on_exception=False,
             )
             number = self._span.get_span_context().trace_id
-        self.trace_id = f"{number:032x}"
+        self.trace_id = number.to_bytes(16, "big").hex()
         """32 lower-case hexadecimal digits."""
         self._token: Token[ServerCall | None] | None = None
 
