@@ -107,19 +107,21 @@ async def measure(arguments: argparse.Namespace) -> report.Result:
 async def measure_cpu(
     plan: Plan, names: list[str], upstream: systems.Mock, cores: Cores, result: report.Result
 ) -> None:
-    async with AsyncExitStack() as stack:
-        started = [await _ready(stack, name, upstream, cores) for name in names]
-        clients = {
-            s.name: await stack.enter_async_context(Client(s.port, key=s.key)) for s in started
-        }
-        benches = [Bench(plan, s, clients[s.name], cores, result.voids) for s in started]
-        for bench in benches:
-            say(f"warm up {bench.system.name}")
-            await bench.warm_up()
-        for system in started:
-            result.idle_cpu[system.name] = await _idle_cpu(system.pid)
-        for number in range(plan.rounds):
-            say(f"round {number + 1} of {plan.rounds}")
+    """Each round in fresh processes: two of the same code differ by as much as a bar allows."""
+    for number in range(plan.rounds):
+        say(f"round {number + 1} of {plan.rounds}")
+        async with AsyncExitStack() as stack:
+            started = [await _ready(stack, name, upstream, cores) for name in names]
+            clients = {
+                s.name: await stack.enter_async_context(Client(s.port, key=s.key)) for s in started
+            }
+            benches = [Bench(plan, s, clients[s.name], cores, result.voids) for s in started]
+            for bench in benches:
+                say(f"  warm up {bench.system.name}")
+                await bench.warm_up()
+            if not number:
+                for system in started:
+                    result.idle_cpu[system.name] = await _idle_cpu(system.pid)
             result.rounds.append(await _round(benches))
             result.first_token_ms.append(await _first_tokens(plan, clients, upstream))
 

@@ -153,10 +153,8 @@ class Journal:
         for attempt_id in attempt_ids:
             for segment in self._held.pop(attempt_id, ()):
                 segment.attempts -= 1
-        # A disk that fails here costs room, and nobody their call.
         if not self._held and self._segments[-1].size:
-            with suppress(OSError):
-                self._rotate()
+            self._empty(self._segments[-1])
         for segment in self._segments[:-1]:
             if segment.attempts == 0:
                 self._segments.remove(segment)
@@ -203,6 +201,14 @@ class Journal:
         except OSError:
             self._spoiled = True
         raise JournalFull("the disk of the usage journal is full")
+
+    def _empty(self, segment: "_Segment") -> None:
+        # A new one would cost a folder that the disk must take, too. What is left of this one on a
+        # disk that has not taken its end is stored, and is stored once.
+        with suppress(OSError):  # costs room, and nobody their call
+            os.ftruncate(segment.descriptor, 0)
+            self._bytes -= segment.size
+            segment.size = 0
 
     def _due(self) -> Due:
         mark = self._appended

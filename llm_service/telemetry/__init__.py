@@ -158,7 +158,9 @@ class Telemetry:
         return self._metrics.active_calls
 
     async def watch_loop(self, interval: float = 0.5) -> None:
-        """Measure how late the event loop wakes, every `interval` seconds, until cancelled."""
+        """Measure how late the event loop wakes, every `interval` seconds, if that is collected."""
+        if not self._metrics.is_collected:
+            return
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + interval
