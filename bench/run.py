@@ -140,7 +140,7 @@ async def _ready(
 
 async def _idle_cpu(pid: int, seconds: float = 3.0) -> float:
     """CPU milliseconds a second of a system nobody calls."""
-    await asyncio.sleep(SETTLE_SECONDS)
+    await asyncio.sleep(4 * SETTLE_SECONDS)  # the last records are stored by then
     before = cpu_seconds(pid)
     await asyncio.sleep(seconds)
     return (cpu_seconds(pid) - before) / seconds * 1000
@@ -159,7 +159,8 @@ class Bench:
     async def warm_up(self) -> None:
         with contextlib.suppress(load.Void):  # it may have failed for being cold
             await load.waves_of_streams(self.client, LONG, 20, 1)
-            await load.unary_at_rate(self.client, UNARY, RATE, 2)
+            # So many that its memory and its database's log have reached their size.
+            await load.unary_at_rate(self.client, UNARY, 4 * RATE, 4)
 
     async def one_pass(self, points: dict[str, Point]) -> None:
         for streams in self.plan.streams:
