@@ -39,7 +39,7 @@ ONE = Shape(chunks=1, interval_ms=0)
 IDLE = Shape(chunks=2, interval_ms=3_600_000)
 SHAPES = (LONG, SHORT, UNARY, ONE, IDLE)
 RATE = 200
-SETTLE_SECONDS = 0.5
+SETTLE_SECONDS = 1.0
 ATTEMPTS = 3
 HOPELESS = 0.2  # a machine this noisy will not be quiet a few seconds later
 PRIORITY = -10
@@ -140,7 +140,7 @@ async def _ready(
 
 async def _idle_cpu(pid: int, seconds: float = 3.0) -> float:
     """CPU milliseconds a second of a system nobody calls."""
-    await asyncio.sleep(4 * SETTLE_SECONDS)  # the last records are stored by then
+    await asyncio.sleep(2 * SETTLE_SECONDS)  # the last records are stored by then
     before = cpu_seconds(pid)
     await asyncio.sleep(seconds)
     return (cpu_seconds(pid) - before) / seconds * 1000
@@ -230,7 +230,7 @@ class Bench:
         work: Callable[[], Awaitable[list[Answer]]],
         check: Callable[[list[Answer]], list[int]],
     ) -> Measured:
-        """Closes half a second after the last answer: work put off is counted."""
+        """Closes a second after the last answer: work put off is counted."""
         async with Window(self.system.pid, self.cores) as window:
             answers = await work()
             await asyncio.sleep(SETTLE_SECONDS)
