@@ -250,7 +250,7 @@ class FakeDatabase:
     async def any(self):
         return False
 
-    async def store_uncounted(self, records):
+    async def store_uncounted(self, batch):
         return False
 
     async def add_many(self, records):

@@ -133,6 +133,8 @@ class Uploads:
 
     async def run(self) -> None:
         """Store records as they arrive, until cancelled."""
+        if self._queue:
+            self._arrived.set()
         while True:
             await self._arrived.wait()
             self._arrived.clear()

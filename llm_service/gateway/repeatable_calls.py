@@ -27,7 +27,7 @@ EVERYBODY = "*"
 _RENEW_SECONDS = LEASE.total_seconds() / 3
 _RETRY_SECONDS = 1.0
 _PATIENCE_SECONDS = 1.0  # an answer is not withheld for a database that is slow to note it
-_RECORDS_SECONDS = 3.0  # usage records are stored some 250 ms after the answer
+_RECORDS_SECONDS = 3.0  # usage records are stored within a second of the answer
 _LOOK_SECONDS = 0.1
 
 

@@ -16,7 +16,7 @@ _CHECKED_FROM = 8  # kind, attempt id and payload are covered by the checksum
 
 
 class FrameKind(IntEnum):
-    """What a frame tells of its attempt."""
+    """What a frame tells of its attempt. A DIALLED one may hold what OPENED would: it is both."""
 
     OPENED = 1
     DIALLED = 2

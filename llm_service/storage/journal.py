@@ -153,7 +153,8 @@ class Journal:
         for attempt_id in attempt_ids:
             for segment in self._held.pop(attempt_id, ()):
                 segment.attempts -= 1
-        if not self._held and self._segments[-1].size:
+        # Once it is closed, the number of its file may be another's.
+        if not (self._held or self._closed) and self._segments[-1].size:
             self._empty(self._segments[-1])
         for segment in self._segments[:-1]:
             if segment.attempts == 0:
@@ -203,8 +204,9 @@ class Journal:
         raise JournalFull("the disk of the usage journal is full")
 
     def _empty(self, segment: "_Segment") -> None:
-        # A new one would cost a folder that the disk must take, too. What is left of this one on a
-        # disk that has not taken its end is stored, and is stored once.
+        # A new one would cost folders that the disk must take, too. Where the disk has not taken
+        # this when the machine dies, what was in it is found again: all of it is stored, and an
+        # attempt is stored once.
         with suppress(OSError):  # costs room, and nobody their call
             os.ftruncate(segment.descriptor, 0)
             self._bytes -= segment.size

@@ -1,10 +1,12 @@
 """Attempts and records as arrays: a value's fields in order, without their names.
 
-Every call writes two of them. With names they are three times as long, and to look the fields up
-took most of the time (docs/adr/0038).
+Every call writes two of them. With names they are two and a half times as long, and to look the
+fields up took most of the time (docs/adr/0038). A field that is added goes to the end of its value,
+with a default: what was written before has less.
 """
 
 from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
 from operator import attrgetter, itemgetter
 from typing import Any, get_type_hints
 
@@ -30,7 +32,7 @@ record_id: Callable[[Settled], str] = itemgetter(0)
 attempt_id: Callable[[Settled], str] = itemgetter(-2)
 
 _ARRAY = b"\x90"
-"""What comes before it is a map: with names, as both were written before."""
+"""The least that an array begins with. Maps, as both were written before, begin with less."""
 
 _cost_item: Callable[[CostItem], object] = attrgetter(*get_type_hints(CostItem))
 _price_item: Callable[[PriceItem], object] = attrgetter(*get_type_hints(PriceItem))
@@ -110,22 +112,9 @@ def to_opened(payload: bytes) -> OpenedAttempt:
     Raises:
         msgspec.MsgspecError: it is nothing that `opened` gives.
     """
-    if payload < _ARRAY:
-        return _named_opened.decode(payload)
-    attempt_id, completion_id, who, target, *rest = _opened.decode(payload)
-    start_time, operation, trace_id, input_tokens, price, budget_time = rest
-    return OpenedAttempt(
-        attempt_id,
-        completion_id,
-        Attribution(*who),
-        ServedBy(*target),
-        start_time,
-        operation,
-        trace_id,
-        input_tokens,
-        None if price is None else _to_price(*price),
-        budget_time,
-    )
+    decoder = _named_opened if payload < _ARRAY else _opened
+    found: OpenedAttempt = _made(decoder.decode(payload))
+    return found
 
 
 def read(payload: bytes) -> Settled:
@@ -136,7 +125,11 @@ def read(payload: bytes) -> Settled:
     """
     if payload < _ARRAY:
         return plain(_named_settled.decode(payload))
-    found: Settled = _settled.decode(payload)
+    found: Settled
+    try:
+        found = _settled.decode(payload)
+    except msgspec.ValidationError:  # of another release, perhaps
+        found = plain(_any_settled.decode(payload))
     return found
 
 
@@ -200,34 +193,64 @@ def _to_cost(total: int, items: tuple[tuple[Any, ...], ...], *rest: Any) -> Cost
     return Cost(total, tuple(CostItem(*item) for item in items), *rest)
 
 
-def _to_price(version: str, items: tuple[tuple[Any, ...], ...], *rest: Any) -> Price:  # noqa: ANN401
-    return Price(version, tuple(PriceItem(*item) for item in items), *rest)
-
-
 def _shape(kind: type, **nested: Any) -> Any:  # noqa: ANN401 - types
     """A tuple of the types of the fields, in order; `nested` are values that are arrays, too."""
     return tuple[*(nested.get(name, hint) for name, hint in get_type_hints(kind).items())]  # type: ignore[misc]
+
+
+def _mirror(kind: type, **nested: Any) -> Any:  # noqa: ANN401 - types
+    """As `_shape`, but what is missing at the end has its default, and what is beyond is left."""
+    hints = get_type_hints(kind) | nested
+    described = [
+        (one.name, hints[one.name], msgspec.field(**_default(one))) for one in fields(kind)
+    ]
+    mirror = msgspec.defstruct(kind.__name__, described, array_like=True)
+    _KINDS[mirror] = kind
+    return mirror
+
+
+def _default(one: Field[Any]) -> dict[str, Any]:
+    if one.default_factory is not MISSING:
+        return {"default_factory": one.default_factory}
+    return {} if one.default is MISSING else {"default": one.default}
+
+
+def _made(mirrored: Any) -> Any:  # noqa: ANN401 - whatever is in one
+    """The values again."""
+    if isinstance(mirrored, tuple):
+        return tuple(map(_made, mirrored))
+    kind = _KINDS.get(type(mirrored))
+    return kind(*map(_made, msgspec.structs.astuple(mirrored))) if kind else mirrored
 
 
 def _several(shape: Any) -> Any:  # noqa: ANN401 - types
     return tuple[shape, ...]
 
 
-_WHO, _TARGET = _shape(Attribution), _shape(ServedBy)
-_PRICE = _shape(Price, items=_several(_shape(PriceItem)))
-_COST = _shape(Cost, items=_several(_shape(CostItem)))
-_ATTEMPT = _shape(
-    Attempt,
-    target=_TARGET,
-    error=_shape(CallError) | None,
-    usage=_shape(TokenUsage) | None,
-    cost=_COST | None,
+def _attempt(of: Callable[..., Any]) -> Any:  # noqa: ANN401 - types
+    return of(
+        Attempt,
+        target=of(ServedBy),
+        error=of(CallError) | None,
+        usage=of(TokenUsage) | None,
+        cost=of(Cost, items=_several(of(CostItem))) | None,
+    )
+
+
+_KINDS: dict[type, type] = {}
+_settled: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _shape(UsageRecord, attribution=_shape(Attribution), attempt=_attempt(_shape))
+)
+_any_settled: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _mirror(UsageRecord, attribution=_mirror(Attribution), attempt=_attempt(_mirror))
 )
 _opened: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    _shape(OpenedAttempt, attribution=_WHO, target=_TARGET, price=_PRICE | None)
-)
-_settled: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    _shape(UsageRecord, attribution=_WHO, attempt=_ATTEMPT)
+    _mirror(
+        OpenedAttempt,
+        attribution=_mirror(Attribution),
+        target=_mirror(ServedBy),
+        price=_mirror(Price, items=_several(_mirror(PriceItem))) | None,
+    )
 )
 _named_opened = msgspec.msgpack.Decoder(OpenedAttempt)
 _named_settled = msgspec.msgpack.Decoder(UsageRecord)

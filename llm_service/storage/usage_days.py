@@ -109,8 +109,7 @@ class UsageDays:
             await allow_time(self._connection)
             await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         else:  # of a writer that does not sum up what it stores
-            for statement in SQLITE_SUM:
-                await self._connection.execute(text(statement))
+            await self._connection.execute(text(SQLITE_SUM))
 
     async def _figures(self, cells: Select[Any]) -> Figures:
         found: Figures = Counter()

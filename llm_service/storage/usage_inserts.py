@@ -38,11 +38,8 @@ _SQLITE_BEFORE = (
 _SQLITE_NEW = (
     "SELECT record_id FROM usage_records WHERE rowid > (SELECT after FROM usage_records_unsummed)"
 )
-SQLITE_SUM = (
-    "DELETE FROM usage_records_unsummed",
-    "INSERT INTO usage_records_unsummed SELECT coalesce(max(rowid), 0) FROM usage_records",
-)
-"""Has the trigger sum up the rows that are not, and notes up to which they are.
+SQLITE_SUM = "DELETE FROM usage_records_unsummed"
+"""Has the trigger sum up the rows that are not, and note up to which they are.
 
 A trigger on usage_records could note it, but then each row would keep copies of the pages that it
 changes (docs/adr/0031).
@@ -94,17 +91,14 @@ def _add_uncounted(rows: _SqliteRows, connection: "sqlite3.Connection") -> bool:
 def _add_on_sqlite(rows: _SqliteRows, connection: "sqlite3.Connection") -> None:
     connection.execute(_SQLITE_BEFORE)
     connection.executemany(_SQLITE, rows)
-    for statement in SQLITE_SUM:
-        connection.execute(statement)
+    connection.execute(SQLITE_SUM)
 
 
 def _add_new_on_sqlite(rows: _SqliteRows, connection: "sqlite3.Connection") -> list[str]:
-    for statement in SQLITE_SUM:  # what a writer has left that does not
-        connection.execute(statement)
+    connection.execute(SQLITE_SUM)  # what a writer has left that does not
     connection.executemany(_SQLITE, rows)
     new = [record_id for (record_id,) in connection.execute(_SQLITE_NEW)]
-    for statement in SQLITE_SUM:
-        connection.execute(statement)
+    connection.execute(SQLITE_SUM)
     return new
 
 

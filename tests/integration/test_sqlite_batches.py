@@ -157,6 +157,23 @@ async def test_records_are_summed_up_whose_row_numbers_were_others_before(sqlite
         assert other.execute("SELECT sum(attempt_count) FROM usage_days").fetchone() == (4,)
 
 
+async def test_records_are_summed_up_after_a_writer_that_left_no_note(sqlite_url, any_database):
+    assert await store_uncounted(any_database, [a_record(0)])
+    with sqlite(sqlite_url) as other:  # as the release before does
+        other.execute("DELETE FROM usage_records_unsummed")
+
+    assert await store_uncounted(any_database, [a_record(1)])
+    async with any_database.begin() as tx:
+        await tx.usage.add_many([a_record(2)])
+        await tx.usage.add_many([a_record(3)])
+        assert await tx.usage.add_new([a_record(3), a_record(4)]) == {a_record(4).record_id}
+
+    with sqlite(sqlite_url) as other:
+        notes = other.execute("SELECT after FROM usage_records_unsummed").fetchall()
+        assert notes == other.execute("SELECT max(rowid) FROM usage_records").fetchall()
+        assert other.execute("SELECT sum(attempt_count) FROM usage_days").fetchone() == (5,)
+
+
 async def test_records_wait_for_a_file_that_another_process_holds(sqlite_url):
     async with Database.open(f"{sqlite_url}?timeout=0.05") as database:
         ledger, record = Uploads(database), a_use(1)

@@ -124,20 +124,20 @@ def test_sums_are_kept_on_the_way_back_to_the_release_before(sqlite_url):
     adds = insert(tables.usage_records)
     engine = create_engine(make_url(sqlite_url).set(drivername="sqlite"))
     found = []
-    for revision in ("0020", "0019", "0020"):
-        if revision == "0019":
-            migrations.downgrade(sqlite_url, revision)
-        else:
+    for revision in ("head", "0022", "0019", "head"):
+        if revision == "head":
             migrations.upgrade(sqlite_url)
+        else:
+            migrations.downgrade(sqlite_url, revision)
         with engine.begin() as connection:
             ids = {"record_id": f"{len(found)}", "completion_id": f"{len(found)}"}
             connection.execute(adds.values({**values, **ids}))
-            if revision == "0020":
+            if revision != "0019":
                 connection.exec_driver_sql("DELETE FROM usage_records_unsummed")
             found.append(connection.execute(select(tables.usage_days.c.call_count)).scalar_one())
     engine.dispose()
 
-    assert found == [1, 2, 3]
+    assert found == [1, 2, 3, 4]
 
 
 async def test_days_without_sums_are_read_from_records_until_they_are_summed_up(database):

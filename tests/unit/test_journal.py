@@ -162,6 +162,50 @@ def test_a_segment_goes_when_the_last_attempt_in_it_is_stored(tmp_path):
     journal.close()
 
 
+def test_a_journal_that_no_attempt_needs_is_emptied_and_goes_on_in_its_file(tmp_path):
+    journal = Journal.open(tmp_path, MUCH)
+    before = segments(tmp_path)
+    for number in range(3):
+        put(journal, opened(number, b"x" * 100))
+    journal.forget(["0", "1", "2"])
+    emptied = [path.stat().st_size for path in segments(tmp_path)]
+    put(journal, opened("next"))
+    died(journal)
+
+    assert (segments(tmp_path), emptied) == (before, [0])
+    assert found(tmp_path) == [[opened("next")]]
+
+
+def test_a_journal_that_cannot_be_emptied_keeps_what_it_holds(tmp_path, monkeypatch):
+    journal = Journal.open(tmp_path, MUCH)
+    put(journal, opened(1))
+    filled = journal.fill
+
+    def refused(_descriptor, _size):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "ftruncate", refused)
+    journal.forget(["1"])
+    monkeypatch.undo()
+    put(journal, opened(2))
+    assert (journal.attempts, journal.fill) == (1, 2 * filled)
+    died(journal)
+
+    assert found(tmp_path) == [[opened(1), opened(2)]]
+
+
+async def test_what_is_appended_to_an_emptied_journal_is_waited_for(tmp_path):
+    journal = Journal.open(tmp_path, MUCH)
+    put(journal, opened(1, b"x" * 100))
+    await journal.synced()
+    journal.forget(["1"])
+    put(journal, opened(2))
+    await journal.synced()
+    died(journal)
+
+    assert found(tmp_path) == [[opened(2)]]
+
+
 def test_a_disk_that_is_full_leaves_no_part_of_a_frame(tmp_path, monkeypatch):
     journal = Journal.open(tmp_path, MUCH)
     put(journal, opened(1))
@@ -269,19 +313,6 @@ async def test_a_segment_that_cannot_be_made_refuses_the_frame_and_keeps_the_las
     died(journal)
 
     assert found(tmp_path) == [[opened(1, b"x" * 100), opened(3, b"x")]]
-
-
-def test_a_disk_that_fails_while_room_is_made_costs_nobody_their_call(tmp_path, monkeypatch):
-    journal = Journal.open(tmp_path, MUCH)
-    put(journal, opened(1))
-    monkeypatch.setattr(module.os, "open", no_descriptors)
-
-    journal.forget(["1"])
-
-    monkeypatch.undo()
-    assert journal.attempts == 0
-    put(journal, opened(2))
-    journal.close()
 
 
 def test_a_frame_that_stays_cut_hides_none_that_follow(tmp_path, monkeypatch):

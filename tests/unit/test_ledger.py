@@ -8,6 +8,7 @@ from llm_service.bootstrap.ledger import _flush
 from llm_service.domain.completion import Attempt, Attribution, ServedBy
 from llm_service.domain.usage import UsageRecord
 from llm_service.errors import Overloaded, StorageUnavailable
+from llm_service.gateway import ledger as ledgers
 from llm_service.gateway.ids import new_id
 from llm_service.gateway.ledger import Uploads
 from tests.fakes import NOW, FakeDatabase
@@ -183,6 +184,54 @@ async def test_the_writer_stores_what_arrives_without_being_asked():
     writer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writer
+
+
+async def test_the_writer_stores_what_came_while_it_stored(monkeypatch):
+    monkeypatch.setattr(ledgers, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(ledgers, "_GATHER_SECONDS", 0.001)
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    everything, add_many = asyncio.Event(), database.add_many
+
+    async def add_while_another_comes(records):
+        await add_many(records)
+        if len(database.stored) < 3:
+            ledger.add(a_record(len(database.stored)))
+        else:
+            everything.set()
+
+    database.add_many = add_while_another_comes
+    writer = asyncio.create_task(ledger.run())
+    ledger.add(a_record(0))
+    async with asyncio.timeout(5):
+        await everything.wait()
+    writer.cancel()
+    await asyncio.wait([writer])
+
+    assert database.batches == [1, 1, 1]
+
+
+async def test_a_whole_batch_does_not_wait_to_be_collected(monkeypatch):
+    monkeypatch.setattr(ledgers, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(ledgers, "_GATHER_SECONDS", 3600)
+    database = FakeDatabase()
+    ledger = Uploads(database)
+    stored, add_many = asyncio.Event(), database.add_many
+
+    async def add_and_tell(records):
+        await add_many(records)
+        stored.set()
+
+    database.add_many = add_and_tell
+    writer = asyncio.create_task(ledger.run())
+    for number in range(ledgers._BATCH):
+        ledger.add(a_record(number))
+    async with asyncio.timeout(5):
+        await stored.wait()
+    writer.cancel()
+    await asyncio.wait([writer])
+
+    assert database.batches == [ledgers._BATCH]
 
 
 async def test_a_full_ledger_refuses_new_calls_and_still_takes_what_was_begun():

@@ -144,6 +144,24 @@ def test_an_attempt_is_measured_by_provider_and_model(collected):
     } == {"input": 10, "output": 20}
 
 
+def test_attempts_that_nobody_traces_or_measures_have_one_span(collected):
+    unwatched = Telemetry.start(service_version="1")
+    with unwatched.attempt(**CHAT) as span:
+        span.first_chunk(0.1)
+        span.finished(input_tokens=1)
+        span.failed("CANCELLED")
+    with pytest.raises(ZeroDivisionError), unwatched.attempt(**CHAT) as other:
+        raise ZeroDivisionError
+
+    assert span is other
+    assert collected.telemetry.attempt(**CHAT) is not span
+
+
+async def test_nobody_watches_a_loop_whose_lag_nobody_collects():
+    async with asyncio.timeout(5):
+        await Telemetry.start(service_version="1").watch_loop()
+
+
 def test_the_number_of_models_that_become_labels_is_bounded(collected):
     for number in range(MODELS_MAX + 20):
         with collected.telemetry.attempt(**{**CHAT, "model": f"m-{number}"}):
