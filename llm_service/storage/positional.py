@@ -29,7 +29,7 @@ Settled = tuple[Any, ...]
 """A record as `plain` makes it."""
 
 record_id: Callable[[Settled], str] = itemgetter(0)
-attempt_id: Callable[[Settled], str] = itemgetter(-2)
+attempt_id: Callable[[Settled], str] = itemgetter(11)
 
 _ARRAY = b"\x90"
 """The least that an array begins with. Maps, as both were written before, begin with less."""
