@@ -11,7 +11,7 @@ class ProviderWindow:
 
     Only what served and what failed through the provider counts; what a caller broke off or asked
     wrongly says nothing of it. `slow_seconds` is the 95th percentile of the time to the first
-    content, or to the whole answer where that came at once; None: nothing was served.
+    content, or to the whole answer where that came at once; None: it is below what is slow.
     """
 
     provider: str

@@ -1,6 +1,8 @@
 """S3.23: what usage records say of providers becomes one alert a window, however many look."""
 
 import asyncio
+import math
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -124,6 +126,22 @@ async def test_responses_are_slow_when_more_than_one_in_twenty_is(here, records,
     assert [one.kind for one in alerts] == [AlertKind.SLOW_RESPONSES] * told
     for one in alerts:
         assert (one.observed, one.limit, one.unit) == (2500, 2000, AlertUnit.MILLISECONDS)
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_what_is_told_of_slow_responses_is_their_95th_percentile(here, records, seed):
+    chance = random.Random(seed)  # noqa: S311 - the same each time
+    some, many = (0.5, 1.999999, 2.0, 2.000001, 3.5), chance.randint(10, 60)
+    waited = sorted(chance.choices(some, weights=(80, 10, 4, 3, 3), k=many))
+    for seconds in set(waited):
+        await records.add(waited.count(seconds), seconds=seconds)
+    await records.add(4, seconds=9.0, provider=OWN)  # too few to tell of
+    await records.add(1, "CANCELLED", seconds=9.0)
+    expected = waited[math.ceil(len(waited) * 0.95) - 1]
+
+    told = [(one.subject, one.observed) for one in await here.look()]
+
+    assert told == [("providers/p", round(expected * 1000))] * (expected >= 2)
 
 
 async def test_an_answer_that_came_whole_is_as_slow_as_all_of_it(here, records):

@@ -107,7 +107,8 @@ class Monitors:
         now, window = self._now(), self._thresholds.window
         start = now - (now - _EPOCH) % window - window
         async with self._database.read() as tx:
-            windows = await tx.monitor.providers(start, window, FAILURES)
+            slow = self._thresholds.slow_seconds
+            windows = await tx.monitor.providers(start, window, FAILURES, slow)
             unpriced: tuple[UnpricedModel, ...] = ()
             if self._thresholds.unpriced:
                 unpriced = await tx.monitor.unpriced(start, start + 2 * window)
