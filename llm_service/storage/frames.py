@@ -7,14 +7,14 @@ import msgspec
 
 from llm_service.domain.usage import AttemptProgress, OpenedAttempt, UsageRecord
 from llm_service.storage import positional
-from llm_service.storage.framing import Frame, FrameKind
+from llm_service.storage.framing import ATTEMPT_ID_BYTES, Frame, FrameKind, unmarked
 
 opened = positional.opened
 """Payload of an OPENED frame, or of a DIALLED one where both are one."""
 settled = positional.settled
 """Payload of a SETTLED frame."""
 progress: Callable[[AttemptProgress], bytes] = msgspec.msgpack.Encoder().encode
-"""Payload of a PROGRESS frame."""
+"""Payload of a PROGRESS frame, behind its mark."""
 _progress = msgspec.msgpack.Decoder(AttemptProgress)
 
 
@@ -68,13 +68,14 @@ def replay(frames: Iterable[Frame], *, marks_lost: bool = False) -> Replayed:
 
 def _apply(frame: Frame, done: dict[str, UsageRecord], begun: dict[str, Unsettled]) -> None:
     match frame.kind:
-        case FrameKind.OPENED:
-            begun[frame.attempt_id] = Unsettled(positional.to_opened(frame.payload))
-        case FrameKind.DIALLED if frame.payload:  # opened and dialled at once
-            begun[frame.attempt_id] = Unsettled(positional.to_opened(frame.payload), dialled=True)
-        case FrameKind.DIALLED:
-            begun[frame.attempt_id].dialled = True
-        case FrameKind.PROGRESS:
-            begun[frame.attempt_id].progress = _progress.decode(frame.payload)
         case FrameKind.SETTLED:
-            done[frame.attempt_id] = record(frame.payload)
+            settled = record(frame.payload)
+            done[settled.attempt_id] = settled
+        case FrameKind.PROGRESS:
+            attempt_id, so_far = unmarked(frame.payload)
+            begun[attempt_id].progress = _progress.decode(so_far)
+        case FrameKind.DIALLED if len(frame.payload) == ATTEMPT_ID_BYTES:
+            begun[unmarked(frame.payload)[0]].dialled = True
+        case kind:  # opened, and dialled at once
+            attempt = positional.to_opened(frame.payload)
+            begun[attempt.attempt_id] = Unsettled(attempt, dialled=kind == FrameKind.DIALLED)

@@ -60,7 +60,8 @@ class Journal:
         self._segments: list[_Segment] = []
         self._held: dict[str, tuple[_Segment, ...]] = {}
         self._rotations = 0
-        self._bytes = 0
+        self._bytes_before = 0  # of all segments but the last
+        self._limit = -1  # of the last one's bytes; -1: nothing more goes into it
         self._retired: list[int] = []
         self._appended = 0
         self._turning = threading.Lock()  # of segments: the thread that syncs looks at the last
@@ -94,7 +95,7 @@ class Journal:
     @property
     def fill(self) -> float:
         """The share of its bytes that is taken, 0 to 1 and a little above."""
-        return self._bytes / self._most_bytes
+        return (self._bytes_before + self._segments[-1].size) / self._most_bytes
 
     @property
     def attempts(self) -> int:
@@ -115,14 +116,10 @@ class Journal:
         Raises:
             JournalFull: they are not written.
         """
-        if self._closed:
-            raise JournalFull("the usage journal is closed")
         size = len(frames)
-        if self._bytes + size > self._most_bytes:
-            raise JournalFull("the usage journal is full")
-        if self._spoiled or self._segments[-1].size + size > self._segment_bytes:
-            self._rotate_or_refuse()
         segment = self._segments[-1]
+        if segment.size + size > self._limit:
+            segment = self._with_room(size)
         try:
             written = os.write(segment.descriptor, frames)
         except OSError as error:
@@ -130,7 +127,6 @@ class Journal:
         if written < size:
             self._take_back(segment)
         segment.size += size
-        self._bytes += size
         self._appended += size
         holders = self._held.get(attempt_id)
         if holders is None or holders[-1] is not segment:
@@ -159,18 +155,21 @@ class Journal:
         for segment in self._segments[:-1]:
             if segment.attempts == 0:
                 self._segments.remove(segment)
-                self._bytes -= segment.size
+                self._bytes_before -= segment.size
                 with suppress(OSError):
                     segment.path.unlink(missing_ok=True)
+        self._bound()
 
     async def aclose(self) -> None:
         """Close, behind whatever is under way."""
         self._closed = True
+        self._bound()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
         self._closed = True
+        self._bound()
         self._syncs.close()
         for descriptor in (*self._retired, self._segments[-1].descriptor):
             os.close(descriptor)
@@ -178,11 +177,24 @@ class Journal:
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _rotate_or_refuse(self) -> None:
+    def _with_room(self, size: int) -> "_Segment":
+        """The segment that takes so many bytes; Raises: as `append`."""
+        if self._closed:
+            raise JournalFull("the usage journal is closed")
+        if self._bytes_before + self._segments[-1].size + size > self._most_bytes:
+            raise JournalFull("the usage journal is full")
         try:
             self._rotate()
         except OSError as error:
             raise JournalFull("the usage journal cannot have another segment") from error
+        return self._segments[-1]
+
+    def _bound(self) -> None:
+        """All that `append` has to look at, as one number."""
+        self._limit = min(self._segment_bytes, self._most_bytes - self._bytes_before)
+        # Looked at after that: the thread that syncs may have spoiled it meanwhile.
+        if self._spoiled or self._closed:
+            self._limit = -1
 
     def _rotate(self) -> None:
         self._rotations += 1
@@ -192,15 +204,17 @@ class Journal:
         with self._turning:
             if self._segments:
                 self._retired.append(self._segments[-1].descriptor)
+                self._bytes_before += self._segments[-1].size
             self._segments.append(_Segment(path, descriptor))
         self._spoiled = False
+        self._bound()
 
     def _take_back(self, segment: "_Segment") -> NoReturn:
         """What there was no room for: a frame that is cut would hide all behind it."""
         try:
             os.ftruncate(segment.descriptor, segment.size)
         except OSError:
-            self._spoiled = True
+            self._spoil()
         raise JournalFull("the disk of the usage journal is full")
 
     def _empty(self, segment: "_Segment") -> None:
@@ -209,7 +223,6 @@ class Journal:
         # attempt is stored once.
         with suppress(OSError):  # costs room, and nobody their call
             os.ftruncate(segment.descriptor, 0)
-            self._bytes -= segment.size
             segment.size = 0
 
     def _due(self) -> Due:
@@ -223,6 +236,7 @@ class Journal:
     def _spoil(self) -> None:
         # The system may have dropped what it could not write, and says so only once.
         self._spoiled = True
+        self._limit = -1
 
 
 @dataclass(slots=True, eq=False)

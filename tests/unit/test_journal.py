@@ -8,20 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.storage import journal as module
-from llm_service.storage.framing import Frame, FrameKind, encoded
+from llm_service.storage.framing import Frame, FrameKind, encoded, marked, unmarked
 from llm_service.storage.journal import Journal, JournalFull, orphans
 
 MUCH = 1 << 30
 
 
+def frame(kind, number, payload=b""):
+    return Frame(kind, marked(str(number), payload))
+
+
 def opened(number, payload=b"x"):
-    return Frame(FrameKind.OPENED, str(number), payload)
+    return frame(FrameKind.OPENED, number, payload)
 
 
 def put(journal: Journal, *frames: Frame) -> None:
     """All of one attempt."""
-    data = b"".join(encoded(one.kind, one.attempt_id, one.payload) for one in frames)
-    journal.append(frames[0].attempt_id, data)
+    data = b"".join(encoded(one.kind, one.payload) for one in frames)
+    journal.append(unmarked(frames[0].payload)[0], data)
 
 
 def died(journal: Journal) -> None:
@@ -47,7 +51,7 @@ def segments(folder):
 @given(
     st.lists(
         st.builds(
-            Frame,
+            frame,
             st.sampled_from(FrameKind),
             st.text("0123456789abcdef-", min_size=1, max_size=36),
             st.binary(max_size=300),
@@ -151,7 +155,7 @@ def test_a_segment_goes_when_the_last_attempt_in_it_is_stored(tmp_path):
     journal = Journal.open(tmp_path, 1600)  # segments of 200 bytes
     for number in range(4):
         put(journal, opened(number, b"x" * 100))
-    put(journal, Frame(FrameKind.SETTLED, "0", b"x" * 100))
+    put(journal, frame(FrameKind.SETTLED, 0, b"x" * 100))
     before = len(segments(tmp_path))
 
     journal.forget(["1", "2"])
@@ -375,7 +379,7 @@ async def test_frames_that_are_appended_together_are_written_together_or_not_at_
     tmp_path, monkeypatch
 ):
     journal = Journal.open(tmp_path, MUCH)
-    pair = (opened(1), Frame(FrameKind.DIALLED, "1"))
+    pair = (opened(1), frame(FrameKind.DIALLED, 1))
     sizes = []
     real = os.write
     monkeypatch.setattr(os, "write", lambda to, data: sizes.append(len(data)) or real(to, data))
@@ -383,7 +387,7 @@ async def test_frames_that_are_appended_together_are_written_together_or_not_at_
     assert len(sizes) == 1
     monkeypatch.setattr(os, "write", lambda to, data: real(to, data[: len(data) - 1]))
     with pytest.raises(JournalFull):
-        put(journal, opened(2), Frame(FrameKind.DIALLED, "2"))
+        put(journal, opened(2), frame(FrameKind.DIALLED, 2))
     monkeypatch.undo()
     died(journal)
 

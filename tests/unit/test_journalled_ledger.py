@@ -295,7 +295,7 @@ async def test_an_attempt_the_system_does_not_take_is_not_dialled(world, monkeyp
 
 async def test_what_a_dead_machine_may_have_dialled_is_charged_by_estimate(world, monkeypatch):
     payload = frames.opened(opened())  # the mark had no time to get there
-    world.journal.append("a", framing.encoded(framing.FrameKind.OPENED, "a", payload))
+    world.journal.append("a", framing.encoded(framing.FrameKind.OPENED, payload))
     world.dies()
     monkeypatch.setattr(journals, "_boot", lambda: b"another")
 
@@ -341,7 +341,7 @@ async def test_one_journal_that_must_wait_keeps_no_other_from_being_found(world,
 
 async def test_frames_of_another_release_lose_nothing_of_the_others(world, caplog):
     await world.ledger.open(opened())
-    world.journal.append("b", framing.encoded(framing.FrameKind.SETTLED, "b", b"\xc1"))
+    world.journal.append("b", framing.encoded(framing.FrameKind.SETTLED, b"\xc1"))
     world.dies()
 
     [found] = await world.found()
