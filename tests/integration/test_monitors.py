@@ -4,29 +4,18 @@ import asyncio
 import math
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from llm_service.domain.alert import AlertKind, AlertUnit
-from llm_service.domain.completion import Attribution, Cost, ServedBy
+from llm_service.domain.completion import Cost
 from llm_service.domain.listing import Listing
 from llm_service.domain.monitor import Thresholds
-from llm_service.gateway.alerts.alarm import Alarm
-from llm_service.gateway.alerts.monitors import LOOKS, Monitors
+from llm_service.gateway.alerts.monitors import LOOKS
 from llm_service.storage.database import Database
-from llm_service.telemetry import Telemetry
 from tests.integration.alerting import Clock
-from tests.integration.samples import a_record, an_attempt
-
-START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-THRESHOLDS = Thresholds(min_attempts=10, slow_seconds=2.0, unavailable_attempts=3)
-OWN = "tenants/acme/providers/own"
-
-
-def monitors(database, clock, thresholds=THRESHOLDS):
-    telemetry = Telemetry.start(service_version="test")
-    return Monitors(database, Alarm(database, telemetry), thresholds, clock)
+from tests.integration.monitoring import OWN, START, THRESHOLDS, Records, monitors
 
 
 @pytest.fixture
@@ -39,36 +28,9 @@ def here(database, clock):
     return monitors(database, clock)
 
 
-class Records:
-    """Stores attempts of the window from START."""
-
-    def __init__(self, database):
-        self.database = database
-        self.number = 0
-
-    async def add(self, count, error="", *, provider="providers/p", seconds=1.0, **changes):
-        at = changes.pop("at", START + timedelta(minutes=1))
-        target = ServedBy(provider, f"{provider}/models/m")
-        made = []
-        for _ in range(count):
-            self.number += 1
-            made.append(
-                a_record(
-                    self.number,
-                    attempt=an_attempt(target=target, cost=changes.get("cost")),
-                    attribution=Attribution("acme", "agent", "user"),
-                    error_reason=error,
-                    first_token=seconds,
-                    create_time=at,
-                )
-            )
-        async with self.database.begin() as tx:
-            await tx.usage.add_many(made)
-
-
 @pytest.fixture
-def records(database):
-    return Records(database)
+def records(database, clock):
+    return Records(database, clock)
 
 
 async def test_an_error_rate_is_an_alert_of_the_provider_once_a_window(here, records, clock):
