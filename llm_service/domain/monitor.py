@@ -6,19 +6,44 @@ from llm_service.domain.value import value
 
 
 @value
-class ProviderWindow:
-    """One provider's attempts whose records were stored within one window.
+class Look:
+    """Which records a look reads: of the window from `start` and the next, by their create_time.
 
-    Only what served and what failed through the provider counts; what a caller broke off or asked
-    wrongly says nothing of it. `slow_seconds` is the 95th percentile of the time to the first
-    content, or to the whole answer where that came at once; None: it is below what is slow.
+    Of these cursor <= record_id < end; a `cursor` of "": all before `end`.
+    """
+
+    start: datetime
+    cursor: str
+    end: str
+
+
+@value
+class AttemptCounts:
+    """One model's attempts whose records' create_time is within one window, as a look found them.
+
+    `served` and `failed` are those that say something of the provider: not what a caller broke off
+    or asked wrongly. Of what served, `slow` waited for the first content, or for the whole answer
+    where that came at once, as long as is slow. `unpriced` attempts have no whole price.
     """
 
     provider: str
+    model: str
     window_start_time: datetime
     served: int
     failed: int
-    slow_seconds: float | None
+    slow: int
+    unpriced: int
+
+
+@value
+class ProviderWindow:
+    """One provider's attempts of one window, whatever their models; as in `AttemptCounts`."""
+
+    provider: str
+    window_start_time: datetime
+    served: int = 0
+    failed: int = 0
+    slow: int = 0
 
 
 @value

@@ -13,7 +13,10 @@ from llm_service.storage.database import Database
 
 BATCH = 500
 SETTLE = timedelta(seconds=2)
-"""How long the records of other replicas may take to arrive: the feed stays that far behind."""
+"""How long the records of other replicas may take to arrive.
+
+Feeds, and monitors, stay that far behind.
+"""
 RECORD_SLACK = timedelta(days=1)
 """How much younger than its create_time a record's id may be: what a database may be away for."""
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_service.domain.monitor import ProviderWindow, UnpricedModel
+from llm_service.domain.monitor import AttemptCounts, Look, ProviderWindow
+from llm_service.storage.attempt_sums import LONGEST_ATTEMPT
 from llm_service.storage.tables import alert_monitor
 from llm_service.storage.tables import usage_records as table
 
 PERCENTILE = 95
 
+_SERVED = table.c.error_reason == ""
+_WAITED_US = func.coalesce(table.c.first_token_us, table.c.duration_us)
+
 
 class Monitor:
-    """Sums over all tenants' records of the last windows, by an index on their time."""
+    """Counts of all tenants' records of the last windows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -31,81 +34,84 @@ class Monitor:
         statement = update(alert_monitor).where(alert_monitor.c.look_time == seen)
         return (await self._connection.execute(statement.values(look_time=now))).rowcount > 0
 
-    async def providers(
-        self, start: datetime, window: timedelta, failures: Collection[str], slow_seconds: float
-    ) -> tuple[ProviderWindow, ...]:
-        """Every provider with attempts in the window from `start`, and in the next.
+    async def attempts(
+        self, look: Look, window: timedelta, failures: Collection[str], slow_seconds: float
+    ) -> tuple[AttemptCounts, ...]:
+        """What a look finds, by model and window, of whatever counts as one thing or another.
 
-        `failures` are the error reasons that are the provider's own. What took less than
-        `slow_seconds` is only counted: two windows may hold a hundred thousand records, and are
-        looked at every few seconds; to order them took five times as long.
+        `failures` are the error reasons that are the provider's own. An index serves both kinds of
+        looks: that of record ids those with a cursor, that of create times those without.
         """
-        limit = round(slow_seconds * 1_000_000)
-        served, later, waited = _attempt(start + window)
-        statement = (
-            select(
-                table.c.provider,
-                later.label("later"),
-                func.count().filter(served).label("served"),
-                func.count().filter(~served).label("failed"),
-                func.count().filter(served & (waited >= limit)).label("slow"),
-            )
-            .where(table.c.create_time >= start, table.c.create_time < start + 2 * window)
-            .where(served | table.c.error_reason.in_(failures))
-            .group_by(table.c.provider, later)
+        middle, end = look.start + window, look.start + 2 * window
+        # Of no column by itself: with a cursor the index of create times would lead to every
+        # record of both windows, and be taken by a database that knows nothing of how many.
+        place = case(
+            (table.c.create_time < look.start, null()),
+            (table.c.create_time < middle, 0),
+            (table.c.create_time < end, 1),
         )
-        found = (await self._connection.execute(statement)).all()
+        counts = {
+            "served": _SERVED,
+            "failed": table.c.error_reason.in_(failures),
+            "slow": _is_slow(slow_seconds),
+            "unpriced": table.c.cost_incomplete.is_(True) & (table.c.model != ""),
+        }
+        group = table.c.provider, table.c.model, place.label("place")
+        statement = (
+            select(*group, *(func.count().filter(one).label(name) for name, one in counts.items()))
+            .where(_started_near(look.start, end), table.c.record_id < look.end)
+            .where(
+                and_(table.c.record_id >= look.cursor, place.is_not(None))
+                if look.cursor
+                else and_(table.c.create_time >= look.start, table.c.create_time < end)
+            )
+            .group_by(*group)
+        )
         return tuple(
-            [
-                ProviderWindow(
-                    row.provider,
-                    begins := start + window * row.later,
-                    row.served,
-                    row.failed,
-                    await self._percentile(row, begins, begins + window, limit),
-                )
-                for row in found
-            ]
+            AttemptCounts(
+                row.provider,
+                row.model,
+                look.start + window * row.place,
+                *(getattr(row, name) for name in counts),
+            )
+            for row in await self._connection.execute(statement)
         )
 
-    async def _percentile(
-        self, of: Row[Any], start: datetime, end: datetime, limit: int
+    async def slow(
+        self, of: ProviderWindow, window: timedelta, slow_seconds: float, end: str
     ) -> float | None:
-        """The seconds that `PERCENTILE` percent waited at most; None: less than the limit."""
-        place = -(-of.served * PERCENTILE // 100)
-        faster = of.served - of.slow
-        if not limit or place <= faster:
+        """The seconds that `PERCENTILE` percent waited at most; None: less than `slow_seconds`.
+
+        Asked of the database only where so many were counted as slow. `end` is that of the look.
+        """
+        at_most = -(-of.served * PERCENTILE // 100)
+        if not slow_seconds or at_most <= of.served - of.slow:
             return None
-        served, _, waited = _attempt(end)
+        first, last = of.window_start_time, of.window_start_time + window
         statement = (
-            select(waited)
-            .where(table.c.create_time >= start, table.c.create_time < end)
-            .where(table.c.provider == of.provider, served, waited >= limit)
-            .order_by(waited)
+            select(_WAITED_US)
+            .where(table.c.create_time >= first, table.c.create_time < last)
+            .where(_started_near(first, last), table.c.record_id < end)
+            .where(table.c.provider == of.provider, _is_slow(slow_seconds))
+            # From the slowest on, which are few. A record that came too late to be counted, or was
+            # deleted since, moves the place by one, and nothing else.
+            .order_by(_WAITED_US.desc())
             .limit(1)
-            .offset(place - faster - 1)
+            .offset(of.served - at_most)
         )
         slow_us: int | None = (await self._connection.execute(statement)).scalar()
         return None if slow_us is None else slow_us / 1_000_000
 
-    async def unpriced(self, start: datetime, end: datetime) -> tuple[UnpricedModel, ...]:
-        """The models that served without a whole price: start <= create_time < end."""
-        statement = (
-            select(table.c.model, func.count().label("attempts"))
-            .where(table.c.create_time >= start, table.c.create_time < end)
-            .where(table.c.cost_incomplete.is_(True), table.c.model != "")
-            .group_by(table.c.model)
-        )
-        found = await self._connection.execute(statement)
-        return tuple(UnpricedModel(row.model, row.attempts) for row in found)
 
-
-def _attempt(
-    turn: datetime,
-) -> tuple[ColumnElement[bool], ColumnElement[int], ColumnElement[int]]:
-    """Whether it served, whether that was after the turn (0 or 1), and how long it took."""
-    return (
-        table.c.error_reason == "",
-        case((table.c.create_time >= turn, 1), else_=0),
-        func.coalesce(table.c.first_token_us, table.c.duration_us),
+def _started_near(start: datetime, end: datetime) -> ColumnElement[bool]:
+    """True of every record created between; by it PostgreSQL leaves out the other months."""
+    return and_(
+        table.c.start_time >= start - LONGEST_ATTEMPT,
+        table.c.start_time < end + LONGEST_ATTEMPT,
     )
+
+
+def _is_slow(seconds: float) -> ColumnElement[bool]:
+    """Whether it served, and was waited for so long."""
+    limit_us = round(seconds * 1_000_000)
+    return and_(_SERVED, limit_us <= _WAITED_US)

@@ -1,18 +1,23 @@
 """Monitors: what the usage records of the last minutes say of providers and prices.
 
 They ask the database, off every call's way, so that all replicas' calls count together; of several
-replicas one asks at a time. A window is looked at while it lasts and once more after its end, when
-the last of its records have come.
+replicas one asks at a time. A window is looked at while it lasts and for as long after its end,
+when the last of its records have come.
+
+A look reads the records that came since this replica's last one, as feeds do: in the order of their
+ids, and `SETTLE` behind the present. What is stored late has an id as new as that, and counts in
+the window of its create_time. What has an older one is missed, as feeds miss it: of a replica whose
+clock was put back, or whose transaction took longer than `SETTLE`.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from llm_service.domain.alert import Alert, AlertKind, AlertUnit
 from llm_service.domain.audit import tenant_of
-from llm_service.domain.monitor import ProviderWindow, Thresholds, UnpricedModel
+from llm_service.domain.monitor import Look, ProviderWindow, Thresholds, UnpricedModel
 from llm_service.errors import (
     EgressDenied,
     ProviderCredentialMissing,
@@ -29,8 +34,10 @@ from llm_service.errors import (
     StreamInterrupted,
 )
 from llm_service.gateway.alerts.alarm import Alarm
-from llm_service.gateway.ids import new_id
-from llm_service.storage.database import Database
+from llm_service.gateway.alerts.tally import Tally
+from llm_service.gateway.ids import first_id, new_id
+from llm_service.gateway.usage_reports import SETTLE
+from llm_service.storage.database import Database, Transaction
 
 LOOKS = 20
 """In each window: so late an alert may be that could have come at once."""
@@ -77,6 +84,7 @@ class Monitors:
         self._alarm = alarm
         self._thresholds = thresholds
         self._now = now
+        self._tally = Tally()
 
     async def run(self) -> None:
         """Look, each time it is this replica's turn, until cancelled."""
@@ -107,17 +115,38 @@ class Monitors:
         now, window = self._now(), self._thresholds.window
         start = now - (now - _EPOCH) % window - window
         async with self._database.read() as tx:
-            slow = self._thresholds.slow_seconds
-            windows = await tx.monitor.providers(start, window, FAILURES, slow)
-            unpriced: tuple[UnpricedModel, ...] = ()
-            if self._thresholds.unpriced:
-                unpriced = await tx.monitor.unpriced(start, start + 2 * window)
-        alerts = [*self._of_providers(windows, now), *_of_models(unpriced, now)]
+            tally = await self._count(tx, start, first_id(now - SETTLE))
+            slow = {one: await self._slow(tx, one, tally.cursor) for one in tally.windows.values()}
+        # Not before: whatever ends the read, the next one begins where this one did.
+        self._tally = tally
+        unpriced = tally.unpriced_models() if self._thresholds.unpriced else ()
+        alerts = [*self._of_providers(slow, now), *_of_models(unpriced, now)]
         return await self._alarm.sound(alerts) if alerts else ()
 
-    def _of_providers(self, windows: Iterable[ProviderWindow], now: datetime) -> Iterator[Alert]:
+    async def _count(self, tx: Transaction, start: datetime, end: str) -> Tally:
+        """What there is before `end` of the window from `start`, and of the next."""
+        tally = self._tally
+        # Both windows whole, where some of them was before the last look, or the clock was put
+        # back since: there may be records of a window that is forgotten.
+        if not first_id(start) <= tally.cursor <= end:
+            tally = Tally()
+        look = Look(start, tally.cursor, end)
         limits = self._thresholds
-        for one in windows:
+        found = await tx.monitor.attempts(look, limits.window, FAILURES, limits.slow_seconds)
+        return tally.with_(found, look)
+
+    async def _slow(self, tx: Transaction, of: ProviderWindow, end: str) -> float | None:
+        """The 95th percentile, in seconds, where it is slow, and worth an alert."""
+        limits = self._thresholds
+        if of.served + of.failed < limits.min_attempts:
+            return None
+        return await tx.monitor.slow(of, limits.window, limits.slow_seconds, end)
+
+    def _of_providers(
+        self, windows: Mapping[ProviderWindow, float | None], now: datetime
+    ) -> Iterator[Alert]:
+        limits = self._thresholds
+        for one, slow in windows.items():
             attempts = one.served + one.failed
             if not one.served and 0 < limits.unavailable_attempts <= one.failed:
                 measured = one.failed, limits.unavailable_attempts, AlertUnit.ATTEMPTS
@@ -128,8 +157,7 @@ class Monitors:
             if limits.error_rate_percent and percent >= limits.error_rate_percent:
                 measured = percent, limits.error_rate_percent, AlertUnit.PERCENT
                 yield _alert(AlertKind.ERROR_RATE, one, measured, now)
-            slow = one.slow_seconds
-            if limits.slow_seconds and slow is not None and slow >= limits.slow_seconds:
+            if slow is not None:
                 measured = _ms(slow), _ms(limits.slow_seconds), AlertUnit.MILLISECONDS
                 yield _alert(AlertKind.SLOW_RESPONSES, one, measured, now)
 
