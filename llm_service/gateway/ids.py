@@ -1,39 +1,42 @@
 """Identifiers this service makes."""
 
 import os
-import struct
 import time
 from collections.abc import Iterator
 from datetime import datetime
 
-_NOISE = struct.Struct("10s")
-_AT_ONCE = 256  # asking the system for ten bytes costs about what asking for these does
+_NOISE_BYTES = 10  # of an id, six of its bits are not used
+_AT_ONCE = 64
+"""Whoever comes when none is left makes so many ends of ids: 20 us."""
 _VARIANT = "89ab"
 
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): unique, and in the order it was made to the millisecond."""
-    global _noise  # noqa: PLW0603 - of the process
-    piece = next(_noise, None)
-    if piece is None:
-        _noise = _more()
+    global _ends  # noqa: PLW0603 - of the process
+    end = next(_ends, None)
+    if end is None:
+        _ends = _more()
         return new_id()
-    (noise,) = piece
-    made, digits = f"{time.time_ns() // 1_000_000:012x}", noise.hex()
-    variant = _VARIANT[noise[9] & 3]  # the RFC's, with two bits of noise
-    return f"{made[:8]}-{made[8:]}-7{digits[:3]}-{variant}{digits[3:6]}-{digits[6:18]}"
+    # A call makes three, and finds none of this in the cache: the less it is, the better.
+    return (time.time_ns() // 1_000_000).to_bytes(6, "big").hex("-", -4) + end
 
 
-def _more() -> Iterator[tuple[bytes]]:
-    return _NOISE.iter_unpack(os.urandom(_NOISE.size * _AT_ONCE))
+def _more() -> Iterator[str]:
+    """What comes behind the milliseconds: version, variant and noise."""
+    noise = os.urandom(_NOISE_BYTES * _AT_ONCE).hex()
+    each = (noise[at : at + 2 * _NOISE_BYTES] for at in range(0, len(noise), 2 * _NOISE_BYTES))
+    return iter(
+        [f"-7{one[:3]}-{_VARIANT[int(one[3], 16) & 3]}{one[4:7]}-{one[7:19]}" for one in each]
+    )
 
 
 def _forget() -> None:
-    global _noise  # noqa: PLW0603
-    _noise = _more()
+    global _ends  # noqa: PLW0603
+    _ends = _more()
 
 
-_noise = _more()
+_ends = _more()
 os.register_at_fork(after_in_child=_forget)  # two processes must not make the same ids
 
 

@@ -245,7 +245,7 @@ class JournalledLedger(Uploads):
         return self._journal.process
 
     def admit(self) -> None:
-        super().admit()
+        Uploads.admit(self)  # super() is slower than what it leads to
         if self._journal.fill >= _SHED_FROM:
             raise Overloaded("the usage journal is nearly full; new calls wait for the database")
 

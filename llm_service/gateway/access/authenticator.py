@@ -1,9 +1,9 @@
 """From what a call shows to whoever makes it, remembered for a while."""
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import TypeVar
 
 from llm_service.domain.access import Principal
@@ -128,7 +128,7 @@ class Authenticator:
 
 
 def _digest(shown: bytes) -> bytes:
-    return hashlib.blake2b(shown, digest_size=32).digest()
+    return blake2b(shown, digest_size=32).digest()
 
 
 def _keep(kept: OrderedDict[bytes, T], shown: bytes, value: T, most: int) -> None:
