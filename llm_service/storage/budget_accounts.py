@@ -43,6 +43,8 @@ _TIMEOUT = text("SET LOCAL statement_timeout = '30s'")  # a count may take longe
 _SETTLING = timedelta(days=2)
 """How long after its window an attempt may end, and how wrong a replica's clock may be."""
 
+_ANY = select(or_(exists(select(windows)), exists(select(leases))))
+
 _USAGE = Listed(
     {
         "tenant": Field(usage.c.tenant),
@@ -245,9 +247,7 @@ class BudgetAccounts:
 
     async def any(self) -> bool:
         """Whether there are windows, or leases."""
-        found = [select(exists(select(table))) for table in (windows, leases)]
-        answers = [(await self._connection.execute(one)).scalar_one() for one in found]
-        return any(answers)
+        return bool((await self._connection.execute(_ANY)).scalar_one())
 
     async def beat(self, holder: str) -> bool:
         """The process lives; False: what it held is no longer its own."""

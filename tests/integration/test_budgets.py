@@ -337,6 +337,8 @@ async def test_nothing_is_left_of_a_deleted_budget(database_url):
         replica = Replica(database)
         budget = await a_budget(database, 100)
         assert await replica.call(budget, 10, 5)
+        async with database.read() as tx:
+            assert await tx.budget_accounts.any()
 
         await Budgets(database).delete("acme", "b")
         await replica.rest()
