@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from llm_service.vault.ciphers import Scheme, generate_key
@@ -119,6 +120,9 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
         _sync_folder(path.parent)
 
 
+# Read each second, and nearly always as it was. It keeps no key that is not in use: a service goes
+# on with the last ring it read.
+@lru_cache(maxsize=1)
 def _parsed(path: Path, text: str) -> Keyring:
     try:
         return Keyring.from_text(text)

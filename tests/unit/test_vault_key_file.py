@@ -38,6 +38,21 @@ def test_an_added_key_opens_and_does_not_seal(ring: Path) -> None:
     assert load_key_file(ring).primary_id == "k0"
 
 
+def test_a_file_is_parsed_again_only_when_it_says_something_else(ring: Path) -> None:
+    before = load_key_file(ring)
+    assert load_key_file(ring) is before
+
+    ring.write_text(SECOND)
+    assert set(load_key_file(ring).schemes) == {"k1"}
+
+    for _ in range(2):
+        ring.write_text("no key")
+        with pytest.raises(BadKeyring):
+            load_key_file(ring)
+    ring.write_text(FIRST)
+    assert load_key_file(ring) == before
+
+
 def test_a_promotion_moves_the_mark_and_leaves_the_rest(ring: Path) -> None:
     add_key(ring, SECOND)
 
