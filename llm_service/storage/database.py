@@ -219,9 +219,7 @@ class Database:
         found = await self._listener.look() if self._listener else None
         if found is None:
             with as_service(), _unavailability():
-                async with self._reading() as connection:
-                    await _confine(connection)
-                    found = await pulse.look(connection)
+                found = await self._look()
         self._pulse = now, found
         return found
 
@@ -283,6 +281,16 @@ class Database:
     def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return self._reader.begin()
 
+    async def _look(self) -> Pulse:
+        if self.dialect == "sqlite":
+            return await pulse.look_alone(self._reader)
+        return await self._look_within()
+
+    async def _look_within(self) -> Pulse:
+        async with self._reading() as connection:
+            await _confine(connection)
+            return await pulse.look(connection)
+
     async def _answer(self) -> None:
         with _unavailability():
             async with self._reader.connect() as connection:
@@ -308,6 +316,9 @@ class _Rehearsal(Database):
 
     def _reading(self) -> "AbstractAsyncContextManager[AsyncConnection]":
         return nullcontext(self._connection)
+
+    async def _look(self) -> Pulse:
+        return await self._look_within()
 
 
 async def _confine(connection: "AsyncConnection") -> None:

@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from llm_service.storage import sqlite_driver
 from llm_service.storage.circuits import RECENT
+from llm_service.storage.sqlite_driver import Driver
 from llm_service.storage.tables import circuits, config_counter, webhook_deliveries
 from llm_service.storage.tables.columns import Time
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +37,26 @@ class Pulse:
 
 
 async def look(connection: AsyncConnection) -> Pulse:
-    sqlite = connection.dialect.name == "sqlite"
-    values = {"since": datetime.now(UTC) - RECENT} if sqlite else {}
-    row = (await connection.execute(_SQLITE if sqlite else _POSTGRESQL, values)).one()
-    return Pulse(row.generation, bool(row.circuits), bool(row.deliveries))
+    if connection.dialect.name == "sqlite":
+        return await (await Driver.of(connection)).run(_look)
+    row = (await connection.execute(_POSTGRESQL)).one()
+    return Pulse(row.generation, row.circuits, row.deliveries)
+
+
+async def look_alone(engine: "AsyncEngine") -> Pulse:
+    """As `look`, at SQLite, in a transaction of its own and in one trip."""
+    return await sqlite_driver.run(engine, _look)
+
+
+def _look(connection: "sqlite3.Connection") -> Pulse:
+    return _seen(datetime.now(UTC) - RECENT, connection)
+
+
+def _seen(since: datetime, connection: "sqlite3.Connection") -> Pulse:
+    """`since` is in UTC."""
+    rows = connection.execute(_on_sqlite(), (since.strftime(_INSTANT),))
+    [(generation, circuits, deliveries)] = rows  # all of them: more would keep it a transaction
+    return Pulse(generation, bool(circuits), bool(deliveries))
 
 
 def _statement(since: ColumnElement[datetime]) -> Select[tuple[int, bool, bool]]:
@@ -47,6 +71,7 @@ def _statement(since: ColumnElement[datetime]) -> Select[tuple[int, bool, bool]]
 # Made once: to build a statement costs more than to run it. By the clock that tells of circuits.
 _SQLITE = _statement(bindparam("since", type_=Time()))
 _POSTGRESQL = _statement(func.now() - RECENT)
+_INSTANT = "%Y-%m-%d %H:%M:%S.%f"  # as SQLAlchemy has SQLite keep it
 
 
 @cache
@@ -57,3 +82,11 @@ def message() -> str:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     text = _POSTGRESQL.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     return f"SELECT set_config('llm.tenant', '*', true); {text}"
+
+
+@cache
+def _on_sqlite() -> str:
+    """The look as SQLite's driver takes it."""
+    from sqlalchemy.dialects import sqlite
+
+    return str(_SQLITE.compile(dialect=sqlite.dialect()))

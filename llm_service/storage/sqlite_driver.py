@@ -1,4 +1,4 @@
-"""SQLite's driver itself, for what is done for every batch of records.
+"""SQLite's driver itself, for what is done for every batch of records, or every second.
 
 Each thing asked of it goes to its thread and back, which costs 60 us of CPU; SQLAlchemy does that
 three or four times for a statement: for a cursor, the statement, its rows and the cursor's end.
@@ -55,12 +55,20 @@ async def transact(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], 
 
     Whoever is cancelled meanwhile does not know its end.
     """
+    return await run(engine, partial(_transact, work))
+
+
+async def run(engine: "AsyncEngine", work: "Callable[[sqlite3.Connection], T]") -> T:
+    """As `Driver.run`, by a connection of the pool's and in no transaction: each statement is one.
+
+    `work` leaves nothing open, neither a transaction nor the rows of a statement.
+    """
     with _translated(engine.dialect, {}):
         # Without a connection of SQLAlchemy's around it, which costs more than the trip.
         pooled = await engine.raw_connection()
     try:
         with _translated(engine.dialect, pooled.info):
-            return await _run(pooled.driver_connection, partial(_transact, work))
+            return await _run(pooled.driver_connection, work)
     finally:
         await greenlet_spawn(pooled.close)
 

@@ -5,6 +5,11 @@ import logging
 import threading
 from contextlib import contextmanager
 
+import pytest
+
+TURNS = 100
+"""Of the event loop: more than it takes to give a connection back."""
+
 
 class Hop:
     """The `at`-th thing that SQLite's driver is asked for waits until it is let go.
@@ -67,3 +72,20 @@ def held(at=0, of=None):
         hop.go_on()
         driver.removeFilter(hop.seen)
         driver.setLevel(level)
+
+
+async def cancelled_at(at, times, work, of=None):
+    """Whether `work` asked for that much; it is cancelled `times` times while it waits for that."""
+    with held(at, of) as hop:
+        task = asyncio.create_task(work)
+        if not await hop.is_reached(task):
+            await task
+            return False
+        for _ in range(times):
+            task.cancel()
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        hop.go_on()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    return True

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
-from sqlalchemy import event
 
 from llm_service.domain.access import CALLER, Caller, Principal, Role
 from llm_service.gateway.alerts import delivery
@@ -16,6 +15,7 @@ from llm_service.storage.database import Database
 from llm_service.storage.pulse import Pulse
 from tests.contract.vendor_server import vendor_server
 from tests.integration.alerting import an_alert, replica, stored
+from tests.integration.hops import held, threads
 from tests.integration.test_circuit_sharing import some_news
 from tests.unit.key_store import a_vault
 
@@ -95,6 +95,17 @@ async def test_a_pulse_is_of_all_tenants_whoever_looks(confined_url, listening):
     assert seen.circuits
 
 
+async def test_a_look_within_a_rehearsal_sees_what_is_rehearsed_and_no_other_does(database):
+    async with database.rehearsal() as rehearsed:
+        async with rehearsed.begin() as tx:
+            await tx.config.bump("acme")
+
+        assert (await rehearsed.pulse()).generation == 1
+        assert await database.pulse() == STILL
+
+    assert await database.pulse() == STILL
+
+
 async def test_a_look_meanwhile_does_not_wait_for_a_notification(postgresql_url):
     async with Database.open(postgresql_url) as database, aclosing(database.changes(60)) as changes:
         await anext(changes)
@@ -114,19 +125,14 @@ async def test_who_follows_an_idle_database_asks_it_one_thing_a_period(any_datab
     looks: asyncio.Queue[Pulse] = asyncio.Queue()
     following = asyncio.create_task(configuration.follow(0.01, sharing.follow, looks.put))
     await looks.get()
-    asked: list[str] = []
-    event.listen(
-        any_database._reader.sync_engine, "before_cursor_execute", lambda *a: asked.append(a[2])
-    )
 
-    for _ in range(5):
-        await looks.get()
-    following.cancel()
-    await asyncio.wait({following})
+    with held(of=await threads(any_database)) as hops:
+        for _ in range(5):
+            await looks.get()
+        following.cancel()
+        await asyncio.wait({following})
 
-    asked = [one for one in asked if not one.startswith("BEGIN")]
-    assert 4 <= len(asked) <= 6
-    assert all("config_counter" in one for one in asked)
+    assert 4 <= hops.asked <= 6
 
 
 async def test_a_deliverer_makes_no_round_until_an_alert_waits(

@@ -3,7 +3,6 @@
 The driver does what it was asked for, in its own thread, whether or not anybody still waits.
 """
 
-import asyncio
 import gc
 import sqlite3
 from contextlib import contextmanager, suppress
@@ -19,29 +18,10 @@ from llm_service.gateway.ledger import Uploads
 from llm_service.storage.database import Database
 from llm_service.storage.positional import plain
 from tests.integration.budgeting import a_draft, a_use
-from tests.integration.hops import held, threads
+from tests.integration.hops import cancelled_at, held, threads
 from tests.integration.samples import NOW, a_provider, a_record
 
-TURNS = 100
-"""Of the event loop: more than it takes to give a connection back."""
 EVER = UsageQuery(None, NOW - timedelta(days=9000), NOW + timedelta(days=9000))
-
-
-async def cancelled_at(at, times, work):
-    """Whether `work` asked for that much; it is cancelled `times` times while it waits for that."""
-    with held(at) as hop:
-        task = asyncio.create_task(work)
-        if not await hop.is_reached(task):
-            await task
-            return False
-        for _ in range(times):
-            task.cancel()
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
-        hop.go_on()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    return True
 
 
 async def write(database, number):

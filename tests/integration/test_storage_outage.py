@@ -167,6 +167,8 @@ async def test_a_pool_in_use_is_unavailable(database, monkeypatch):
     with pytest.raises(StorageUnavailable, match="busy"):
         async with database.read():
             pass
+    with pytest.raises(StorageUnavailable, match="busy"):
+        await database.pulse()
 
     release.set()
     await asyncio.gather(*holders)
