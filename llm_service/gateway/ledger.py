@@ -28,8 +28,7 @@ _PROBE = 10
 """Records of a batch while the database refuses them: what a try costs must not grow meanwhile."""
 # A transaction costs as much as thirty rows of it (bench/storing.py).
 _GATHER_SECONDS = 0.75
-_LOOK_SECONDS = 0.25
-"""How long records are collected, and how often it is seen whether they are a batch before that."""
+"""How long records are collected that are not a batch before that."""
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 1.0, 4.0
 """Pauses while the database refuses records: the first, and the longest; each is twice the last."""
 _READY = timedelta(seconds=1)
@@ -109,6 +108,7 @@ class Uploads:
         self._queue: deque[bytes] = deque()
         self._taken = 0  # out of the queue, since ever
         self._arrived = asyncio.Event()
+        self._enough = asyncio.Event()
         self._writing = asyncio.Lock()
         self._at_once = _BATCH
         self._pause = _RETRY_SECONDS
@@ -130,8 +130,11 @@ class Uploads:
 
     def _keep(self, settled: bytes) -> None:
         self._queue.append(settled)
-        if len(self._queue) == 1:
+        waiting = len(self._queue)
+        if waiting == 1:
             self._arrived.set()
+        elif waiting == _BATCH:
+            self._enough.set()
 
     async def run(self) -> None:
         """Store records as they arrive, until cancelled."""
@@ -144,10 +147,14 @@ class Uploads:
             await self._store_or_wait()
 
     async def _gather(self) -> None:
-        for _ in range(round(_GATHER_SECONDS / _LOOK_SECONDS)):
-            await asyncio.sleep(_LOOK_SECONDS)
-            if len(self._queue) >= _BATCH:
-                return
+        self._enough.clear()
+        if len(self._queue) >= _BATCH:
+            return
+        timer = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._enough.set)
+        try:
+            await self._enough.wait()
+        finally:
+            timer.cancel()
 
     async def _store_or_wait(self) -> None:
         try:

@@ -187,7 +187,6 @@ async def test_the_writer_stores_what_arrives_without_being_asked():
 
 
 async def test_the_writer_stores_what_came_while_it_stored(monkeypatch):
-    monkeypatch.setattr(ledgers, "_LOOK_SECONDS", 0.001)
     monkeypatch.setattr(ledgers, "_GATHER_SECONDS", 0.001)
     database = FakeDatabase()
     ledger = Uploads(database)
@@ -211,8 +210,8 @@ async def test_the_writer_stores_what_came_while_it_stored(monkeypatch):
     assert database.batches == [1, 1, 1]
 
 
-async def test_a_whole_batch_does_not_wait_to_be_collected(monkeypatch):
-    monkeypatch.setattr(ledgers, "_LOOK_SECONDS", 0.001)
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_whole_batch_does_not_wait_to_be_collected(monkeypatch, before):
     monkeypatch.setattr(ledgers, "_GATHER_SECONDS", 3600)
     database = FakeDatabase()
     ledger = Uploads(database)
@@ -224,7 +223,11 @@ async def test_a_whole_batch_does_not_wait_to_be_collected(monkeypatch):
 
     database.add_many = add_and_tell
     writer = asyncio.create_task(ledger.run())
-    for number in range(ledgers._BATCH):
+    for number in range(before):
+        ledger.add(a_record(number))
+    for _ in range(3):
+        await asyncio.sleep(0)  # the writer collects what is there
+    for number in range(before, ledgers._BATCH):
         ledger.add(a_record(number))
     async with asyncio.timeout(5):
         await stored.wait()
