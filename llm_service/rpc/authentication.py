@@ -9,8 +9,6 @@ from llm_service.rpc.interceptors import Context, Metadata
 
 HEADER = "authorization"
 
-_SCHEME = "bearer "
-
 
 class Authentication:
     """Finds the credential of a call, and asks whose it is."""
@@ -25,9 +23,16 @@ class Authentication:
             CallerUnauthenticated: nobody this service knows.
             Overloaded, StorageUnavailable: this cannot be told now.
         """
-        credential = _bearer(metadata)
-        if credential is not None:
-            return await self._authenticator.bearer(credential)
+        header: str | None = None
+        for key, value in metadata:
+            if key == HEADER:
+                if header is not None or not isinstance(value, str):
+                    raise CallerUnauthenticated(REFUSAL)
+                header = value
+        if header is not None:
+            # Without a coroutine first: nearly every call shows what was seen before.
+            known = self._authenticator.remembered(header)
+            return known or await self._authenticator.authorization(header)
         if self._authenticator.takes_certificates:
             # gRPC tells the id of a certificate with exactly one URI, of no other.
             shown: Any = context.auth_context()
@@ -36,22 +41,3 @@ class Authentication:
                 spiffe_id = ids[0].decode("ascii", "replace")
                 return await self._authenticator.certificate(certificates[0], spiffe_id)
         raise CallerUnauthenticated(REFUSAL)
-
-
-def _bearer(metadata: Metadata) -> str | None:
-    """The credential of the one authorization header; None: there is none.
-
-    Raises:
-        CallerUnauthenticated: there are several, or it is no bearer credential.
-    """
-    shown: str | bytes | None = None
-    for key, value in metadata:
-        if key == HEADER:
-            if shown is not None:
-                raise CallerUnauthenticated(REFUSAL)
-            shown = value
-    if shown is None:
-        return None
-    if not isinstance(shown, str) or shown[: len(_SCHEME)].lower() != _SCHEME:
-        raise CallerUnauthenticated(REFUSAL)
-    return shown[len(_SCHEME) :].strip()

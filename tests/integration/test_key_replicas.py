@@ -32,14 +32,14 @@ async def test_a4_a_revoked_key_ends_on_a_replica_that_follows(database_url, dat
             )
         )
         await refreshed.get()
-        assert (await authenticator.bearer(text)).tenant == "acme"
+        assert (await authenticator.authorization(f"Bearer {text}")).tenant == "acme"
         await keys.revoke("acme", key.key_id)
 
         async with asyncio.timeout(20):
             while known.get(key.key_id).revoke_time is None:
                 await refreshed.get()
         with pytest.raises(CallerUnauthenticated):
-            await authenticator.bearer(text)
+            await authenticator.authorization(f"Bearer {text}")
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
 

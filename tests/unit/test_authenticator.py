@@ -55,9 +55,12 @@ class Doors:
         self.known = KnownKeys(self.store, self.clock)
         self.authenticator = Authenticator(self.known, self.vault, tokens=tokens, now=self.clock)
 
+    async def bearer(self, credential: str) -> Principal:
+        return await self.authenticator.authorization(f"Bearer {credential}")
+
     async def refused(self, credential: str) -> bool:
         try:
-            await self.authenticator.bearer(credential)
+            await self.bearer(credential)
         except CallerUnauthenticated as error:
             return str(error) == REFUSAL  # whatever is wrong, no more is said
         return False
@@ -71,7 +74,7 @@ def doors() -> Doors:
 async def test_a_key_is_its_tenants_principal_with_its_roles(doors):
     key, text = await doors.keys.create("acme", DRAFT)
 
-    found = await doors.authenticator.bearer(text)
+    found = await doors.bearer(text)
 
     assert found == Principal(key.name, "acme", frozenset({Role.INVOKE}))
 
@@ -83,7 +86,7 @@ async def test_a_known_key_never_waits_for_the_database(doors):
 
     for _ in range(3):
         doors.clock.seconds += module.KEPT_SECONDS + 1
-        assert (await doors.authenticator.bearer(text)).tenant == "acme"
+        assert (await doors.bearer(text)).tenant == "acme"
 
     assert doors.store.lookups == 0
 
@@ -92,8 +95,8 @@ async def test_a_key_made_elsewhere_a_moment_ago_is_looked_up_once(doors):
     await doors.known.refresh()
     _, text = await doors.keys.create("acme", DRAFT)
 
-    await doors.authenticator.bearer(text)
-    await doors.authenticator.bearer(text)
+    await doors.bearer(text)
+    await doors.bearer(text)
 
     assert doors.store.lookups == 1
 
@@ -102,13 +105,13 @@ async def test_an_unknown_key_while_the_database_is_away_may_be_tried_again(door
     doors.store.down = True
 
     with pytest.raises(StorageUnavailable):
-        await doors.authenticator.bearer(str(key_text.new()))
+        await doors.bearer(str(key_text.new()))
 
 
 @pytest.mark.parametrize("ended", ["revoked", "disabled", "expired", "deleted", "broken"])
 async def test_a4_a_key_that_ends_opens_nothing_from_the_next_refresh_on(doors, ended):
     key, text = await doors.keys.create("acme", replace(DRAFT, expire_time=NOW + timedelta(1)))
-    await doors.authenticator.bearer(text)
+    await doors.bearer(text)
 
     if ended == "revoked":
         await doors.keys.revoke("acme", key.key_id)
@@ -140,14 +143,14 @@ async def test_a_key_switched_on_again_opens_again(doors):
 
 async def test_changed_roles_hold_from_the_next_refresh_on(doors):
     key, text = await doors.keys.create("acme", DRAFT)
-    await doors.authenticator.bearer(text)
+    await doors.bearer(text)
 
     await doors.keys.update(
         "acme", key.key_id, lambda draft: replace(draft, roles=frozenset({Role.BUDGET}))
     )
     await doors.known.refresh()
 
-    assert (await doors.authenticator.bearer(text)).roles == {Role.BUDGET}
+    assert (await doors.bearer(text)).roles == {Role.BUDGET}
 
 
 async def test_a_right_id_with_a_wrong_secret_opens_nothing(doors):
@@ -229,11 +232,11 @@ async def test_before_the_database_has_answered_once_every_key_waits_for_it(door
 
     for _ in range(int(LOOKUP_BURST) + 50):
         with pytest.raises(StorageUnavailable):
-            await doors.authenticator.bearer(text)
+            await doors.bearer(text)
     doors.store.down = False
     await doors.known.refresh()
 
-    assert (await doors.authenticator.bearer(text)).tenant == "acme"
+    assert (await doors.bearer(text)).tenant == "acme"
 
 
 # --- A4: what is remembered ----------------------------------------------------------------------
@@ -250,7 +253,7 @@ async def test_a4_a_thousand_tokens_with_equal_beginnings_are_a_thousand_callers
     doors = Doors(tokens)
 
     for _ in range(2):
-        found = [await doors.authenticator.bearer(f"{head}{n}") for n in range(1000)]
+        found = [await doors.bearer(f"{head}{n}") for n in range(1000)]
         assert [one.tenant for one in found] == [f"t{n}" for n in range(1000)]
 
     assert tokens.asked == 1000
@@ -264,7 +267,7 @@ async def test_a4_a_token_is_verified_again_after_thirty_seconds_and_at_its_end(
     )
     doors = Doors(tokens)
     for token in ("long", "short"):
-        await doors.authenticator.bearer(token)
+        await doors.bearer(token)
 
     doors.clock.seconds += 11
     assert not await doors.refused("long")
@@ -300,7 +303,7 @@ async def test_a4_no_more_callers_are_remembered_than_have_room(monkeypatch):
     doors = Doors(tokens)
 
     for n in range(5):
-        await doors.authenticator.bearer(str(n))
+        await doors.bearer(str(n))
 
     assert len(doors.authenticator._accepted) == 3
 
