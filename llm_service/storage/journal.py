@@ -162,14 +162,12 @@ class Journal:
 
     async def aclose(self) -> None:
         """Close, behind whatever is under way."""
-        self._closed = True
-        self._bound()
+        self._end()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Let go of the journal; it is removed if no attempt needs it, else found by the next."""
-        self._closed = True
-        self._bound()
+        self._end()
         self._syncs.close()
         for descriptor in (*self._retired, self._segments[-1].descriptor):
             os.close(descriptor)
@@ -190,11 +188,17 @@ class Journal:
         return self._segments[-1]
 
     def _bound(self) -> None:
-        """All that `append` has to look at, as one number."""
+        """All that `append` has to look at, as one number; once it is closed it stays below 0."""
+        if self._closed:
+            return
         self._limit = min(self._segment_bytes, self._most_bytes - self._bytes_before)
-        # Looked at after that: the thread that syncs may have spoiled it meanwhile.
+        # Looked at after that: another thread may have spoiled the segment or closed it meanwhile.
         if self._spoiled or self._closed:
             self._limit = -1
+
+    def _end(self) -> None:
+        self._closed = True
+        self._limit = -1
 
     def _rotate(self) -> None:
         self._rotations += 1

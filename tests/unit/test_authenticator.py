@@ -59,8 +59,13 @@ class Doors:
         return await self.authenticator.authorization(f"Bearer {credential}")
 
     async def refused(self, credential: str) -> bool:
+        return await self.refused_header(f"Bearer {credential}")
+
+    async def refused_header(self, header: str) -> bool:
         try:
-            await self.bearer(credential)
+            if self.authenticator.remembered(header):
+                return False
+            await self.authenticator.authorization(header)
         except CallerUnauthenticated as error:
             return str(error) == REFUSAL  # whatever is wrong, no more is said
         return False

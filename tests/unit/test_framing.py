@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_service.domain.completion import TokenUsage
+from llm_service.domain.usage import AttemptProgress
+from llm_service.storage import frames
 from llm_service.storage.framing import Frame, FrameKind, decoded, encoded, marked, unmarked
+from tests.unit.test_journalled_ledger import opened, settled
 
 KINDS = st.sampled_from(FrameKind)
 IDS = st.text("0123456789abcdef-", min_size=1, max_size=36)
@@ -89,3 +93,30 @@ def test_a_mark_tells_whose_it_is_and_what_is_behind_it(attempt_id, payload):
 def test_what_is_longer_than_an_id_marks_nothing():
     with pytest.raises(ValueError, match="no attempt"):
         marked("a" * 37)
+
+
+@given(st.integers(1, 4), st.booleans(), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_an_attempt_is_read_whichever_build_wrote_what_of_it(stage, at_once, builds):
+    attempt, record = opened("a"), settled("a")
+    so_far = AttemptProgress(TokenUsage(5, 6), 1.5)
+    marks = [
+        (FrameKind.DIALLED if at_once else FrameKind.OPENED, frames.opened(attempt), b""),
+        (FrameKind.DIALLED, b"", marked("a")),
+        (FrameKind.PROGRESS, frames.progress(so_far), marked("a")),
+        (FrameKind.SETTLED, frames.settled(record), b""),
+    ]
+    data = b"".join(
+        before(kind, "a", payload) if earlier else encoded(kind, mark + payload)
+        for (kind, payload, mark), earlier in zip(marks[:stage], builds, strict=False)
+    )
+
+    found = frames.replay(every(data)[0])
+
+    assert found.unreadable == 0
+    if stage == 4:
+        assert (found.settled, found.unsettled) == ((record,), ())
+    else:
+        [one] = found.unsettled
+        assert one.opened == attempt
+        assert one.dialled == (at_once or stage > 1)
+        assert one.progress == (so_far if stage > 2 else None)

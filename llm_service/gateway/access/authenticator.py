@@ -28,8 +28,10 @@ MOST_KEPT = 20_000
 MOST_REFUSED = 4_096
 
 _SCHEME = "bearer "
-_MAX_SHOWN = 8192 + len(_SCHEME)  # characters
-_hash = partial(blake2b, digest_size=32)
+_MAX_CREDENTIAL = 8192  # characters
+# Apart by more than a prefix: a caller's header may hold whatever bytes it likes.
+_OF_HEADER = partial(blake2b, digest_size=32, person=b"header")
+_OF_CERTIFICATE = partial(blake2b, digest_size=32, person=b"certificate")
 REFUSAL = "the call shows no credential this service accepts"
 """Said of every one that is refused, whatever is wrong with it."""
 
@@ -37,7 +39,8 @@ REFUSAL = "the call shows no credential this service accepts"
 class Authenticator:
     """Client keys always; tokens and certificates where they are configured.
 
-    What is shown is remembered by a digest of all of it, never by a part.
+    What is shown is remembered by a digest of all of it, never by a part: of an authorization
+    header, or of a certificate.
     """
 
     def __init__(
@@ -61,14 +64,29 @@ class Authenticator:
     def takes_certificates(self) -> bool:
         return self._identities is not None
 
+    def remembered(self, header: str) -> Principal | None:
+        """Whoever showed this authorization header a moment ago, as far as that still holds.
+
+        Nearly every call ends here. None: `authorization` has to look.
+
+        Raises:
+            CallerUnauthenticated: it was refused just now.
+        """
+        return self._known(_digest(header))
+
     async def authorization(self, header: str) -> Principal:
-        """Whoever holds the key or token of an authorization header, as in "Bearer llm_...".
+        """Whoever holds the key or token of an authorization header: "Bearer llm_...".
 
         Raises:
             CallerUnauthenticated: nobody does, or it is another scheme's.
             Overloaded, StorageUnavailable: it is not known here, and cannot be looked up now.
         """
-        return self.remembered(header) or await self._decided(header, self._read(header))
+        scheme, credential = header[: len(_SCHEME)], header[len(_SCHEME) :].strip()
+        if scheme.lower() != _SCHEME or len(credential) > _MAX_CREDENTIAL:
+            raise CallerUnauthenticated(REFUSAL)
+        # By one header however it is written: else one caller could take all room there is.
+        shown = _digest(f"Bearer {credential}")
+        return self._known(shown) or await self._decided(shown, self._read(credential))
 
     async def certificate(self, pem: bytes, spiffe_id: str) -> Principal:
         """Whoever has this certificate, whose one URI is `spiffe_id`. TLS has verified it.
@@ -76,49 +94,35 @@ class Authenticator:
         Raises:
             CallerUnauthenticated: nobody we know.
         """
-        shown = "certificate\0" + pem.decode("latin-1")
-        known = self.remembered(shown)
-        return known or await self._decided(shown, self._certified(pem, spiffe_id))
+        shown = _OF_CERTIFICATE(pem).digest()
+        return self._known(shown) or await self._decided(shown, self._certified(pem, spiffe_id))
 
-    def remembered(self, shown: str) -> Principal | None:
-        """Whoever showed the same a moment ago, as far as that still holds; None: it must be read.
-
-        Nearly every call ends here, and finds nothing of it in the cache: it is one function.
-
-        Raises:
-            CallerUnauthenticated: it is too long, or was refused just now.
-        """
-        if len(shown) > _MAX_SHOWN:
-            raise CallerUnauthenticated(REFUSAL)
-        digest = _hash(shown.encode("utf-8", "surrogatepass")).digest()
-        accepted = self._accepted.get(digest)
+    def _known(self, shown: bytes) -> Principal | None:
+        """Raises CallerUnauthenticated for what was refused just now."""
+        accepted = self._accepted.get(shown)
         if accepted is not None:
             key = accepted.key
             # The very object: any change of the key replaces it.
             current = key is None or self._keys.get(key.key_id) is key
             if current and accepted.until > self._now():
                 return accepted.principal
-            del self._accepted[digest]
-        elif self._refused.get(digest, 0.0) > self._now():
+            del self._accepted[shown]
+        elif self._refused.get(shown, 0.0) > self._now():
             raise CallerUnauthenticated(REFUSAL)
         return None
 
-    async def _decided(self, shown: str, deciding: Awaitable[Accepted | None]) -> Principal:
+    async def _decided(self, shown: bytes, deciding: Awaitable[Accepted | None]) -> Principal:
         accepted = await deciding
-        digest = _hash(shown.encode("utf-8", "surrogatepass")).digest()
         now = self._now()
         if accepted is None or accepted.until <= now:
-            _keep(self._refused, digest, now + REFUSED_SECONDS, MOST_REFUSED)
+            _keep(self._refused, shown, now + REFUSED_SECONDS, MOST_REFUSED)
             raise CallerUnauthenticated(REFUSAL)
         until = min(accepted.until, now + KEPT_SECONDS)
         kept = Accepted(accepted.principal, until, accepted.key)
-        _keep(self._accepted, digest, kept, MOST_KEPT)
+        _keep(self._accepted, shown, kept, MOST_KEPT)
         return kept.principal
 
-    async def _read(self, header: str) -> Accepted | None:
-        scheme, credential = header[: len(_SCHEME)], header[len(_SCHEME) :].strip()
-        if scheme.lower() != _SCHEME:
-            return None
+    async def _read(self, credential: str) -> Accepted | None:
         if credential.startswith(key_text.PREFIX):
             return await self._client_key(credential)
         return await self._tokens.verify(credential) if self._tokens else None
@@ -137,6 +141,10 @@ class Authenticator:
         principal = self._identities.principal(spiffe_id) if self._identities else None
         end = end_of_leaf(pem) if principal else None
         return Accepted(principal, end.timestamp()) if principal and end else None
+
+
+def _digest(header: str) -> bytes:
+    return _OF_HEADER(header.encode("utf-8", "surrogatepass")).digest()
 
 
 def _keep(kept: OrderedDict[bytes, T], shown: bytes, value: T, most: int) -> None:

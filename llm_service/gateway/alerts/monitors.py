@@ -7,7 +7,7 @@ when the last of its records have come.
 A look reads the records that came since this replica's last one, as feeds do: in the order of their
 ids, and `SETTLE` behind the present. What is stored late has an id as new as that, and counts in
 the window of its create_time. What has an older one is missed, as feeds miss it: of a replica whose
-clock was put back, or whose transaction took longer than `SETTLE`.
+clock is behind, or whose transaction took longer than `SETTLE`.
 """
 
 import asyncio
