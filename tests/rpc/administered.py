@@ -213,6 +213,8 @@ async def administered(
                 )
         finally:
             await serving.server.stop(None)
+            # A watch that was left is still looking at the database, which is closed behind it.
+            await serving._spans.until_idle()
             await telemetry.shutdown()
             await egress.aclose()
 
