@@ -23,7 +23,7 @@ DIALECTS = ("sqlite", "postgresql")
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent == HERE:
+        if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.timeout(SECONDS))
 
 

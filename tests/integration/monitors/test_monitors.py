@@ -14,23 +14,7 @@ from llm_service.domain.listing import Listing
 from llm_service.domain.monitor import Thresholds
 from llm_service.gateway.alerts.monitors import LOOKS
 from llm_service.storage.database import Database
-from tests.integration.alerting import Clock
-from tests.integration.monitoring import OWN, START, THRESHOLDS, Records, monitors
-
-
-@pytest.fixture
-def clock():
-    return Clock(START + timedelta(minutes=2))
-
-
-@pytest.fixture
-def here(database, clock):
-    return monitors(database, clock)
-
-
-@pytest.fixture
-def records(database, clock):
-    return Records(database, clock)
+from tests.integration.monitoring import OWN, START, THRESHOLDS, monitors
 
 
 async def test_an_error_rate_is_an_alert_of_the_provider_once_a_window(here, records, clock):

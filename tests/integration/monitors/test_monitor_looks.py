@@ -12,32 +12,15 @@ from llm_service.domain.completion import Cost
 from llm_service.errors import StorageUnavailable
 from llm_service.storage.monitor import Monitor
 from llm_service.storage.tables import usage_records
-from tests.integration.alerting import Clock
 from tests.integration.monitoring import (
     OWN,
     SETTLED,
     SHARED,
     START,
-    Records,
     monitors,
 )
 
 UNAVAILABLE = "PROVIDER_UNAVAILABLE"
-
-
-@pytest.fixture
-def clock():
-    return Clock(START + timedelta(minutes=2))
-
-
-@pytest.fixture
-def here(database, clock):
-    return monitors(database, clock)
-
-
-@pytest.fixture
-def records(database, clock):
-    return Records(database, clock)
 
 
 async def execute(database, statement):
