@@ -1,6 +1,5 @@
 """The span and the measurements of one inbound call, and of one upstream attempt."""
 
-import os
 import random
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
@@ -50,9 +49,6 @@ class ServerCall:
         "trace_id",
     )
 
-    trace_id: str
-    """32 lower-case hexadecimal digits."""
-
     def __init__(
         self,
         tracer: Tracer | None,
@@ -70,7 +66,8 @@ class ServerCall:
                 carrier[key] = value  # noqa: PERF403 - a comprehension is a call
         self._span: Span | None = None
         if tracer is None:
-            self.trace_id = (carrier and _inherited(carrier)) or _new_trace_id()
+            # 128 random bits, never all zero; as the SDK makes them.
+            number = (carrier and _inherited(carrier)) or random.getrandbits(128) or 1
         else:
             self._span = tracer.start_span(
                 self._method,
@@ -80,7 +77,9 @@ class ServerCall:
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            self.trace_id = _digits(self._span.get_span_context().trace_id)
+            number = self._span.get_span_context().trace_id
+        self.trace_id = number.to_bytes(16, "big").hex()
+        """32 lower-case hexadecimal digits."""
         self._token: Token[ServerCall | None] | None = None
 
     def status(self, code_name: str) -> None:
@@ -251,31 +250,10 @@ def trace_id() -> str:
     return call.trace_id if call else _NO_TRACE
 
 
-def _inherited(carrier: dict[str, str]) -> str:
-    """The caller's trace id; "": it names none."""
+def _inherited(carrier: dict[str, str]) -> int:
+    """The caller's trace id; 0: it names none."""
     parent = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
-    return _digits(parent.trace_id) if parent.is_valid else ""
-
-
-def _digits(trace_id: int) -> str:
-    return trace_id.to_bytes(16, "big").hex()
-
-
-def _new_trace_id() -> str:
-    """128 random bits, as the SDK makes them."""
-    try:
-        return _trace_ids.pop()
-    except IndexError:
-        _trace_ids.extend(
-            _digits(random.getrandbits(128) or 1)  # never all zero
-            for _ in range(_AT_ONCE)
-        )
-        return _trace_ids.pop()
-
-
-_AT_ONCE = 64
-_trace_ids: list[str] = []
-os.register_at_fork(after_in_child=_trace_ids.clear)  # two processes must not make the same ids
+    return parent.trace_id if parent.is_valid else 0
 
 
 def _reason(error: BaseException) -> str:

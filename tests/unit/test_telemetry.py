@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -187,6 +189,29 @@ def test_a_callers_trace_goes_on_whether_or_not_spans_are_recorded(exporting):
 
     assert inside == "0af7651916cd43dd8448eb211c80319c"
     assert telemetry.trace_id() == NOBODY
+
+
+@pytest.mark.parametrize("exporting", [False, True], ids=["off", "on"])
+def test_every_call_without_a_parent_has_a_trace_id_of_its_own(exporting):
+    telemetry = Collected().telemetry if exporting else Telemetry.start(service_version="1")
+
+    seen = set()
+    for _ in range(50):
+        with telemetry.server_call(METHOD) as call:
+            seen.add(call.trace_id)
+
+    assert len(seen) == 50
+    assert NOBODY not in seen
+    assert all(len(trace_id) == 32 for trace_id in seen)
+
+
+@given(st.text(max_size=80))
+def test_a_trace_header_that_is_no_trace_is_ignored(header):
+    telemetry = Telemetry.start(service_version="1")
+
+    with telemetry.server_call(METHOD, (("traceparent", header),)) as call:
+        assert len(call.trace_id) == 32
+        assert call.trace_id != NOBODY
 
 
 def test_a_sampled_out_call_still_has_its_trace_id():
